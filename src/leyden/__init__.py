@@ -1,0 +1,52 @@
+"""Leyden takes a model from a laptop to a data center without changing a line of code.
+
+The public names below are loaded on first use: `import leyden` costs a few milliseconds and loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Callback": "leyden.train",
+    "DataModule": "leyden.train",
+    "EarlyStopping": "leyden.train",
+    "Job": "leyden.core.job",
+    "LeydenError": "leyden.core.errors",
+    "ModelCheckpoint": "leyden.train",
+    "Module": "leyden.train",
+    "Trainer": "leyden.train",
+    "log": "leyden.track",
+    "run_dir": "leyden.track",
+    "seed_everything": "leyden.train",
+}
+
+__all__ = [*_HOMES]  # noqa: PLE0604  strings all of them
+
+if TYPE_CHECKING:
+    from leyden.core.errors import LeydenError as LeydenError
+    from leyden.core.job import Job as Job
+    from leyden.track import log as log
+    from leyden.track import run_dir as run_dir
+    from leyden.train import Callback as Callback
+    from leyden.train import DataModule as DataModule
+    from leyden.train import EarlyStopping as EarlyStopping
+    from leyden.train import ModelCheckpoint as ModelCheckpoint
+    from leyden.train import Module as Module
+    from leyden.train import Trainer as Trainer
+    from leyden.train import seed_everything as seed_everything
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'leyden' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,179 @@
+"""What did the user ask to be run?
+
+`Job` is one pydantic model for three faces: the Python API, the TOML or YAML job file and the HTTP body.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from leyden.core.errors import NotFoundError, SpecError, nearest
+from leyden.core.units import format_size, parse_duration, parse_size
+
+DEFAULT_PRIORITY = 50
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one attempt needs of one machine.
+
+    `gpus` None means: one where the machine has any. `cpus` None means: the machine's share for that many GPUs
+    (all of them where it has no GPU). `ranks` None means: one process a GPU, one in all without.
+    """
+
+    gpus: int | None = None
+    gpu_model: str | None = None
+    gpu_memory_bytes: int = 0
+    cpus: int | None = None
+    ranks: int | None = None
+
+    def describe(self) -> str:
+        """In words, for messages.
+
+        >>> Resources(gpus=2, gpu_model="A100", cpus=1).describe()
+        '2 GPUs (A100) and 1 CPU'
+        """
+        parts = []
+        if self.gpus is not None:
+            kind = self.gpu_model or (f"≥ {format_size(self.gpu_memory_bytes)}" if self.gpu_memory_bytes else "")
+            parts.append(f"{self.gpus} GPU{'s' * (self.gpus != 1)}" + (f" ({kind})" if kind else ""))
+        if self.cpus is not None:
+            parts.append(f"{self.cpus} CPU{'s' * (self.cpus != 1)}")
+        return " and ".join(parts) or "the machine's default device"
+
+
+def parse_gpus(text: str | int | None) -> tuple[int | None, str | None, int]:
+    """(count, model, memory in bytes of each) from 8, "A100", "A100:8" or "24GB:2".
+
+    >>> parse_gpus("24GB:2"), parse_gpus(8), parse_gpus("A100")
+    ((2, None, 24000000000), (8, None, 0), (1, 'A100', 0))
+    """
+    if text is None or isinstance(text, int):
+        count, model, memory = text, None, 0
+    else:
+        kind, _, number = text.strip().rpartition(":") if not text.strip().isdigit() else ("", "", text)
+        if not kind:
+            kind, number = ("", number) if number.isdigit() else (number, "1")
+        if not number.isdigit():
+            raise SpecError(asked="a number of GPUs", found=f"found {text!r}", do="Write 8, A100:8 or 24GB:2.")
+        sized = re.fullmatch(r"\d+(\.\d+)?\s*[gGtT]i?[bB]", kind)
+        count, model, memory = int(number), None if sized or not kind else kind, parse_size(kind) if sized else 0
+    if count is not None and count < 0:
+        raise SpecError(asked="a number of GPUs", found=f"found {count}", do="Ask for 0 or more.")
+    return count, model, memory
+
+
+class Job(BaseModel):
+    """A description of what to run, where, and by which policy.
+
+    Exactly one of `script` (with the current interpreter) and `command` (any program) says what runs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(max_length=120)] = ""
+    script: str | None = None
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    python: str = sys.executable
+    vars: dict[str, str] = {}
+    gpus: int | str | None = None
+    cpus: Annotated[int, Field(ge=1)] | None = None
+    ranks: Annotated[int, Field(ge=1, le=1024)] | None = None
+    time: Annotated[float, Field(gt=0)] | None = None
+    priority: Annotated[int, Field(ge=0, le=100)] = DEFAULT_PRIORITY
+
+    @field_validator("time", mode="before")
+    @classmethod
+    def _duration(cls, value: object) -> object:
+        return parse_duration(value) if isinstance(value, str) else value
+
+    @field_validator("gpus")
+    @classmethod
+    def _gpus(cls, value: int | str | None) -> int | str | None:
+        parse_gpus(value)
+        return value
+
+    @model_validator(mode="after")
+    def _one_program(self) -> Self:
+        if (self.script is None) == (not self.command):
+            raise SpecError(
+                asked="a job runs either a script or a command",
+                found="both are given" if self.script else "neither is given",
+                do='Write script = "train.py", or command = ["bash", "run.sh"].',
+            )
+        return self
+
+    @property
+    def resources(self) -> Resources:
+        """What one attempt needs."""
+        gpus, model, memory = parse_gpus(self.gpus)
+        return Resources(gpus=gpus, gpu_model=model, gpu_memory_bytes=memory, cpus=self.cpus, ranks=self.ranks)
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The program and its arguments."""
+        first = (self.python, self.script) if self.script else self.command
+        return (*first, *self.args)
+
+    @property
+    def title(self) -> str:
+        """The job's name, else the script's or the program's."""
+        return self.name or Path(self.script or self.command[0]).stem
+
+
+def make_job(fields: dict[str, Any], *, source: str = "job") -> Job:
+    """A Job from plain data; raises SpecError naming `source`, the key and what to do.
+
+    >>> make_job({"script": "train.py", "pririty": 3})
+    Traceback (most recent call last):
+    leyden.core.errors.SpecError: job has a key 'pririty'; a job has no such key. Check it: did you mean 'priority'?
+    """
+    for key in fields:
+        if key not in Job.model_fields:
+            raise SpecError(
+                asked=f"{source} has a key {key!r}",
+                found="a job has no such key",
+                do=f"Check it: {nearest(key, Job.model_fields)}",
+            )
+    try:
+        return Job.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "it"
+        raise SpecError(
+            asked=f"{source} sets {where} to {first['input']!r}",
+            found=first["msg"][0].lower() + first["msg"][1:],
+            do=f"Correct {where}.",
+        ) from None
+
+
+def load_job_file(path: Path) -> dict[str, Any]:
+    """The fields of a TOML or YAML job file; not yet checked, so that flags can be laid over them."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise NotFoundError(asked=f"job file {path}", found="there is no such file", do="Check the path.") from None
+    try:
+        if path.suffix == ".toml":
+            return tomllib.loads(text)
+        import yaml  # 20 ms; only for YAML job files
+
+        fields = yaml.safe_load(text)
+    except (tomllib.TOMLDecodeError, ValueError) as error:
+        raise SpecError(asked=f"job file {path}", found=f"it cannot be read: {error}", do="Mend the file.") from None
+    except Exception as error:
+        if type(error).__module__.startswith("yaml"):
+            found = f"it cannot be read: {' '.join(str(error).split())}"
+            raise SpecError(asked=f"job file {path}", found=found, do="Mend the file.") from None
+        raise
+    if not isinstance(fields, dict):
+        raise SpecError(asked=f"job file {path}", found="it holds no keys", do="Write e.g. `script: train.py`.")
+    return fields

@@ -1,0 +1,1 @@
+"""How a run reports metrics, logs and artifacts, and how they are read back. No torch."""
