@@ -1,0 +1,237 @@
+"""What does a job run from? From a copy of the working tree as it is on disk now, uncommitted changes included.
+
+In a git checkout: everything git does not ignore, from the top of the checkout. Elsewhere: the current folder without
+environments, caches and dot-folders. The same files give the same tar.gz, so the server is sent each tree once.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import stat
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO
+
+from leyden.core.errors import CaptureError
+from leyden.core.units import format_size
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+MAX_BYTES = 200_000_000
+IGNORE_FILE = ".leydenignore"
+# Never part of a tree unless git tracks them: environments, caches, and the records of earlier runs.
+SKIPPED = frozenset({".venv", "__pycache__", ".git", "node_modules", "leyden_runs"})
+_MTIME = (
+    315_532_800  # 1980-01-01, the earliest a zip file can hold: the same for every file, so that trees compare equal
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """What would be captured: regular files and links, as paths relative to `root`, sorted."""
+
+    root: Path
+    cwd: str  # the current folder, relative to root
+    files: tuple[str, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """A captured tree, compressed into a temporary file that stands at its beginning."""
+
+    file: BinaryIO
+    sha256: str
+    size_bytes: int
+
+
+def find_tree(folder: Path) -> Tree:
+    """The tree around `folder`; raises CaptureError where there is none to capture, or it is too large."""
+    folder = folder.resolve()
+    root = _git_top(folder)
+    in_git = root is not None and not _too_wide(root)
+    root = root if root and in_git else folder
+    if _too_wide(root):
+        raise CaptureError(
+            asked=f"a job runs from a copy of the current folder, {root}",
+            found="that is a home folder or the whole disk",
+            do="Change to the project's folder first, or say --in-place to run without a copy.",
+        )
+    names = _git_files(root) if in_git else _walk(root)
+    spec = _ignored(root)
+    kept = sorted((name for name in set(names) if not (spec and spec.match_file(name))), key=os.fsencode)
+    sizes = {name: size for name in kept if (size := _size(root / name)) is not None}
+    _check_size(root, sizes)
+    for name in sizes:
+        _check_link(root, name)
+    cwd = folder.relative_to(root).as_posix()
+    return Tree(root=root, cwd=cwd, files=tuple(sizes), size_bytes=sum(sizes.values()))
+
+
+def relative_script(tree: Tree, script: str) -> str:
+    """The script relative to the current folder, after a check that the copy will hold it."""
+    here = tree.root / tree.cwd
+    path = Path(os.path.normpath(here / script))
+    if not path.is_relative_to(tree.root):
+        path = path.resolve()
+    if not path.is_relative_to(tree.root):
+        raise CaptureError(
+            asked=f"{script} is to run from a copy of {tree.root}",
+            found="it lies outside that folder",
+            do=f"Change to {path.parent} first, or say --in-place to run without a copy.",
+        )
+    if path.relative_to(tree.root).as_posix() not in tree.files:
+        raise CaptureError(
+            asked=f"{script} is to run from a copy of {tree.root}",
+            found=f"it is ignored by .gitignore or {IGNORE_FILE}, so the copy would lack it",
+            do="Take it out of the ignore file, or say --in-place to run without a copy.",
+        )
+    return os.path.relpath(path, here)
+
+
+def pack(tree: Tree) -> Archive:
+    """The tree as tar.gz: same names, same contents, same mode bits give the same bytes."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115  the caller reads it
+    with (
+        gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8") as tar,
+    ):
+        for name in tree.files:
+            _add(tar, tree.root, name)
+    size_bytes = file.tell()
+    file.seek(0)
+    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(0)
+    return Archive(file=file, sha256=sha256, size_bytes=size_bytes)
+
+
+def _add(tar: tarfile.TarFile, root: Path, name: str) -> None:
+    path = root / name
+    entry = tarfile.TarInfo(name)
+    entry.mtime = _MTIME
+    try:
+        if path.is_symlink():
+            entry.type, entry.linkname = tarfile.SYMTYPE, _link_target(root, path)
+            tar.addfile(entry)
+            return
+        content = path.read_bytes()
+        entry.mode = 0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644
+    except FileNotFoundError:
+        return  # deleted since it was listed, e.g. an editor's swap file
+    except OSError as error:
+        found = f"it cannot be read ({error.strerror})"
+        raise _refusal(name, found, f"Make it readable, or list it in {IGNORE_FILE}.") from None
+    entry.size = len(content)
+    tar.addfile(entry, io.BytesIO(content))
+
+
+def _git_top(folder: Path) -> Path | None:
+    """The top of the git checkout around `folder`; None outside of one, or without git."""
+    try:
+        done = _git(folder, "rev-parse", "--show-toplevel")
+    except FileNotFoundError:
+        return None
+    if done.returncode == 0:
+        return Path(os.fsdecode(done.stdout.removesuffix(b"\n")))
+    said = done.stderr.decode(errors="replace")
+    if "not a git repository" in said or "must be run in a work tree" in said:
+        return None
+    raise _refusal(str(folder), f"git says: {' '.join(said.split())}", "Mend that, then try again.")
+
+
+def _git_files(top: Path, prefix: str = "") -> Iterator[str]:
+    """Tracked and untracked files that git does not ignore; submodules and nested checkouts included."""
+    skipped = (f"--exclude={name}" for name in sorted(SKIPPED))
+    done = _git(top / prefix, "ls-files", "-z", "-co", "--exclude-standard", *skipped)
+    if done.returncode:
+        said = " ".join(done.stderr.decode(errors="replace").split())
+        raise _refusal(str(top / prefix), f"git says: {said}", "Mend that, then try again.")
+    for raw in done.stdout.split(b"\0"):
+        name = prefix + os.fsdecode(raw.removesuffix(b"/"))
+        if raw and (top / name).is_dir() and not (top / name).is_symlink():
+            if _git_top(top / name) == (top / name).resolve():  # a submodule that was never checked out has no top
+                yield from _git_files(top, f"{name}/")
+        elif raw:
+            yield name
+
+
+def _git(folder: Path, *args: str) -> subprocess.CompletedProcess[bytes]:
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")} | {"LC_ALL": "C"}
+    return subprocess.run(["git", *args], cwd=folder, env=environ, capture_output=True, check=False)
+
+
+def _walk(root: Path) -> Iterator[str]:
+    for folder, below, files in os.walk(root):
+        within = os.path.relpath(folder, root)
+        below[:] = [one for one in below if one not in SKIPPED and not one.startswith(".")]
+        links = [one for one in below if (Path(folder) / one).is_symlink()]
+        for name in (*files, *links):
+            yield name if within == "." else f"{within}/{name}"
+
+
+def _ignored(root: Path) -> GitIgnoreSpec | None:
+    file = root / IGNORE_FILE
+    if not file.is_file():
+        return None
+    from pathspec import GitIgnoreSpec  # only trees with an ignore file pay for it
+
+    return GitIgnoreSpec.from_lines(file.read_text().splitlines())
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file or link; None for what is gone by now, and for sockets and pipes."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode) else None
+
+
+def _check_size(root: Path, sizes: dict[str, int]) -> None:
+    total = sum(sizes.values())
+    if total <= MAX_BYTES:
+        return
+    largest = sorted(sizes, key=lambda name: -sizes[name])[:5]
+    listed = ", ".join(f"{name} ({format_size(sizes[name])})" for name in largest)
+    raise CaptureError(
+        asked=f"a job runs from a copy of {root}",
+        found=f"it holds {format_size(total)}, more than {format_size(MAX_BYTES)}; the largest files: {listed}",
+        do=f"List what the job does not need in {root / IGNORE_FILE} (patterns as in .gitignore), or say --in-place.",
+    )
+
+
+def _check_link(root: Path, name: str) -> None:
+    path = root / name
+    if not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(root):
+        return
+    raise _refusal(
+        name,
+        f"it is a link that leads out of the tree, to {path.readlink()}",
+        f"List it in {IGNORE_FILE} and give the script the full path, or say --in-place to run without a copy.",
+    )
+
+
+def _link_target(root: Path, path: Path) -> str:
+    """As it is where relative; an absolute target inside the tree becomes relative, or the copy would leave itself."""
+    target = path.readlink()
+    if not target.is_absolute():
+        return str(target)
+    inside = PurePosixPath(os.path.realpath(path)).relative_to(root)
+    return os.path.relpath(root / inside, path.parent.resolve())
+
+
+def _too_wide(folder: Path) -> bool:
+    home = Path(os.path.expanduser("~")).resolve()  # noqa: PTH111  Path.home() raises where there is none
+    return folder in {home, home.parent, Path(folder.anchor)}
+
+
+def _refusal(name: str, found: str, do: str) -> CaptureError:
+    return CaptureError(asked=f"{name} is to be part of the captured tree", found=found, do=do)
