@@ -1,0 +1,148 @@
+"""What must a place that runs attempts be able to do?
+
+Five methods. The caller gives every attempt a unique `engine_ref` and a folder, both on record before the engine is
+called; whatever the engine must remember it keeps in that folder, so that a restarted server finds everything again.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """One GPU: `index` counts in PCI order over all GPUs of the node."""
+
+    index: int
+    name: str
+    memory_bytes: int
+
+    @property
+    def device(self) -> str:
+        """Its name in leases."""
+        return f"gpu:{self.index}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What one node has."""
+
+    node: str
+    cpus: int
+    memory_bytes: int
+    gpus: tuple[Gpu, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptRef:
+    """The engine's handle of one attempt."""
+
+    engine_ref: str
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """One attempt to be started: what attempt.json says, mode 600 as it holds the environment and a token."""
+
+    engine_ref: str
+    job_id: str
+    number: int
+    uid: str
+    fence: int
+    token: str
+    api_url: str
+    argv: tuple[str, ...]
+    run_dir: str
+    code: str = ""  # path of the captured tree's tar.gz, "" where the job runs in place
+    cwd: str = ""  # relative to the captured tree; absolute where there is none
+    submit_dir: str = ""
+    environ: Mapping[str, str]
+    vars: Mapping[str, str]
+    gpus: tuple[int, ...] = ()
+    cpus: int = 1
+    ranks: int = 1
+    distributed: bool = False  # whether ranks see torchrun's variables
+    time_s: float | None = None
+    stop_grace_s: float = 10.0
+
+    @property
+    def folder(self) -> Path:
+        """Where this attempt's files lie."""
+        return attempt_folder(Path(self.run_dir), self.number)
+
+    @property
+    def ref(self) -> AttemptRef:
+        """The handle to ask about it later."""
+        return AttemptRef(engine_ref=self.engine_ref, folder=self.folder)
+
+
+class Ending(StrEnum):
+    """How an attempt can end; the first four have a final state of the same name."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    INFRA = "infra"  # not the program's fault: the worker died, the code could not be unpacked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How an attempt ended. `exit_code` is that of the first rank that failed, 128+n after signal n."""
+
+    kind: Ending
+    message: str
+    ended_at: float
+    exit_code: int | None = None
+
+
+class Life(StrEnum):
+    """What an engine can say of an attempt."""
+
+    UNKNOWN = "unknown"  # never launched, as far as the engine can tell
+    ALIVE = "alive"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sighting:
+    """What the engine saw. With an outcome every process of the attempt has ended, whatever `life` says."""
+
+    life: Life
+    pid: int | None = None  # of rank 0, once it runs
+    started_at: float | None = None  # when the ranks were started
+    outcome: Outcome | None = None
+
+
+class Engine(ABC):
+    """A place that runs attempts."""
+
+    @abstractmethod
+    def inventory(self) -> Machine:
+        """What there is to give away."""
+
+    @abstractmethod
+    def launch(self, launch: Launch) -> None:
+        """Start the attempt; a second call with the same `engine_ref` does nothing. Raises OSError."""
+
+    @abstractmethod
+    def poll(self, refs: Sequence[AttemptRef]) -> dict[str, Sighting]:
+        """What is known of each, by `engine_ref`."""
+
+    @abstractmethod
+    def stop(self, ref: AttemptRef, grace_s: float) -> None:
+        """Ask the attempt to end and return at once. Call it again until the attempt is gone: force follows by itself."""
+
+    @abstractmethod
+    def release(self, ref: AttemptRef) -> bool:
+        """Kill what an ended attempt left behind; True once nothing of it runs, nor can ever start."""
+
+
+def attempt_folder(run_dir: Path, number: int) -> Path:
+    """The folder of attempt `number` within the run's."""
+    return run_dir / "attempts" / f"a{number}"

@@ -1,0 +1,34 @@
+"""Which processes did a dead worker leave behind? They hold devices, so they must go before the devices are free.
+
+Two ways to find them, as each misses some: the session every rank was started in (survives a cleared environment), and
+the attempt's reference in the environment (survives a new session, and ranks started just before the worker could note them).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+import psutil
+
+from leyden.engines.record import REF_VARIABLE, Process, birth
+
+
+def kill_leftovers(ranks: tuple[Process, ...], engine_ref: str) -> bool:
+    """SIGKILL everything found; True where nothing was."""
+    sessions = {rank.pid for rank in ranks if birth(rank.pid) in (None, rank.birth)}
+    found = [process for process in psutil.process_iter() if _belongs(process, sessions, engine_ref)]
+    for process in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+    return not found
+
+
+def _belongs(process: psutil.Process, sessions: set[int], engine_ref: str) -> bool:
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
+            return False
+        return os.getsid(process.pid) in sessions or process.environ().get(REF_VARIABLE) == engine_ref
+    except (psutil.Error, OSError):  # gone, or somebody else's
+        return False

@@ -1,0 +1,104 @@
+"""How do attempts run on the machine the server runs on?
+
+One worker process an attempt, in its own session, so that it outlives the server. All state lies in the attempt's
+folder; the only thing kept in memory is the Popen of workers started by this server, which must be reaped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import final
+
+import psutil
+
+from leyden.engines import record
+from leyden.engines.base import AttemptRef, Engine, Launch, Life, Machine, Sighting
+from leyden.engines.gpus import nvidia_gpus
+from leyden.engines.leftovers import kill_leftovers
+
+FORCE_AFTER_S = 3.0  # beyond the grace: the worker needs a moment to kill and to write the outcome
+
+
+@final
+class LocalEngine(Engine):
+    """Runs attempts as processes of this machine."""
+
+    def __init__(
+        self, environ: Mapping[str, str] = os.environ, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._environ = environ
+        self._monotonic = monotonic
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._stop_since: dict[str, float] = {}
+
+    def inventory(self) -> Machine:
+        return Machine(
+            node=socket.gethostname(),
+            cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            memory_bytes=psutil.virtual_memory().total,
+            gpus=nvidia_gpus(self._environ),
+        )
+
+    def launch(self, launch: Launch) -> None:
+        if launch.engine_ref in self._children or record.read_worker(launch.folder):
+            return
+        record.write_launch(launch)
+        with (launch.folder / record.LOG).open("ab") as log:
+            self._children[launch.engine_ref] = subprocess.Popen(
+                [sys.executable, "-m", "leyden.worker", str(launch.folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",  # or it would keep the folder the server was started in from being unmounted
+                env={key: value for key, value in self._environ.items() if not key.startswith("LEYDEN_")},
+            )
+
+    def poll(self, refs: Sequence[AttemptRef]) -> dict[str, Sighting]:
+        return {ref.engine_ref: self._sight(ref) for ref in refs}
+
+    def stop(self, ref: AttemptRef, grace_s: float) -> None:
+        since = self._stop_since.setdefault(ref.engine_ref, self._monotonic())
+        force = self._monotonic() - since > grace_s + FORCE_AFTER_S
+        if pid := self._worker_pid(ref):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL if force else signal.SIGTERM)
+
+    def release(self, ref: AttemptRef) -> bool:
+        if not record.read_worker(ref.folder):
+            record.claim(ref.folder, None)  # a worker that was started but has not yet claimed finds it closed
+        if self._worker_pid(ref):
+            return False
+        file = record.read_worker(ref.folder)
+        if not record.read_outcome(ref.folder) and not kill_leftovers(file.ranks if file else (), ref.engine_ref):
+            return False
+        self._children.pop(ref.engine_ref, None)
+        self._stop_since.pop(ref.engine_ref, None)
+        return True
+
+    def _sight(self, ref: AttemptRef) -> Sighting:
+        alive = self._worker_pid(ref) is not None  # asked first: a worker that ends in between has left its outcome
+        file, outcome = record.read_worker(ref.folder), record.read_outcome(ref.folder)
+        if not file and not alive and ref.engine_ref not in self._children:
+            return Sighting(life=Life.UNKNOWN)
+        return Sighting(
+            life=Life.ALIVE if alive else Life.GONE,
+            pid=file.ranks[0].pid if file and file.ranks else None,
+            started_at=file.started_at if file else None,
+            outcome=outcome,
+        )
+
+    def _worker_pid(self, ref: AttemptRef) -> int | None:
+        """The pid of the attempt's worker if it lives."""
+        child = self._children.get(ref.engine_ref)
+        if child and child.poll() is None:
+            return child.pid
+        file = record.read_worker(ref.folder)
+        return file.worker.pid if file and file.worker and record.lives(file.worker) else None

@@ -1,0 +1,132 @@
+"""How do the store and the places where jobs run stay in step?
+
+One pass: place what waits, look at every open attempt, and bring record and reality together. A restarted server needs
+nothing else: an intent on record that never reached the engine is launched, what runs is adopted, what died is ended.
+No transaction is open while the engine is called.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import final
+
+from sqlalchemy import Connection
+
+from leyden.core.states import State
+from leyden.engines.base import AttemptRef, Ending, Engine, Launch, Life, Machine, Outcome, Sighting, attempt_folder
+from leyden.jobs import life
+from leyden.jobs.rows import AttemptRow, JobRow, unclean_attempts
+from leyden.jobs.schedule import Snapshot, decide
+from leyden.jobs.store import Store
+from leyden.jobs.transition import LostRaceError
+
+
+@final
+class Keeper:
+    """Runs passes; one thread only."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        engine: Engine,
+        machine: Machine,
+        runs: Path,
+        prepare: Callable[[JobRow, AttemptRow], Launch],
+        clock: Callable[[], float],
+        stop_grace_s: float,
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._machine = machine
+        self._runs = runs
+        self._prepare = prepare
+        self._clock = clock
+        self._stop_grace_s = stop_grace_s
+
+    def step(self) -> bool:
+        """One pass; True where it freed devices, so that another one should follow at once."""
+        self._place()
+        unclean = self._store.read(unclean_attempts)
+        sightings = self._engine.poll([self._ref(attempt) for attempt, _ in unclean])
+        freed = False
+        for attempt, job in unclean:
+            try:
+                freed = self._tend(attempt, job, sightings[attempt.engine_ref]) or freed
+            except Exception:  # one attempt's trouble, e.g. its folder was deleted, must not stop the others
+                traceback.print_exc()
+        return freed
+
+    def _place(self) -> None:
+        queued, waiting, held = self._store.read(life.load_queue)
+        if not queued:
+            return
+        rows = {job.id: job for job in queued}
+        now = self._clock()
+        decisions = decide(Snapshot(now=now, machine=self._machine, waiting=waiting, held=held))
+
+        def admit(job: JobRow, devices: tuple[str, ...]) -> Callable[[Connection], AttemptRow]:
+            return lambda connection: life.admit(connection, job, devices, node=self._machine.node, at=now)
+
+        admits = [self._store.submit(admit(rows[key], devices)) for key, devices in decisions.starts.items()]
+        changed = {key: reason for key, reason in decisions.reasons.items() if rows[key].reason != reason}
+        if changed:
+            self._store.write(lambda connection: life.explain(connection, changed))
+        for one in admits:
+            error = one.exception()
+            if error and not isinstance(error, LostRaceError):  # cancelled meanwhile: the next pass sees it
+                raise error
+
+    def _tend(self, attempt: AttemptRow, job: JobRow, seen: Sighting) -> bool:
+        """Bring one attempt's record up to what was seen; True where its devices are free now."""
+        ref = self._ref(attempt)
+        if attempt.ended_at is not None:
+            if self._engine.release(ref):
+                self._store.write(lambda connection: life.cleaned(connection, attempt, at=self._clock()))
+            return False
+        if seen.outcome:
+            return self._end(attempt, seen.outcome)
+        if seen.life is Life.ALIVE:
+            self._follow(attempt, job, seen)
+            return False
+        if seen.life is Life.UNKNOWN and job.state in {State.ADMITTED, State.STARTING}:
+            return self._launch(attempt, job)
+        if not self._engine.release(ref):
+            return False  # what it left behind still dies; its devices are not free before that
+        died = "the worker process died" if seen.life is Life.GONE else "the attempt was never started"
+        return self._end_without_outcome(attempt, job, f"{died}; see worker.log in {ref.folder}")
+
+    def _follow(self, attempt: AttemptRow, job: JobRow, seen: Sighting) -> None:
+        if seen.started_at is not None and attempt.started_at is None:
+            at, pid = seen.started_at, seen.pid
+            self._store.write(lambda connection: life.started(connection, attempt, pid=pid, at=at))
+        if job.state is State.STOPPING:
+            self._engine.stop(self._ref(attempt), self._stop_grace_s)
+        elif job.state is State.ADMITTED:  # a crash came between the launch and its record
+            self._store.write(lambda connection: life.launched(connection, attempt, at=self._clock()))
+
+    def _launch(self, attempt: AttemptRow, job: JobRow) -> bool:
+        try:
+            self._engine.launch(self._prepare(job, attempt))
+        except OSError as error:
+            traceback.print_exc()
+            message = f"the worker could not be started: {error}"
+            return self._engine.release(self._ref(attempt)) and self._end_without_outcome(attempt, job, message)
+        self._store.write(lambda connection: life.launched(connection, attempt, at=self._clock()))
+        return False
+
+    def _end_without_outcome(self, attempt: AttemptRow, job: JobRow, message: str) -> bool:
+        cancelled = job.state is State.STOPPING
+        kind = Ending.CANCELLED if cancelled else Ending.INFRA
+        return self._end(
+            attempt, Outcome(kind=kind, message="cancelled" if cancelled else message, ended_at=self._clock())
+        )
+
+    def _end(self, attempt: AttemptRow, outcome: Outcome) -> bool:
+        return self._store.write(lambda connection: life.ended(connection, attempt, outcome, at=self._clock()))
+
+    def _ref(self, attempt: AttemptRow) -> AttemptRef:
+        folder = attempt_folder(self._runs / attempt.job_id, attempt.number)
+        return AttemptRef(engine_ref=attempt.engine_ref, folder=folder)

@@ -1,0 +1,82 @@
+"""How big is a job that did not say, and could this machine ever run it?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from leyden.core.errors import PlacementError
+from leyden.core.job import Resources
+from leyden.core.units import format_size
+from leyden.engines.base import Gpu, Machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """What an attempt takes, all settled."""
+
+    gpus: int
+    cpus: int
+    ranks: int
+    gpu_model: str = ""
+    gpu_memory_bytes: int = 0
+
+    def takes(self, gpu: Gpu) -> bool:
+        """Whether the GPU is of the kind asked for."""
+        return self.gpu_model.lower() in gpu.name.lower() and gpu.memory_bytes >= self.gpu_memory_bytes
+
+
+def settle(wanted: Resources, machine: Machine) -> Size:
+    """The size of a job on this machine.
+
+    Unsized it takes one GPU with its share of the CPUs; without GPUs all CPUs, so that two such jobs queue.
+    """
+    gpus = wanted.gpus if wanted.gpus is not None else min(1, len(machine.gpus))
+    share = machine.cpus * max(1, gpus) // max(1, len(machine.gpus))
+    return Size(
+        gpus=gpus,
+        cpus=wanted.cpus or min(machine.cpus, max(1, share)),
+        ranks=wanted.ranks or max(1, gpus),
+        gpu_model=wanted.gpu_model or "",
+        gpu_memory_bytes=wanted.gpu_memory_bytes,
+    )
+
+
+def refuse_impossible(size: Size, machine: Machine) -> None:
+    """Raise PlacementError where the job can never fit."""
+    fitting = [gpu for gpu in machine.gpus if size.takes(gpu)]
+    asked = Resources(
+        gpus=size.gpus, gpu_model=size.gpu_model or None, gpu_memory_bytes=size.gpu_memory_bytes, cpus=size.cpus
+    )
+    if size.gpus > len(fitting):
+        count = len(fitting) if fitting else 0
+        more = f"Ask for --gpus {count}" + (
+            "." if fitting else " or another kind." if machine.gpus else ", or submit to a machine with GPUs."
+        )
+        gpus_only = Resources(gpus=size.gpus, gpu_model=asked.gpu_model, gpu_memory_bytes=size.gpu_memory_bytes)
+        raise PlacementError(
+            asked=f"the job asks for {gpus_only.describe()}", found=f"this machine has {describe(machine)}", do=more
+        )
+    if size.cpus > machine.cpus:
+        raise PlacementError(
+            asked=f"the job asks for {asked.describe() if size.gpus else _count(size.cpus, 'CPU')}",
+            found=f"this machine has {describe(machine)}",
+            do=f"Ask for --cpus {machine.cpus} or fewer.",
+        )
+
+
+def describe(machine: Machine) -> str:
+    """In words.
+
+    >>> describe(Machine(node="n", cpus=2, memory_bytes=24_000_000_000))
+    'no GPU (2 CPUs, 24 GB)'
+    """
+    rest = f"({_count(machine.cpus, 'CPU')}, {format_size(machine.memory_bytes)})"
+    kinds: dict[str, int] = {}
+    for gpu in machine.gpus:
+        kind = f"{gpu.name} {format_size(gpu.memory_bytes)}"
+        kinds[kind] = kinds.get(kind, 0) + 1
+    return f"{', '.join(f'{count} × {kind}' for kind, count in kinds.items()) or 'no GPU'} {rest}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

@@ -1,0 +1,159 @@
+"""What is one job, one attempt, as plain data, and how is it found?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Row, select
+
+from leyden.core.errors import NotFoundError
+from leyden.core.ids import ALPHABET, resolve
+from leyden.core.states import ACTIVE, FINAL, State
+from leyden.jobs.tables import attempts, jobs, leases
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRow:
+    """A row of `jobs`."""
+
+    id: str
+    key: str
+    version: int
+    state: State
+    reason: str
+    name: str
+    user: str
+    priority: int
+    spec: str
+    code: str
+    cwd: str
+    submit_dir: str
+    gpus: int
+    gpu_model: str
+    gpu_memory_bytes: int
+    cpus: int
+    ranks: int
+    attempt: int
+    fence: int
+    created_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptRow:
+    """A row of `attempts`."""
+
+    uid: str
+    job_id: str
+    number: int
+    engine_ref: str
+    fence: int
+    node: str
+    devices: tuple[str, ...]
+    created_at: float
+    launched_at: float | None = None
+    started_at: float | None = None
+    heartbeat_at: float | None = None
+    pid: int | None = None
+    ended_at: float | None = None
+    outcome: str = ""
+    message: str = ""
+    exit_code: int | None = None
+    cleaned_at: float | None = None
+
+
+def job_row(row: Row[Any]) -> JobRow:
+    """The row as data."""
+    return JobRow(**{**_columns(JobRow, row), "state": State(row.state)})
+
+
+def attempt_row(row: Row[Any]) -> AttemptRow:
+    """The row as data."""
+    return AttemptRow(**{**_columns(AttemptRow, row), "devices": tuple(json.loads(row.devices))})
+
+
+def _columns(kind: type[T], row: Row[Any]) -> dict[str, Any]:
+    return {field.name: row._mapping[field.name] for field in fields(kind)}  # type: ignore[arg-type]
+
+
+def get_job(connection: Connection, job_id: str) -> JobRow:
+    """The job of that id, which must exist."""
+    return job_row(connection.execute(select(jobs).where(jobs.c.id == job_id)).one())
+
+
+def find_job(connection: Connection, reference: str) -> JobRow:
+    """The job of that id, unique ending or beginning, or "last"; raises NotFoundError."""
+    exact = connection.execute(select(jobs).where(jobs.c.id == reference)).one_or_none()
+    if reference == "last":
+        exact = connection.execute(select(jobs).order_by(jobs.c.id.desc()).limit(1)).one_or_none()
+        if exact is None:
+            raise NotFoundError(
+                asked="the last job was asked for", found="there is no job yet", do="Submit one: `leyden run train.py`."
+            )
+    if exact is not None:
+        return job_row(exact)
+    wanted = reference.lower()
+    known: Sequence[str] = ()
+    if wanted and all(letter in ALPHABET for letter in wanted):  # so no % or _ of LIKE
+        like = jobs.c.id.like(f"%{wanted}") | jobs.c.id.like(f"{wanted}%")
+        known = connection.scalars(select(jobs.c.id).where(like).limit(50)).all()
+    return get_job(connection, resolve(reference, known))
+
+
+def list_jobs(connection: Connection, *, since: float | None, limit: int) -> list[JobRow]:
+    """Newest first; with `since` only those not final or ended after it."""
+    query = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
+    if since is not None:
+        query = query.where(jobs.c.state.not_in(list(FINAL)) | (jobs.c.ended_at >= since))
+    return [job_row(row) for row in connection.execute(query)]
+
+
+def queued_jobs(connection: Connection) -> list[JobRow]:
+    """All that wait to be placed."""
+    return [job_row(row) for row in connection.execute(select(jobs).where(jobs.c.state == State.QUEUED))]
+
+
+def get_attempt(connection: Connection, uid: str) -> AttemptRow | None:
+    """The attempt of that uid."""
+    row = connection.execute(select(attempts).where(attempts.c.uid == uid)).one_or_none()
+    return attempt_row(row) if row else None
+
+
+def last_attempts(connection: Connection, job_ids: Sequence[str]) -> dict[str, AttemptRow]:
+    """The current or last attempt of each job that has any."""
+    query = (
+        select(attempts)
+        .join(jobs, (jobs.c.id == attempts.c.job_id) & (jobs.c.attempt == attempts.c.number))
+        .where(jobs.c.id.in_(job_ids))
+    )
+    return {row.job_id: attempt_row(row) for row in connection.execute(query)}
+
+
+def all_attempts(connection: Connection, job_id: str) -> list[AttemptRow]:
+    """Every attempt of the job, first to last."""
+    query = select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.number)
+    return [attempt_row(row) for row in connection.execute(query)]
+
+
+def unclean_attempts(connection: Connection) -> list[tuple[AttemptRow, JobRow]]:
+    """Every attempt of which the engine may still have something, with its job."""
+    rows = [attempt_row(row) for row in connection.execute(select(attempts).where(attempts.c.cleaned_at.is_(None)))]
+    return [(row, get_job(connection, row.job_id)) for row in rows]
+
+
+def active_count(connection: Connection) -> int:
+    """How many jobs hold devices."""
+    return len(connection.scalars(select(jobs.c.id).where(jobs.c.state.in_(list(ACTIVE)))).all())
+
+
+def held_devices(connection: Connection) -> dict[str, str]:
+    """Device → job that holds it."""
+    query = select(leases.c.device, leases.c.job_id).where(leases.c.released_at.is_(None))
+    return {row.device: row.job_id for row in connection.execute(query)}

@@ -1,0 +1,50 @@
+"""How does a job's state change? Here and nowhere else."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, insert, update
+
+from leyden.core.states import State, may_follow
+from leyden.jobs.rows import JobRow
+from leyden.jobs.tables import events, jobs
+
+
+class LostRaceError(Exception):
+    """Somebody else changed the job first: load it again and decide again."""
+
+
+def create(connection: Connection, job: JobRow, *, who: str) -> None:
+    """Put a new job on record. Raises IntegrityError where its key is taken."""
+    connection.execute(insert(jobs).values(**vars(job)))
+    _note(connection, job.id, at=job.created_at, before="", after=job.state, who=who, why="submitted")
+
+
+def transition(
+    connection: Connection,
+    job: JobRow,
+    after: State,
+    *,
+    at: float,
+    who: str,
+    why: str,
+    reason: str = "",
+    **columns: object,
+) -> None:
+    """Bring the job from the state it was loaded in to `after`, with other columns of its row and the event.
+
+    `why` goes into the event, `reason` is what the job shows from now on.
+    Raises ValueError where the states do not follow each other, LostRaceError where the row is no longer the one loaded.
+    """
+    if not may_follow(job.state, after):
+        raise ValueError(f"a job cannot go from {job.state} to {after}")
+    guard = (jobs.c.id == job.id) & (jobs.c.version == job.version) & (jobs.c.state == job.state)
+    changed = connection.execute(
+        update(jobs).where(guard).values(state=after, version=job.version + 1, reason=reason, **columns)
+    )
+    if changed.rowcount != 1:
+        raise LostRaceError(f"job {job.id} is no longer {job.state} in version {job.version}")
+    _note(connection, job.id, at=at, before=job.state, after=after, who=who, why=why)
+
+
+def _note(connection: Connection, job_id: str, *, at: float, before: str, after: str, who: str, why: str) -> None:
+    connection.execute(insert(events).values(job_id=job_id, at=at, before=before, after=after, who=who, why=why))

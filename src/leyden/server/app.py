@@ -1,0 +1,171 @@
+"""Which routes are there? Each parses, calls one function of the services, and answers with a view."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
+
+import leyden
+from leyden.core.states import State
+from leyden.core.views import HealthView, JobView
+from leyden.jobs import life
+from leyden.jobs.rows import find_job
+from leyden.server import views
+from leyden.server.bodies import Report, Submission
+from leyden.server.changes import wait_for
+from leyden.server.code import store_code
+from leyden.server.faults import answer_faults
+from leyden.server.launching import code_file
+from leyden.server.logs import check_rank, stream
+from leyden.server.services import Services
+from leyden.server.submitting import submit
+from leyden.server.tokens import Guard
+
+Sha256 = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
+
+
+def create_app(services: Services) -> FastAPI:
+    """The HTTP API."""
+    app = FastAPI(
+        title="Leyden", version=leyden.__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
+    )
+    app.add_middleware(Guard, tokens=services.tokens)
+    answer_faults(app)
+    _add_server(app, services)
+    _add_code(app, services)
+    _add_jobs(app, services)
+    _add_records(app, services)
+    _add_reports(app, services)
+    return app
+
+
+def _add_server(app: FastAPI, services: Services) -> None:
+    @app.get("/api/health")
+    async def health() -> Response:
+        view = HealthView(
+            version=leyden.__version__,
+            pid=os.getpid(),
+            started_at=services.started_at,
+            home=str(services.home.root),
+        )
+        return _json(view)
+
+    @app.get("/api/machine")
+    def machine() -> Response:
+        return _json(services.store.read(lambda connection: views.machine_view(connection, services.machine)))
+
+
+def _add_code(app: FastAPI, services: Services) -> None:
+    @app.head("/api/code/{sha256}")
+    def has_code(sha256: Sha256) -> Response:
+        return Response(status_code=200 if code_file(services.home, sha256).exists() else 404)
+
+    @app.put("/api/code/{sha256}")
+    async def put_code(sha256: Sha256, request: Request) -> Response:
+        await store_code(services.home, sha256, request.stream())
+        return Response(status_code=204)
+
+
+def _add_jobs(app: FastAPI, services: Services) -> None:
+    store, home = services.store, services.home
+
+    @app.post("/api/jobs")
+    def post_job(body: Submission) -> Response:
+        row, new = submit(services, body)
+        return _json(store.read(lambda connection: views.of_row(connection, home, row)), 201 if new else 200)
+
+    @app.get("/api/jobs")
+    def get_jobs(all: bool = False, limit: Annotated[int, Query(ge=1, le=10_000)] = 200) -> Response:  # noqa: A002
+        now = services.clock()
+        found = store.read(lambda connection: views.many_jobs(connection, home, all_=all, limit=limit, now=now))
+        return JSONResponse([asdict(view) for view in found])
+
+    @app.get("/api/jobs/{ref}")
+    def get_job(ref: str) -> Response:
+        return _json(store.read(lambda connection: views.detail(connection, home, ref)))
+
+    @app.get("/api/jobs/{ref}/wait")
+    async def wait(ref: str, timeout_s: Annotated[float, Query(ge=0, le=3600)] = 30) -> Response:
+        return _json(await _wait(services, ref, timeout_s))
+
+    @app.post("/api/jobs/{ref}/cancel")
+    def cancel(ref: str) -> Response:
+        def work(connection: Connection) -> JobView:
+            job = find_job(connection, ref)
+            return views.of_row(connection, home, life.cancel(connection, job.id, at=services.clock(), who="user"))
+
+        view = store.write(work)
+        services.keeper.wake()
+        return _json(view)
+
+
+def _add_records(app: FastAPI, services: Services) -> None:
+    store, home = services.store, services.home
+
+    @app.get("/api/jobs/{ref}/logs")
+    async def logs(
+        ref: str,
+        rank: int = 0,
+        attempt: int | None = None,
+        offset: Annotated[int, Query(ge=0)] = 0,
+        follow: bool = False,
+    ) -> Response:
+        job = await run_in_threadpool(store.read, lambda connection: find_job(connection, ref))
+        check_rank(job, rank, attempt)
+        number = attempt or max(1, job.attempt)
+        body = stream(services, job, rank=rank, attempt=number, offset=offset, follow=follow, onward=attempt is None)
+        headers = {"X-Leyden-Attempt": str(number)}
+        return StreamingResponse(body, media_type="application/octet-stream", headers=headers)
+
+    @app.get("/api/jobs/{ref}/metrics")
+    def metrics(ref: str) -> Response:
+        from leyden.track.read import read_metrics
+
+        job = store.read(lambda connection: find_job(connection, ref))
+        return JSONResponse([asdict(view) for view in read_metrics(home.runs / job.id)])
+
+    @app.get("/api/jobs/{ref}/metrics/series")
+    def series(ref: str, name: str, points: Annotated[int, Query(ge=1, le=1_000_000)] = 1000) -> Response:
+        from leyden.track.read import read_series
+
+        job = store.read(lambda connection: find_job(connection, ref))
+        return _json(read_series(home.runs / job.id, name, max_points=points))
+
+
+def _add_reports(app: FastAPI, services: Services) -> None:
+    @app.post("/api/attempts/{uid}/report")
+    def report(uid: str, body: Report) -> Response:
+        def work(connection: Connection) -> None:
+            attempt = life.check_fence(connection, uid, body.fence)
+            life.heartbeat(connection, attempt, at=services.clock())
+            if body.kind == "ended" and body.outcome:
+                life.ended(connection, attempt, body.outcome.plain(), at=services.clock())
+
+        services.store.write(work)
+        services.keeper.wake()
+        return Response(status_code=204)
+
+
+async def _wait(services: Services, ref: str, timeout_s: float) -> JobView:
+    end = asyncio.get_running_loop().time() + timeout_s
+    while True:
+        change = services.changes.next  # before looking, so that no change is missed
+        view = await run_in_threadpool(
+            services.store.read, lambda connection: views.one_job(connection, services.home, ref)
+        )
+        left = end - asyncio.get_running_loop().time()
+        if State(view.state).final or left <= 0 or services.changes.closing:
+            return view
+        ref = view.id  # "last" means the job that was the last when it was asked
+        await wait_for(change, left)
+
+
+def _json(view: Any, status: int = 200) -> Response:
+    return JSONResponse(asdict(view), status)

@@ -1,0 +1,68 @@
+"""How does the embedded server start, and how does it end without touching the jobs?"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from leyden.core.errors import LeydenError
+from leyden.core.home import Home
+from leyden.server.embedded import listen, lock_home, publish, remember_port, withdraw
+
+STOP_GRACE_S = 10.0  # as Docker and Kubernetes-minded people expect: 10 s between TERM and KILL
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m leyden.server", description="The embedded Leyden server.")
+    parser.add_argument("--home", type=Path, help="folder it keeps everything in (default: $LEYDEN_HOME or ~/.leyden)")
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: any free one)")
+    parser.add_argument("--stop-grace-s", type=float, default=STOP_GRACE_S, help="between SIGTERM and SIGKILL of a job")
+    options = parser.parse_args(arguments)
+    home = Home(options.home.expanduser().absolute()) if options.home else Home.from_environ()
+    # uvicorn raises the signal again after its own clean stop; ours comes after that.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
+    try:
+        with lock_home(home.create()):
+            _serve(home, options.port, options.stop_grace_s)
+    except LeydenError as error:
+        print(f"leyden server: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _serve(home: Home, port: int, stop_grace_s: float) -> None:
+    listener = listen(home, port)  # before the heavy imports: a taken port is told at once
+    import uvicorn
+
+    from leyden.server.app import create_app
+    from leyden.server.services import Services
+
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    services = Services.open(home, url=url, stop_grace_s=stop_grace_s)
+    config = uvicorn.Config(
+        create_app(services), http="h11", loop="asyncio", ws="none", lifespan="off", log_level="warning",
+        access_log=False, timeout_graceful_shutdown=3,
+    )  # fmt: skip
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[object] | None = None) -> None:
+            services.start()
+            await super().startup(sockets=sockets)  # type: ignore[arg-type]
+            remember_port(home, listener)
+            publish(home, url=url, token=services.token)
+
+        def handle_exit(self, sig: int, frame: object) -> None:
+            services.changes.close()  # lets followers of logs go, which uvicorn would wait for
+            super().handle_exit(sig, frame)  # type: ignore[arg-type]
+
+    try:
+        Server(config).run(sockets=[listener])
+    finally:
+        withdraw(home, os.getpid())
+        services.close()

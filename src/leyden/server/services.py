@@ -1,0 +1,112 @@
+"""What belongs to one running server? The one place where the store and an engine are wired together."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import final
+
+from leyden.core.home import Home
+from leyden.engines.base import Machine
+from leyden.engines.local import LocalEngine
+from leyden.jobs.keeper import Keeper
+from leyden.jobs.store import Store
+from leyden.server.changes import Changes
+from leyden.server.launching import Launching
+from leyden.server.tokens import Tokens
+
+PASS_EVERY_S = 1.0
+
+
+@final
+class KeeperThread(threading.Thread):
+    """Makes passes: once a second, and at once when woken."""
+
+    def __init__(self, step: Callable[[], bool]) -> None:
+        super().__init__(name="keeper", daemon=True)
+        self._step = step
+        self._wake = threading.Event()
+        self._closed = threading.Event()
+
+    def wake(self) -> None:
+        """Something happened that a pass should look at."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """End after the pass that runs."""
+        self._closed.set()
+        self._wake.set()
+        if self.is_alive():
+            self.join()
+
+    def run(self) -> None:
+        """Until closed."""
+        again = True
+        while not self._closed.is_set():
+            if not again:
+                self._wake.wait(PASS_EVERY_S)
+            self._wake.clear()  # before looking: what happens from here on asks for another pass
+            try:
+                again = self._step()
+            except Exception:  # e.g. the disk is full: the next pass may find it mended
+                traceback.print_exc()
+                again = False
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Everything requests need."""
+
+    home: Home
+    store: Store
+    machine: Machine
+    tokens: Tokens
+    changes: Changes
+    keeper: KeeperThread
+    clock: Callable[[], float]
+    started_at: float = field(default_factory=time.time)
+
+    @classmethod
+    def open(cls, home: Home, *, url: str, stop_grace_s: float, clock: Callable[[], float] = time.time) -> Services:
+        """Open the store and know the machine; nothing runs yet."""
+        changes, tokens, engine = Changes(), Tokens(home), LocalEngine()
+        store = Store(home.database, on_commit=changes.ring)
+        machine = engine.inventory()
+        launching = Launching(home=home, url=url, tokens=tokens, stop_grace_s=stop_grace_s)
+        keeper = Keeper(
+            store=store,
+            engine=engine,
+            machine=machine,
+            runs=home.runs,
+            prepare=launching.prepare,
+            clock=clock,
+            stop_grace_s=stop_grace_s,
+        )
+        return cls(
+            home=home,
+            store=store,
+            machine=machine,
+            tokens=tokens,
+            changes=changes,
+            keeper=KeeperThread(keeper.step),
+            clock=clock,
+        )
+
+    @property
+    def token(self) -> str:
+        """What clients of the owner show."""
+        return self.tokens.server
+
+    def start(self) -> None:
+        """Begin to make passes. Call it on the event loop."""
+        self.changes.attach()
+        self.keeper.start()
+
+    def close(self) -> None:
+        """Let go of everything; jobs go on."""
+        self.keeper.close()
+        self.store.close()

@@ -1,0 +1,77 @@
+"""Which variables does a rank see, and in which folder does it start?"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from leyden.engines.base import Launch
+from leyden.engines.record import REF_VARIABLE
+
+# What a shell inside another job or torchrun would pass on; a rank that believed it would wait for peers for ever.
+_STALE = frozenset(
+    ["MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "ROLE_RANK", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS", "SLURM_NODEID", "SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES"]
+)
+_STALE_PREFIXES = ("LEYDEN_", "TORCHELASTIC_")
+
+
+def rank_environ(launch: Launch, started_at: float) -> list[dict[str, str]]:
+    """The environment of each rank: the submitter's, the job's own variables, then what only the platform knows."""
+    submitted = {
+        key: value for key, value in launch.environ.items() if key not in _STALE and not key.startswith(_STALE_PREFIXES)
+    }
+    threads = str(max(1, launch.cpus // launch.ranks))
+    common = {
+        "OMP_NUM_THREADS": threads,
+        **submitted,
+        **launch.vars,
+        "PYTHONUNBUFFERED": "1",
+        # The numbers of leases are NVML's, which counts in PCI order; CUDA by itself counts fastest first.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": ",".join(str(index) for index in launch.gpus),
+        **_leyden(launch, started_at),
+    }
+    if not launch.distributed:
+        return [common]
+    port = str(_free_port())
+    return [
+        {
+            **common,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "WORLD_SIZE": str(launch.ranks),
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "LOCAL_WORLD_SIZE": str(launch.ranks),
+            "NODE_RANK": "0",
+        }
+        for rank in range(launch.ranks)
+    ]
+
+
+def working_folder(launch: Launch) -> Path:
+    """Where ranks start: inside the unpacked tree, or in the folder the job was submitted from."""
+    return Path(launch.run_dir) / "code" / launch.cwd if launch.code else Path(launch.cwd)
+
+
+def _leyden(launch: Launch, started_at: float) -> dict[str, str]:
+    deadline = {"LEYDEN_DEADLINE": f"{started_at + launch.time_s:.3f}"} if launch.time_s else {}
+    return {
+        "LEYDEN_JOB_ID": launch.job_id,
+        "LEYDEN_ATTEMPT": str(launch.number),
+        "LEYDEN_FENCE": str(launch.fence),
+        "LEYDEN_RUN_DIR": launch.run_dir,
+        "LEYDEN_CHECKPOINT_DIR": os.path.join(launch.run_dir, "checkpoints"),  # noqa: PTH118
+        "LEYDEN_API_URL": launch.api_url,
+        "LEYDEN_TOKEN": launch.token,
+        "LEYDEN_SUBMIT_DIR": launch.submit_dir,
+        REF_VARIABLE: launch.engine_ref,
+        **deadline,
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
