@@ -63,8 +63,6 @@ def current() -> Run:
 def start(root: Path | None = None, *, resume: Path | None = None) -> Run:
     """Open the run of this process: LEYDEN_RUN_DIR, else `resume` as its next attempt, else a new one under `root`."""
     global _run  # noqa: PLW0603  a process belongs to one run
-    if _run is not None:
-        _run.writer.close()
     environ = os.environ
     rank = int(environ.get("RANK", "0"))
     if given := environ.get("LEYDEN_RUN_DIR"):
@@ -78,6 +76,18 @@ def start(root: Path | None = None, *, resume: Path | None = None) -> Run:
         _describe(path)
     _run = Run(path, attempt=attempt, rank=rank)
     return _run
+
+
+def open_run(path: Path, *, attempt: int, rank: int) -> Run:
+    """Join a run that another rank has opened."""
+    global _run  # noqa: PLW0603
+    _run = Run(path, attempt=attempt, rank=rank)
+    return _run
+
+
+def is_current(path: Path) -> bool:
+    """Whether this process already writes the record at `path`."""
+    return _run is not None and _run.path == path
 
 
 def finish() -> None:

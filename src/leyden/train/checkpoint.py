@@ -1,0 +1,260 @@
+"""What is a checkpoint on disk, and when is it whole?
+
+A folder: model.safetensors (weights, no pickle), training.pt (optimizer, schedules, callbacks, loop, random numbers of
+every rank; plain data and tensors, read with weights_only=True) and manifest.json, which names every file with its
+size and CRC-32. It is written beside its place under a name that begins with a dot, synced, and renamed: whatever
+happens before the rename, the checkpoints already there stay as they are and a torn one is never picked up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+import leyden
+from leyden.core.errors import CheckpointError
+from leyden.core.units import format_size
+
+FORMAT = 1
+MANIFEST, WEIGHTS, TRAINING = "manifest.json", "model.safetensors", "training.pt"
+
+
+@dataclass(kw_only=True)
+class Snapshot:
+    """Everything a checkpoint keeps; tensors are on the host and belong to it."""
+
+    epoch: int
+    step: int
+    weights: dict[str, Tensor]
+    training: dict[str, Any]
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A committed checkpoint, by its manifest; its files have not been read."""
+
+    path: Path
+    epoch: int
+    step: int
+    created_at: float
+
+
+def write(path: Path, snapshot: Snapshot) -> None:
+    """Write the checkpoint to `path`, replacing one that is there; all or nothing. Raises CheckpointError."""
+    with _torn_away(path) as draft:
+        _write_weights(draft / WEIGHTS, snapshot.weights)
+        torch.save(snapshot.training, draft / TRAINING)
+        manifest = {
+            "format": FORMAT,
+            "epoch": snapshot.epoch,
+            "step": snapshot.step,
+            "metrics": snapshot.metrics,
+            "created_at": time.time(),
+            "leyden": leyden.__version__,
+            "torch": str(torch.__version__),
+            "files": {name: _stamp(draft / name) for name in (WEIGHTS, TRAINING)},
+        }
+        (draft / MANIFEST).write_text(json.dumps(manifest, indent=1))
+        for file in (*draft.iterdir(), draft):
+            _sync(file)
+        if path.exists():
+            shutil.rmtree(path)
+        draft.rename(path)
+        _sync(path.parent)
+
+
+def read(path: Path) -> Snapshot:
+    """Read a checkpoint and hold it against its checksums; raises CheckpointError naming what is wrong."""
+    manifest = check(path)
+    training = torch.load(path / TRAINING, map_location="cpu", weights_only=True)
+    return Snapshot(
+        epoch=manifest["epoch"],
+        step=manifest["step"],
+        metrics=manifest["metrics"],
+        weights=_read_weights(path / WEIGHTS),
+        training=training,
+    )
+
+
+def check(path: Path) -> dict[str, Any]:
+    """The manifest of a whole checkpoint; raises CheckpointError that names the damage and the one before it."""
+    try:
+        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text())
+        files = manifest["files"]
+    except FileNotFoundError:
+        found = "it has no manifest.json" if path.is_dir() else "there is no such folder"
+        raise CheckpointError(asked=f"checkpoint {path}", found=found, do=_offer(path)) from None
+    except (ValueError, KeyError) as error:
+        raise _damaged(path, f"manifest.json cannot be read ({error})") from None
+    if manifest.get("format") != FORMAT:
+        raise CheckpointError(
+            asked=f"checkpoint {path}",
+            found=f"it has format {manifest.get('format')}; this Leyden reads {FORMAT}",
+            do="Use the Leyden version named in its manifest.json.",
+        )
+    for name, stamp in files.items():
+        file = path / name
+        if not file.exists():
+            raise _damaged(path, f"{name} is missing")
+        now = _stamp(file)
+        if now["size_bytes"] != stamp["size_bytes"]:
+            raise _damaged(path, f"{name} has {now['size_bytes']} bytes, {stamp['size_bytes']} were written")
+        if now["crc32"] != stamp["crc32"]:
+            raise _damaged(path, f"{name} has checksum {now['crc32']}, {stamp['crc32']} was written")
+    return manifest
+
+
+def committed(folder: Path) -> list[Found]:
+    """The checkpoints in a folder, oldest first. Torn ones are not among them; damaged ones may be."""
+    found = []
+    for manifest in folder.glob(f"[!.]*/{MANIFEST}"):
+        try:
+            told = json.loads(manifest.read_text())
+            found.append(
+                Found(path=manifest.parent, epoch=told["epoch"], step=told["step"], created_at=told["created_at"])
+            )
+        except (ValueError, KeyError):  # damaged: `check` says so to who asks for it by name
+            found.append(Found(path=manifest.parent, epoch=-1, step=-1, created_at=manifest.stat().st_mtime))
+    return sorted(found, key=lambda one: (one.step, one.created_at))
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest committed checkpoint of a folder, whole or damaged; None where there is none."""
+    found = sorted(committed(folder), key=lambda one: one.created_at)
+    return found[-1].path if found else None
+
+
+def load_weights(module: torch.nn.Module, snapshot: Snapshot, path: Path) -> None:
+    """Put the weights into the module; raises CheckpointError that lists what does not fit."""
+    own = module.state_dict()
+    missing = sorted(own.keys() - snapshot.weights.keys())
+    unexpected = sorted(snapshot.weights.keys() - own.keys())
+    shapes = [
+        f"{name}: {tuple(value.shape)} in the checkpoint, {tuple(own[name].shape)} in the model"
+        for name, value in snapshot.weights.items()
+        if name in own and own[name].shape != value.shape
+    ]
+    if missing or unexpected or shapes:
+        parts = [f"missing {_first(missing)}"] * bool(missing) + [f"unexpected {_first(unexpected)}"] * bool(unexpected)
+        parts += [f"other shapes: {_first(shapes)}"] * bool(shapes)
+        raise CheckpointError(
+            asked=f"the weights of {path} for a {type(module).__name__}",
+            found="they are another model's: " + "; ".join(parts),
+            do="Build the model with the settings it was trained with.",
+        )
+    module.load_state_dict(snapshot.weights)
+
+
+def sweep_drafts(folder: Path) -> None:
+    """Remove what processes that are gone left half-written."""
+    for draft in folder.glob(".*.draft-*"):
+        pid = draft.name.rpartition("-")[2]
+        if pid.isdigit() and int(pid) != os.getpid() and not _alive(int(pid)):
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _torn_away(path: Path) -> Iterator[Path]:
+    """A folder to write into that vanishes on any error; turns what the disk says into words."""
+    draft = path.with_name(f".{path.name}.draft-{os.getpid()}")
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        yield draft
+    except BaseException as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        if isinstance(error, Exception):
+            raise _refused(path, error) from error
+        raise
+
+
+def _refused(path: Path, error: Exception) -> CheckpointError:
+    exists = next((parent for parent in path.parents if parent.exists()), Path("/"))
+    free = shutil.disk_usage(exists).free
+    before = [one.path.name for one in committed(path.parent)]
+    kept = f" {before[-1]}, written before, is whole." if before else ""
+    found = f"the disk refused it ({str(error).splitlines()[0]}); {format_size(free)} are free there"
+    do = f"Make room, or point default_root_dir or ModelCheckpoint(dirpath=…) elsewhere.{kept}"
+    return CheckpointError(asked=f"checkpoint {path} was to be written", found=found, do=do)
+
+
+def _write_weights(file: Path, weights: Mapping[str, Tensor]) -> None:
+    """Tied weights are stored once, under their first name; the other names are aliases in the metadata."""
+    first: dict[tuple[Any, ...], str] = {}
+    aliases: dict[str, str] = {}
+    own: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        key = (value.data_ptr(), value.shape, value.stride(), value.dtype)
+        if value.numel() and key in first:
+            aliases[name] = first[key]
+        else:
+            first[key] = name
+            own[name] = value.contiguous()
+    save_file(own, file, metadata={"aliases": json.dumps(aliases)})
+
+
+def _read_weights(file: Path) -> dict[str, Tensor]:
+    with safe_open(file, framework="pt") as opened:
+        weights: dict[str, Tensor] = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        aliases = json.loads((opened.metadata() or {}).get("aliases", "{}"))
+    return weights | {name: weights[source] for name, source in aliases.items()}
+
+
+def _stamp(file: Path) -> dict[str, int]:
+    crc = 0
+    with file.open("rb") as opened:
+        while block := opened.read(1 << 22):
+            crc = zlib.crc32(block, crc)
+    return {"size_bytes": file.stat().st_size, "crc32": crc}
+
+
+def _damaged(path: Path, how: str) -> CheckpointError:
+    return CheckpointError(asked=f"checkpoint {path}", found=f"it is damaged: {how}", do=_offer(path))
+
+
+def _offer(path: Path) -> str:
+    """What else could be used: the newest whole checkpoint beside this one."""
+    for other in reversed(committed(path.parent)):
+        if other.path != path and other.step >= 0:
+            try:
+                check(other.path)
+            except CheckpointError:
+                continue
+            return f"The one before it is whole: use ckpt_path={str(other.path)!r} (step {other.step})."
+    return "There is no other whole checkpoint beside it; start anew, or give another path."
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

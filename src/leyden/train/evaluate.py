@@ -1,0 +1,145 @@
+"""How are validation, test and prediction run? Every sample once, means exact over all ranks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from leyden.core.errors import ConfigurationError
+from leyden.train.hooks import collect
+from leyden.train.loaders import Limit, count_batches, shard, to_device
+from leyden.train.logbook import LogBook
+from leyden.train.session import count_arguments
+
+if TYPE_CHECKING:
+    from leyden.train.session import Session
+    from leyden.train.trainer import Trainer
+
+# stage -> (the words in hooks, the prefix of limit_*_batches)
+_WORDS = {"validate": ("validation", "val"), "test": ("test", "test"), "predict": ("predict", "predict")}
+
+
+class Evaluation:
+    """One way of evaluating a module on given loaders; built once, run any number of times."""
+
+    def __init__(self, trainer: Trainer, session: Session, stage: str, loaders: Sequence[Any], limit: Limit) -> None:
+        self._trainer, self._session, self._stage = trainer, session, stage
+        self._word, short = _WORDS[stage]
+        module = session.module
+        world = session.plan.world
+        self._loaders = [shard(one, rank=world.rank, size=world.size, training=False, seed=0) for one in loaders]
+        self._totals = [count_batches(loader, limit, short) for loader in self._loaders]
+        if any(total == 0 for total in self._totals) and world.size == 1 and limit != 0:
+            raise ConfigurationError(
+                asked=f"{stage} on {len(loaders)} loaders",
+                found=f"loader {self._totals.index(0)} has no batch",
+                do=f"Check the data set's length, drop_last, and limit_{short}_batches.",
+            )
+        self._step = getattr(module, f"{self._word}_step")
+        self._arity = count_arguments(self._step)
+        self._hooks = {
+            moment: collect(f"on_{self._word}_{moment}", trainer, module, session.callbacks)
+            for moment in ("start", "end", "epoch_start", "epoch_end", "batch_start", "batch_end")
+        }
+        self.book = LogBook(training=False, sink=session.sink)
+        self.done = 0  # batches of the last run
+
+    @property
+    def batches(self) -> int | None:
+        """Batches of all loaders together; None if nobody knows."""
+        known = [total for total in self._totals if total is not None]
+        return sum(known) if len(known) == len(self._totals) else None
+
+    def results(self) -> list[dict[str, float]]:
+        """The metrics of each loader; those logged outside of batches belong to all."""
+        latest = self.book.latest()
+        ends = [f"/dataloader_idx_{index}" for index in range(len(self._loaders))]
+        return [
+            {name: value for name, value in latest.items() if name.endswith(own) or not name.endswith(tuple(ends))}
+            for own in ends
+        ]
+
+    def forget(self) -> None:
+        """As if nothing had been evaluated."""
+        self.book = LogBook(training=False, sink=self._session.sink)
+
+    def run(self, *, most: int | None = None, silent: bool = False) -> list[list[Any]]:
+        """Evaluate once; returns what the steps returned, loader by loader, for "predict" only."""
+        module, outer = self._session.module, self._session.module._book
+        outputs: list[list[Any]] = []
+        with _evaluating(module), torch.inference_mode():
+            module._book = self.book
+            try:
+                self.done = 0
+                self._call("start")
+                self._call("epoch_start")
+                for index, loader in enumerate(self._loaders):
+                    self.book.loader_suffix = f"/dataloader_idx_{index}" if len(self._loaders) > 1 else ""
+                    total = self._totals[index]
+                    total = most if total is None else total if most is None else min(total, most)
+                    outputs.append(self._run_loader(index, loader, total, silent))
+                self.book.loader_suffix = ""
+                self._call("epoch_end")
+                self._finish(silent)
+                self._call("end")
+            finally:
+                module._book = outer
+        return outputs
+
+    def _run_loader(self, loader_idx: int, loader: Any, total: int | None, silent: bool) -> list[Any]:
+        book, device = self.book, self._session.plan.device
+        starts, ends, kept = self._hooks["batch_start"], self._hooks["batch_end"], []
+        forward, progress = self._session.plan.forward_context(), self._trainer.progress
+        due, iterator = time.perf_counter() + progress.every_s, iter(loader)
+        for index in range(total) if total is not None else iter(int, 1):
+            try:
+                batch = to_device(next(iterator), device)
+            except StopIteration:
+                break
+            book.step, book.batch = index, batch
+            for hook in starts:
+                hook(batch, index, loader_idx)
+            with forward:
+                output = self._step(*(batch, index, loader_idx)[: self._arity])
+            for hook in ends:
+                hook(output, batch, index, loader_idx)
+            self.done += 1
+            if self._stage == "predict":
+                kept.append(output)
+            if time.perf_counter() >= due or index % 256 == 255:
+                book.flush()
+                due = time.perf_counter() + progress.every_s
+                if not silent:
+                    progress.update(self.done, {})
+        return kept
+
+    def _finish(self, silent: bool) -> None:
+        session, trainer = self._session, self._trainer
+        sink, book = self.book.sink, self.book
+        if silent:
+            book.sink = None
+        book.end_epoch(trainer.global_step, session.plan.world.gather, {"epoch": float(trainer.current_epoch)})
+        book.sink = sink
+        if not trainer.sanity_checking:
+            trainer.eval_metrics |= book.latest()
+
+    def _call(self, moment: str) -> None:
+        for hook in self._hooks[moment]:
+            hook()
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, every submodule's own mode after."""
+    modes = [(one, one.training) for one in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for one, training in modes:
+            one.training = training

@@ -1,0 +1,131 @@
+"""At which moments may user code step in, and who does?
+
+A Module and a Callback share the names; a callback's hooks take (trainer, module) before the arguments shown here. Only
+hooks that are really overridden are called: `collect` looks once, before the first step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from leyden.train.callbacks import Callback
+    from leyden.train.module import Module
+    from leyden.train.trainer import Trainer
+
+Hook = Callable[..., Any]
+
+
+class Hooks:
+    """The moments of a Module, in the order they come. All are empty; override what is needed."""
+
+    def setup(self, stage: str) -> None:
+        """Before anything else, on every rank; `stage` is "fit", "validate", "test" or "predict"."""
+
+    def teardown(self, stage: str) -> None:
+        """After everything else."""
+
+    def on_fit_start(self) -> None:
+        """The model is on its device; nothing has run."""
+
+    def on_fit_end(self) -> None:
+        """Training is over, the last checkpoint is written."""
+
+    def on_train_start(self) -> None:
+        """Before the first epoch; a checkpoint, if any, has been loaded."""
+
+    def on_train_end(self) -> None:
+        """After the last epoch."""
+
+    def on_train_epoch_start(self) -> None:
+        """Before the first batch of an epoch."""
+
+    def on_train_epoch_end(self) -> None:
+        """After the last batch of an epoch and its validation."""
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """The batch is on the device."""
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """After the optimizer's step, or after the backward pass of a micro-batch that accumulates."""
+
+    def on_after_backward(self) -> None:
+        """Gradients of this batch are there."""
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Gradients are complete and not yet clipped."""
+
+    def on_validation_start(self) -> None:
+        """Before a validation."""
+
+    def on_validation_end(self) -> None:
+        """After a validation; its metrics are in `trainer.callback_metrics`."""
+
+    def on_validation_epoch_start(self) -> None:
+        """As `on_validation_start`, after it."""
+
+    def on_validation_epoch_end(self) -> None:
+        """After the last validation batch; what is logged here counts for the epoch."""
+
+    def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Before one batch."""
+
+    def on_validation_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """After one batch."""
+
+    def on_test_start(self) -> None:
+        """Before a test."""
+
+    def on_test_end(self) -> None:
+        """After a test."""
+
+    def on_test_epoch_start(self) -> None:
+        """As `on_test_start`, after it."""
+
+    def on_test_epoch_end(self) -> None:
+        """After the last test batch."""
+
+    def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Before one batch."""
+
+    def on_test_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """After one batch."""
+
+    def on_predict_start(self) -> None:
+        """Before a prediction."""
+
+    def on_predict_end(self) -> None:
+        """After a prediction."""
+
+    def on_predict_epoch_start(self) -> None:
+        """As `on_predict_start`, after it."""
+
+    def on_predict_epoch_end(self) -> None:
+        """After the last batch."""
+
+    def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Before one batch."""
+
+    def on_predict_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """After one batch."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add plain data and tensors to the checkpoint."""
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Read what `on_save_checkpoint` added."""
+
+
+def collect(name: str, trainer: Trainer, module: Module, callbacks: Iterable[Callback]) -> tuple[Hook, ...]:
+    """Who overrides the hook `name`: callbacks in their order, then the module; ready to be called."""
+    from leyden.train.callbacks import Callback
+
+    empty = getattr(Callback, name)
+    found: list[Hook] = [
+        partial(getattr(one, name), trainer, module) for one in callbacks if getattr(type(one), name) is not empty
+    ]
+    if getattr(type(module), name, None) is not getattr(Hooks, name, None):
+        found.append(getattr(module, name))
+    return tuple(found)

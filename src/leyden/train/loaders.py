@@ -1,0 +1,184 @@
+"""Which batches does this rank get, and how does a resumed epoch find its place?
+
+Training: every rank draws the same order (seed, epoch) and takes every world-th sample; up to world-1 samples at
+the end of an epoch are left out so that all ranks take equally many steps. Evaluation: every sample exactly once,
+no padding.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, Sampler
+
+from leyden.core.errors import ConfigurationError
+from leyden.train import rng
+
+Limit = int | float | None
+
+
+class RankSampler(Sampler[int]):
+    """Every `size`-th index of another sampler, from `rank` on; `epoch` and `seed` fix the order on all ranks."""
+
+    def __init__(self, inner: Iterable[int], *, rank: int, size: int, even: bool, seed: int) -> None:
+        self.inner, self.rank, self.size, self.even, self.seed = inner, rank, size, even, seed
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[int]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed + self.epoch)
+            order = list(self.inner)
+        end = len(order) - len(order) % self.size if self.even else len(order)
+        return iter(order[self.rank : end : self.size])
+
+    def __len__(self) -> int:
+        count = len(self.inner)  # type: ignore[arg-type]
+        return count // self.size if self.even else len(range(self.rank, count, self.size))
+
+
+def shard(loader: Any, *, rank: int, size: int, training: bool, seed: int) -> Any:
+    """The loader of this rank. Alone, or for a loader that shards itself, the loader as it is."""
+    if size == 1 or not isinstance(loader, DataLoader):
+        if size > 1 and not hasattr(loader, "state_dict"):
+            warnings.warn(
+                f"a {type(loader).__name__} cannot be split over {size} ranks: every rank gets all of its batches. "
+                "Use a torch DataLoader over a map-style data set.",
+                stacklevel=2,
+            )
+        return loader
+    if isinstance(loader.dataset, IterableDataset) or isinstance(loader.sampler, RankSampler):
+        return loader
+    inner: Any = loader.sampler
+    if isinstance(inner, RandomSampler) and inner.generator is not None:
+        inner = copy.copy(inner)
+        inner.generator = None  # the order must be the same on all ranks: it comes from (seed, epoch)
+    sampler = RankSampler(inner, rank=rank, size=size, even=training, seed=seed)
+    twin = copy.copy(loader)
+    # DataLoader forbids these assignments after __init__; a copy keeps subclasses and all other settings as they are.
+    object.__setattr__(twin, "sampler", sampler)
+    if loader.batch_sampler is not None:
+        if type(loader.batch_sampler) is not BatchSampler:
+            raise ConfigurationError(
+                asked=f"{size} ranks share a loader with a {type(loader.batch_sampler).__name__}",
+                found="Leyden can split samplers, not custom batch samplers",
+                do="Give the DataLoader a sampler and a batch_size, or shard in the batch sampler and use devices=1.",
+            )
+        batches = BatchSampler(sampler, loader.batch_sampler.batch_size, loader.batch_sampler.drop_last)
+        object.__setattr__(twin, "batch_sampler", batches)
+    object.__setattr__(twin, "_iterator", None)
+    return twin
+
+
+def count_batches(loader: Any, limit: Limit, name: str) -> int | None:
+    """Batches an epoch has under the limit (a number of them, or a share of all); None where nobody knows."""
+    try:
+        length: int | None = len(loader)
+    except (TypeError, NotImplementedError):
+        length = None
+    if limit is None or (isinstance(limit, float) and limit == 1.0):
+        return length
+    if isinstance(limit, float):
+        if length is None:
+            raise ConfigurationError(
+                asked=f"limit_{name}_batches={limit}",
+                found="the loader has no length to take a share of",
+                do="Give a whole number of batches.",
+            )
+        return int(length * limit)
+    return limit if length is None else min(limit, length)
+
+
+class TrainFeed:
+    """Batches of training, epoch by epoch, on the device; knows its place for a checkpoint."""
+
+    def __init__(self, loader: Any, *, limit: Limit, device: torch.device) -> None:
+        self.loader, self._device = loader, device
+        self.batches = count_batches(loader, limit, "train")
+        if self.batches == 0:
+            raise ConfigurationError(
+                asked="fit was asked to train",
+                found="the training loader has no batch",
+                do="Check the data set's length, drop_last with a batch_size above it, and limit_train_batches.",
+            )
+        self._start: dict[str, Any] = {}
+
+    def epoch(self, epoch: int, resume: Mapping[str, Any] | None, skip: int) -> Iterator[tuple[int, Any]]:
+        """(index, batch on the device) of one epoch. With `resume`, the first `skip` batches are drawn and dropped."""
+        saved_rng = rng.capture() if resume else None
+        if resume:
+            self._restore_start(resume)
+        elif isinstance(getattr(self.loader, "sampler", None), RankSampler):
+            self.loader.sampler.epoch = epoch
+        self._start = {"epoch": epoch, "rng": rng.capture(), "generators": self._generators()}
+        stateful = resume is not None and "loader" in resume
+        if stateful and resume is not None:
+            self.loader.load_state_dict(resume["loader"])
+        batches = iter(self.loader)
+        if resume and not stateful:
+            for _ in range(skip):
+                next(batches, None)
+        if saved_rng:
+            rng.restore(saved_rng)
+        return self._numbered(batches, skip)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Enough to draw the rest of this epoch again, exactly."""
+        state = dict(self._start)
+        if hasattr(self.loader, "state_dict") and hasattr(self.loader, "load_state_dict"):
+            state["loader"] = self.loader.state_dict()
+        return state
+
+    def _numbered(self, batches: Iterator[Any], skip: int) -> Iterator[tuple[int, Any]]:
+        device, move = self._device, self._device.type != "cpu"
+        indices = itertools.count(skip) if self.batches is None else range(skip, self.batches)
+        for index in indices:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            yield index, to_device(batch, device) if move else batch
+
+    def _restore_start(self, state: Mapping[str, Any]) -> None:
+        rng.restore(state["rng"])
+        for generator, saved in zip(self._find_generators(), state["generators"], strict=True):
+            generator.set_state(saved)
+        if isinstance(getattr(self.loader, "sampler", None), RankSampler):
+            self.loader.sampler.epoch = state["epoch"]
+
+    def _generators(self) -> list[Tensor]:
+        return [generator.get_state() for generator in self._find_generators()]
+
+    def _find_generators(self) -> list[torch.Generator]:
+        sampler = getattr(self.loader, "sampler", None)
+        owners = (self.loader, sampler, getattr(sampler, "inner", None))
+        found = [getattr(owner, "generator", None) for owner in owners]
+        unique = {id(one): one for one in found if isinstance(one, torch.Generator)}
+        return list(unique.values())
+
+
+def as_list(loaders: Any) -> list[Any]:
+    """One loader or several, as a list."""
+    if loaders is None:
+        return []
+    return list(loaders) if isinstance(loaders, list | tuple) else [loaders]
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """The batch with every tensor on the device, in the same containers."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if hasattr(batch, "to") and callable(batch.to):
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return type(batch)({key: to_device(value, device) for key, value in batch.items()})  # type: ignore[call-arg]
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(to_device(part, device) for part in batch))
+    if isinstance(batch, Sequence) and not isinstance(batch, str | bytes):
+        return type(batch)(to_device(part, device) for part in batch)  # type: ignore[call-arg]
+    return batch

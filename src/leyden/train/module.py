@@ -1,0 +1,173 @@
+"""What does the user write? A Module (the system of networks and its steps) and a DataModule (where batches come from).
+
+Names and signatures are Lightning's. Hooks cost nothing unless overridden: the plan looks once which are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from leyden.core.errors import ConfigurationError
+from leyden.train.hooks import Hooks
+
+if TYPE_CHECKING:
+    from leyden.train.logbook import LogBook
+    from leyden.train.trainer import Trainer
+
+
+class Module(nn.Module, Hooks):
+    """A system of networks together with its training, validation, test and predict steps.
+
+    Override `training_step` and `configure_optimizers`; the rest is optional.
+    """
+
+    _book: LogBook | None = None
+    _trainer: Trainer | None = None
+
+    @property
+    def trainer(self) -> Trainer:
+        """The Trainer that runs this module; raises ConfigurationError when none does."""
+        if self._trainer is None:
+            raise ConfigurationError(
+                asked="self.trainer", found="no Trainer runs this module", do="Use it inside fit, validate or test."
+            )
+        return self._trainer
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        first = next(self.parameters(), None)
+        return torch.device("cpu") if first is None else first.device
+
+    @property
+    def global_step(self) -> int:
+        """Optimizer steps taken so far."""
+        return self.trainer.global_step
+
+    @property
+    def current_epoch(self) -> int:
+        """Epochs finished so far."""
+        return self.trainer.current_epoch
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor | Mapping[str, Any] | None:
+        """The loss of one batch: a scalar tensor, a mapping with the key "loss", or None to skip the batch."""
+        raise _missing(self, "training_step")
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        """One batch of validation; `self.log` what matters. May take a third argument, `dataloader_idx`."""
+        raise _missing(self, "validation_step")
+
+    def test_step(self, batch: Any, batch_idx: int) -> Any:
+        """One batch of the test; as `validation_step`."""
+        raise _missing(self, "test_step")
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        """What `Trainer.predict` collects for one batch; the default calls the module."""
+        return self(batch)
+
+    def configure_optimizers(self) -> Any:
+        """An optimizer, or ([optimizer], [scheduler]), or {"optimizer": …, "lr_scheduler": …}."""
+        raise _missing(self, "configure_optimizers")
+
+    def train_dataloader(self) -> Iterable[Any]:
+        """Batches to train on, unless `fit` is given them."""
+        raise _missing(self, "train_dataloader")
+
+    def val_dataloader(self) -> Any:
+        """A loader of batches to validate on, or several."""
+        raise _missing(self, "val_dataloader")
+
+    def test_dataloader(self) -> Any:
+        """A loader of batches to test on, or several."""
+        raise _missing(self, "test_dataloader")
+
+    def predict_dataloader(self) -> Any:
+        """A loader of batches to predict, or several."""
+        raise _missing(self, "predict_dataloader")
+
+    def log(
+        self,
+        name: str,
+        value: Tensor | float,
+        prog_bar: bool = False,
+        logger: bool = True,
+        on_step: bool | None = None,
+        on_epoch: bool | None = None,
+        reduce_fx: str = "mean",
+        sync_dist: bool = False,
+        batch_size: int | None = None,
+        add_dataloader_idx: bool = True,
+    ) -> None:
+        """Record one number. Tensors stay on their device until the logging interval ends; every point is kept.
+
+        `on_step` keeps each step's value (default in training), `on_epoch` reduces over the epoch by `reduce_fx`
+        ("mean", weighted by `batch_size`, "sum", "min" or "max"; default in evaluation). Epoch values are always exact
+        over all ranks, so `sync_dist` is accepted and needs no setting.
+        """
+        book = self._book
+        if book is None:
+            raise ConfigurationError(
+                asked=f"self.log({name!r}, …)", found="no Trainer runs this module", do="Log inside fit or evaluation."
+            )
+        book.add(name, value, prog_bar, logger, on_step, on_epoch, reduce_fx, batch_size, add_dataloader_idx)
+
+    def log_dict(self, dictionary: Mapping[str, Tensor | float], **settings: Any) -> None:
+        """`log` every item, with the same settings."""
+        for name, value in dictionary.items():
+            self.log(name, value, **settings)
+
+    def print(self, *values: object) -> None:
+        """Print once, not once a rank."""
+        if self._trainer is None or self._trainer.is_global_zero:
+            print(*values)
+
+
+class DataModule:
+    """Where batches come from: downloads, splits and loaders, apart from the science.
+
+    `prepare_data` runs on one process a node (download, unpack: set no state), `setup` on every rank.
+    """
+
+    trainer: Trainer | None = None
+
+    def prepare_data(self) -> None:
+        """Bring the data to the node; called once, before any rank calls `setup`."""
+
+    def setup(self, stage: str) -> None:
+        """Make the data sets; `stage` is "fit", "validate", "test" or "predict"."""
+
+    def teardown(self, stage: str) -> None:
+        """Let go of what `setup` made."""
+
+    def train_dataloader(self) -> Iterable[Any]:
+        """Batches to train on."""
+        raise _missing(self, "train_dataloader")
+
+    def val_dataloader(self) -> Any:
+        """A loader of batches to validate on, or several."""
+        raise _missing(self, "val_dataloader")
+
+    def test_dataloader(self) -> Any:
+        """A loader of batches to test on, or several."""
+        raise _missing(self, "test_dataloader")
+
+    def predict_dataloader(self) -> Any:
+        """A loader of batches to predict, or several."""
+        raise _missing(self, "predict_dataloader")
+
+
+def overrides(owner: Module | DataModule, method: str) -> bool:
+    """Whether the user wrote this method."""
+    base = Module if isinstance(owner, Module) else DataModule
+    return getattr(type(owner), method, None) is not getattr(base, method)
+
+
+def _missing(owner: object, method: str) -> ConfigurationError:
+    name = type(owner).__name__
+    return ConfigurationError(
+        asked=f"{name}.{method} is needed", found=f"{name} does not define it", do=f"Write {method} in {name}."
+    )

@@ -1,0 +1,127 @@
+"""What will training do? Every choice, settled and frozen before the first step."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from leyden.core.errors import ConfigurationError, nearest
+from leyden.train.ranks import World
+
+_STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
+_PRECISIONS: dict[str, torch.dtype | None] = {"32-true": None, "32": None, "bf16-mixed": torch.bfloat16}
+_ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The engineering of one run. Nothing in it changes once training has begun."""
+
+    device: torch.device
+    world: World
+    precision: str
+    find_unused_parameters: bool
+    accumulate_grad_batches: int
+    gradient_clip_val: float | None
+    gradient_clip_algorithm: str
+    max_epochs: int
+    max_steps: int
+    check_val_every_n_epoch: int
+    log_every_n_steps: int
+
+    def forward_context(self) -> contextlib.AbstractContextManager[Any]:
+        """Around every step: automatic mixed precision, or nothing."""
+        dtype = _PRECISIONS[self.precision]
+        return torch.autocast(self.device.type, dtype=dtype) if dtype else contextlib.nullcontext()
+
+    def count_steps(self, batches: int | None) -> float:
+        """Optimizer steps of the whole training, for epochs of so many batches; infinite where nothing bounds it."""
+        bound = math.inf if self.max_steps == -1 else self.max_steps
+        if batches is None or self.max_epochs == -1:
+            return bound
+        return min(bound, self.max_epochs * math.ceil(batches / self.accumulate_grad_batches))
+
+    def describe(self) -> str:
+        """One line for people."""
+        ranks = "" if self.world.size == 1 else f" × {self.world.size} ranks (DDP)"
+        return f"{self.device.type}{ranks}, {self.precision}"
+
+
+def choose_device(accelerator: str, world: World) -> torch.device:
+    """The device of this rank; "auto" takes CUDA, then MPS, then the CPU."""
+    if accelerator not in _ACCELERATORS:
+        raise ConfigurationError(
+            asked=f"accelerator={accelerator!r}", found="it is unknown", do=nearest(accelerator, _ACCELERATORS)
+        )
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    kind = accelerator
+    if kind == "auto":
+        kind = "cuda" if cuda else "mps" if mps else "cpu"
+    if kind == "gpu":
+        kind = "mps" if mps and not cuda else "cuda"
+    if (kind == "cuda" and not cuda) or (kind == "mps" and not mps):
+        raise ConfigurationError(
+            asked=f"accelerator={accelerator!r}",
+            found=f"PyTorch {torch.__version__} sees no such device on this machine",
+            do='Use accelerator="auto", or install a PyTorch built for it (see `python -m torch.utils.collect_env`).',
+        )
+    return torch.device("cuda", world.local_rank) if kind == "cuda" else torch.device(kind)
+
+
+def count_devices(devices: int | str | list[int], accelerator: str) -> int:
+    """Ranks a node runs for `devices`: a number, a list of indices, "auto" or -1 (all GPUs; one rank on a CPU)."""
+    if isinstance(devices, list):
+        return len(devices)
+    if devices in ("auto", -1, "-1"):
+        return max(1, torch.cuda.device_count()) if accelerator in ("auto", "gpu", "cuda") else 1
+    try:
+        count = int(devices)
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise ConfigurationError(
+            asked=f"devices={devices!r}", found="it is no number of devices", do='Use 1 or more, or "auto".'
+        )
+    seen = torch.cuda.device_count()
+    if accelerator in ("gpu", "cuda") and count > seen:
+        raise ConfigurationError(
+            asked=f"devices={count} with accelerator={accelerator!r}",
+            found=f"this machine has {seen} GPUs",
+            do=f"Use devices={max(1, seen)} here, or ask a platform for more: leyden run --gpus {count} train.py",
+        )
+    return count
+
+
+def check_choices(*, strategy: str, precision: str, clip_algorithm: str, numbers: Mapping[str, int]) -> None:
+    """Raise ConfigurationError for choices that no plan can hold."""
+    for name, value, known in (
+        ("strategy", strategy, _STRATEGIES),
+        ("precision", precision, tuple(_PRECISIONS)),
+        ("gradient_clip_algorithm", clip_algorithm, ("norm", "value")),
+    ):
+        if value not in known:
+            raise ConfigurationError(asked=f"{name}={value!r}", found="it is unknown", do=nearest(value, known))
+    for name, number in numbers.items():
+        if number < 1:
+            raise ConfigurationError(asked=f"{name}={number}", found="it must be 1 or more", do=f"Set {name}=1.")
+
+
+def adopt_world(devices: int | str | list[int], accelerator: str, environ_world: World | None) -> World | None:
+    """The launcher's world, checked against what the script asks for; None where the script runs alone."""
+    if environ_world is None:
+        return None
+    if devices in ("auto", -1, "-1"):
+        return environ_world
+    asked = count_devices(devices, "cpu" if accelerator == "auto" else accelerator)
+    if asked != environ_world.local_size:
+        raise ConfigurationError(
+            asked=f"Trainer(devices={devices!r})",
+            found=f"the launcher started {environ_world.local_size} ranks on this node",
+            do='Use devices="auto" to take what the launcher gives, or start that many ranks.',
+        )
+    return environ_world

@@ -1,0 +1,69 @@
+"""Which checkpoint does `ckpt_path` mean, and into which run's record does training go on?"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leyden.core.errors import CheckpointError
+from leyden.track.run import RUNS_FOLDER
+from leyden.train import checkpoint
+
+if TYPE_CHECKING:
+    from leyden.train.trainer import Trainer
+
+
+def find_checkpoint(trainer: Trainer, asked: str | Path | None, *, fitting: bool) -> Path | None:
+    """The folder of the checkpoint asked for; None to start anew. Raises CheckpointError where there is none.
+
+    "last" in `fit` starts anew where nothing has been saved yet, so that one command line serves first run and resume.
+    """
+    if asked is None:
+        return None
+    if str(asked) == "best":
+        best = trainer.checkpoint_callback.best_model_path if trainer.checkpoint_callback else ""
+        if not best:
+            raise CheckpointError(
+                asked='ckpt_path="best"', found="this Trainer has saved no checkpoint", do="Call fit first."
+            )
+        return Path(best)
+    if str(asked) == "last":
+        last = _last(trainer)
+        if last is None and not fitting:
+            raise CheckpointError(
+                asked='ckpt_path="last"', found="no checkpoint has been saved yet", do="Call fit first, or give a path."
+            )
+        return last
+    path = Path(asked).absolute()
+    return path if (path / checkpoint.MANIFEST).exists() else checkpoint.newest(path) or path
+
+
+def run_to_continue(found: Path | None, asked: str | Path | None) -> Path | None:
+    """The run whose record goes on: that of the checkpoint "last" found; any other checkpoint begins a new run."""
+    if found is None or str(asked) != "last":
+        return None
+    run = found.parent.parent
+    return run if (run / "run.json").exists() and found.parent.name == "checkpoints" else None
+
+
+def _last(trainer: Trainer, environ: Mapping[str, str] = os.environ) -> Path | None:
+    callback = trainer.checkpoint_callback
+    if callback is not None and callback.dirpath is not None:
+        return checkpoint.newest(callback.dirpath)
+    if trainer.run is not None:
+        return checkpoint.newest(trainer.run.checkpoints)
+    if given := environ.get("LEYDEN_CHECKPOINT_DIR"):
+        return checkpoint.newest(Path(given))
+    if given := environ.get("LEYDEN_RUN_DIR"):
+        return checkpoint.newest(Path(given) / "checkpoints")
+    runs = sorted((trainer.default_root_dir / RUNS_FOLDER).glob("*/run.json"), reverse=True)  # ids sort by time
+    for described in runs:
+        if json.loads(described.read_text()).get("name") == Path(sys.argv[0]).stem:
+            newest = checkpoint.newest(described.parent / "checkpoints")
+            if newest is not None:
+                return newest
+    return None

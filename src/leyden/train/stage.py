@@ -1,0 +1,152 @@
+"""What surrounds fit, validate, test and predict? Ranks meet, the record opens, data and module are set up, signals
+become flags; and at the end, however it comes, everything is put back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from leyden import track
+from leyden.track.run import RUNS_FOLDER, Run
+from leyden.train import progress
+from leyden.train.plan import Plan, adopt_world, choose_device, count_devices
+from leyden.train.ranks import World, follow_parent, join, start_local
+from leyden.train.resume import find_checkpoint, run_to_continue
+from leyden.train.session import Session, check_module
+
+if TYPE_CHECKING:
+    from leyden.train.module import DataModule, Module
+    from leyden.train.trainer import Trainer
+
+
+class Stage:
+    """A context around one call of the Trainer. `signal` is set once SIGINT or SIGTERM has come during fit."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        name: str,
+        module: Module,
+        datamodule: DataModule | None,
+        ckpt_path: str | Path | None,
+    ) -> None:
+        check_module(module, datamodule)
+        self._trainer, self._name = trainer, name
+        self._module, self._datamodule, self._asked = module, datamodule, ckpt_path
+        self.signal = 0
+        self._handlers: dict[int, Any] = {}
+        self.checkpoint: Path | None = None
+        self.session: Session
+
+    def __enter__(self) -> Stage:
+        trainer, module, datamodule = self._trainer, self._module, self._datamodule
+        self.checkpoint = find_checkpoint(trainer, self._asked, fitting=self._name == "fit")
+        plan, run = self._meet()
+        trainer._plan, trainer.run = plan, run
+        trainer.progress = progress.choose(enabled=trainer.enable_progress_bar, first=plan.world.rank == 0)
+        module._trainer = trainer
+        self.session = Session(
+            module=module,
+            datamodule=datamodule,
+            callbacks=tuple(trainer.callbacks),
+            plan=plan,
+            sink=run.writer.add if plan.world.rank == 0 else None,
+        )
+        if self._name == "fit":
+            self._catch_signals()
+        try:
+            self._set_up(plan.world)
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        if str(self._asked) == "last" and self.checkpoint is None:
+            trainer.say("no checkpoint has been saved yet: starting anew")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        trainer, module = self._trainer, self._module
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        trainer.progress.close()
+        trainer.sanity_checking = False
+        if error is not None:
+            for callback in trainer.callbacks:
+                callback.on_exception(trainer, module, error)
+            with contextlib.suppress(Exception):  # the first error is the one to show
+                trainer.wait_for_checkpoints()
+        for callback in trainer.callbacks:
+            callback.teardown(trainer, module, self._name)
+        module.teardown(self._name)
+        if self._datamodule is not None:
+            self._datamodule.teardown(self._name)
+        module._book = None
+        if trainer.run is not None:
+            trainer.run.writer.flush()
+
+    def end_by_signal(self) -> NoReturn:
+        """Everything is saved: leave with the exit code shells expect, 128 + the signal's number."""
+        name = signal.Signals(self.signal).name
+        self._trainer.say(f'stopped by {name}; ckpt_path="last" goes on from here')
+        raise SystemExit(128 + self.signal)
+
+    def _meet(self) -> tuple[Plan, Run]:
+        """Ranks: those a launcher started, or our own. The record: rank 0 opens it, the others are told."""
+        trainer = self._trainer
+        world = adopt_world(trainer.devices, trainer.accelerator, World.from_environ())
+        if world is not None and world.size > 1:
+            follow_parent()
+            join(world, choose_device(trainer.accelerator, world))
+        run = trainer.run
+        if run is None and (world is None or world.rank == 0):
+            run = self._open_run()
+        if world is None:
+            count = count_devices(trainer.devices, trainer.accelerator)
+            world = World()
+            if count > 1 and run is not None:
+                world = start_local(count, run)
+                join(world, choose_device(trainer.accelerator, world))
+        path, attempt, self.checkpoint = world.share((run and run.path, run and run.attempt, self.checkpoint))
+        run = run or track.open_run(path, attempt=attempt, rank=world.rank)
+        device = choose_device(trainer.accelerator, world)
+        return Plan(device=device, world=world, **trainer.choices), run
+
+    def _open_run(self) -> Run:
+        given = os.environ.get("LEYDEN_RUN_DIR")
+        if given and track.is_current(Path(given)):
+            return track.current()
+        resume = run_to_continue(self.checkpoint, self._asked)
+        return track.start(self._trainer.default_root_dir / RUNS_FOLDER, resume=resume)
+
+    def _set_up(self, world: World) -> None:
+        trainer, module, datamodule = self._trainer, self._module, self._datamodule
+        if datamodule is not None:
+            datamodule.trainer = trainer
+            if world.local_rank == 0:
+                datamodule.prepare_data()
+            world.gather(None)
+            datamodule.setup(self._name)
+        for callback in trainer.callbacks:
+            callback.setup(trainer, module, self._name)
+        module.setup(self._name)
+        module.to(self.session.plan.device)
+
+    def _catch_signals(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.signal:
+            raise KeyboardInterrupt
+        self.signal = number
+        self._trainer.say(
+            f"{signal.Signals(number).name}: saving after this step, then stopping; once more stops at once"
+        )

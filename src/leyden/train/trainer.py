@@ -1,0 +1,400 @@
+"""How is a Module trained? The loop, in one file: from `Trainer.fit` to the user's `training_step` are two frames.
+
+`fit` settles every choice (devices, ranks, precision, hooks) before the first step; `_train` is straight-line code.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from leyden import track
+from leyden.core.errors import CheckpointError
+from leyden.track.run import Run
+from leyden.train import checkpoint, rng
+from leyden.train.callbacks import Callback
+from leyden.train.evaluate import Evaluation
+from leyden.train.fitting import Fit, loss_of
+from leyden.train.loaders import Limit, TrainFeed, as_list, shard
+from leyden.train.model_checkpoint import ModelCheckpoint
+from leyden.train.module import DataModule, Module, overrides
+from leyden.train.optimizers import configure
+from leyden.train.plan import Plan, check_choices
+from leyden.train.progress import Progress, Silent
+from leyden.train.saver import Saver
+from leyden.train.session import Session
+from leyden.train.stage import Stage
+
+
+class Trainer:
+    """Runs a Module: devices, ranks, precision, logging and checkpoints. Arguments have Lightning's names and meaning.
+
+    `devices=N` on a CPU starts N ranks. `max_epochs=-1` or `max_steps=-1` mean no such bound; without either, 1000
+    epochs. Every value logged is kept; `log_every_n_steps` says how often values cross from the device to the host.
+    """
+
+    def __init__(
+        self,
+        *,
+        accelerator: str = "auto",
+        devices: int | str | list[int] = "auto",
+        strategy: str = "auto",
+        precision: str = "32-true",
+        max_epochs: int | None = None,
+        max_steps: int = -1,
+        limit_train_batches: Limit = None,
+        limit_val_batches: Limit = None,
+        limit_test_batches: Limit = None,
+        limit_predict_batches: Limit = None,
+        fast_dev_run: bool | int = False,
+        accumulate_grad_batches: int = 1,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str = "norm",
+        check_val_every_n_epoch: int = 1,
+        num_sanity_val_steps: int = 2,
+        log_every_n_steps: int = 50,
+        callbacks: Sequence[Callback] | Callback | None = None,
+        enable_checkpointing: bool = True,
+        enable_progress_bar: bool = True,
+        default_root_dir: str | Path | None = None,
+    ) -> None:
+        numbers = {"accumulate_grad_batches": accumulate_grad_batches, "log_every_n_steps": log_every_n_steps}
+        numbers["check_val_every_n_epoch"] = check_val_every_n_epoch
+        check_choices(strategy=strategy, precision=precision, clip_algorithm=gradient_clip_algorithm, numbers=numbers)
+        if fast_dev_run:
+            quick = int(fast_dev_run)
+            limit_train_batches = limit_val_batches = limit_test_batches = limit_predict_batches = quick
+            max_epochs, max_steps, enable_checkpointing, num_sanity_val_steps = 1, -1, False, 0
+        self.limits = {
+            "train": limit_train_batches,
+            "validate": limit_val_batches,
+            "test": limit_test_batches,
+            "predict": limit_predict_batches,
+        }
+        self.choices: dict[str, Any] = {
+            "precision": precision,
+            "find_unused_parameters": strategy == "ddp_find_unused_parameters_true",
+            "gradient_clip_val": gradient_clip_val,
+            "gradient_clip_algorithm": gradient_clip_algorithm,
+            "max_epochs": max_epochs if max_epochs is not None else (1000 if max_steps == -1 else -1),
+            "max_steps": max_steps,
+            **numbers,
+        }
+        self._sanity_steps = num_sanity_val_steps
+        self.callbacks = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks] if callbacks else []
+        if enable_checkpointing and not any(isinstance(one, ModelCheckpoint) for one in self.callbacks):
+            self.callbacks.append(ModelCheckpoint())
+        self.callbacks.sort(key=lambda one: isinstance(one, ModelCheckpoint))  # they save what the others leave
+        self.accelerator, self.devices, self.enable_progress_bar = accelerator, devices, enable_progress_bar
+        self.default_root_dir = Path(default_root_dir or ".").absolute()
+        self.progress: Progress = Silent(talks=True)
+        self.current_epoch = self.global_step = 0
+        self.should_stop = self.sanity_checking = self.validated = False
+        self.estimated_stepping_batches: float = math.inf
+        self.eval_metrics: dict[str, float] = {}
+        self.run: Run | None = None
+        self._plan: Plan | None = None
+        self._fit: Fit | None = None
+        self._saver = Saver()
+
+    # What is asked of it ------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        model: Module,
+        train_dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: DataModule | None = None,
+        ckpt_path: str | Path | None = None,
+    ) -> None:
+        """Train the module.
+
+        `ckpt_path` goes on from a checkpoint, exactly where it stood: "last" (the newest of this run, else of the
+        newest run of this script, into whose record training goes on), "best", or a path.
+        Raises ConfigurationError for what cannot work and CheckpointError for a checkpoint that is not whole.
+        """
+        if isinstance(train_dataloaders, DataModule):
+            train_dataloaders, datamodule = None, train_dataloaders
+        with Stage(self, "fit", model, datamodule, ckpt_path) as stage:
+            fit = self._fit = self._prepare(stage.session, train_dataloaders, val_dataloaders, stage.checkpoint)
+            self._train(fit, stage)
+
+    def _train(self, fit: Fit, stage: Stage) -> None:  # noqa: PLR0912  straight-line on purpose: this is the loop
+        book, hooks, plan, step, forward = fit.book, fit.hooks, fit.plan, fit.step, fit.forward
+        starts, ends, after_backward = (
+            hooks[f"on_{name}"] for name in ("train_batch_start", "train_batch_end", "after_backward")
+        )
+        flush_every, accumulates, parallel = (
+            plan.log_every_n_steps,
+            plan.accumulate_grad_batches > 1,
+            plan.world.size > 1,
+        )
+        takes_index, clock = fit.arity > 1, time.perf_counter
+        size, boundary = 1, True
+        self._call(fit, "on_fit_start", "on_train_start")
+        while self._goes_on(plan):
+            due = self._begin_epoch(fit)
+            for index, batch in fit.begin_epoch(self.current_epoch):
+                book.step, book.batch = self.global_step, batch
+                for hook in starts:
+                    hook(batch, index)
+                if accumulates:
+                    size, boundary = fit.window(index)
+                with fit.quiet(boundary):
+                    with forward:
+                        output = step(batch, index) if takes_index else step(batch)
+                    loss = output if isinstance(output, Tensor) and output.requires_grad else loss_of(output)
+                    if loss is not None:
+                        (loss if size == 1 else loss / size).backward()  # type: ignore[no-untyped-call]
+                for hook in after_backward:
+                    hook()
+                if boundary:
+                    self._optimize(fit)
+                fit.batch = index + 1
+                for hook in ends:
+                    hook(output, batch, index)
+                if clock() >= due or fit.batch % flush_every == 0:
+                    due = self._tick(fit)
+                if boundary:
+                    for hook in hooks["on_checkpoint_due"]:
+                        hook(False)
+                    if self.global_step == plan.max_steps or self.should_stop:
+                        break
+                    if (stage.signal and not parallel) or (
+                        parallel and fit.batch % flush_every == 0 and plan.world.any(bool(stage.signal))
+                    ):
+                        self._finish(fit)
+                        stage.end_by_signal()
+            if fit.batch == fit.feed.batches or self.global_step != plan.max_steps:
+                self._end_epoch(fit)
+        self._finish(fit)
+
+    def validate(
+        self,
+        model: Module,
+        dataloaders: Any = None,
+        datamodule: DataModule | None = None,
+        ckpt_path: str | Path | None = None,
+    ) -> list[dict[str, float]]:
+        """Run `validation_step` over every sample once; returns the metrics logged, a dict for each loader."""
+        return self._evaluate("validate", "val_dataloader", model, dataloaders, datamodule, ckpt_path)[0]
+
+    def test(
+        self,
+        model: Module,
+        dataloaders: Any = None,
+        datamodule: DataModule | None = None,
+        ckpt_path: str | Path | None = None,
+    ) -> list[dict[str, float]]:
+        """Run `test_step` over every sample once; returns the metrics logged, a dict for each loader.
+
+        `ckpt_path`: "best" or "last" of the fit before, a path, or None for the weights as they are.
+        """
+        return self._evaluate("test", "test_dataloader", model, dataloaders, datamodule, ckpt_path)[0]
+
+    def predict(
+        self,
+        model: Module,
+        dataloaders: Any = None,
+        datamodule: DataModule | None = None,
+        ckpt_path: str | Path | None = None,
+    ) -> list[Any]:
+        """What `predict_step` returns for each batch (of this rank), or a list of such lists for several loaders."""
+        outputs = self._evaluate("predict", "predict_dataloader", model, dataloaders, datamodule, ckpt_path)[1]
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def save_checkpoint(
+        self, filepath: str | Path, *, on_done: Callable[[CheckpointError | None], None] | None = None
+    ) -> None:
+        """Write everything training needs to go on; collective over ranks.
+
+        Without `on_done` it returns when the checkpoint is whole, or raises CheckpointError. With it, writing goes on
+        in the background and `on_done` is called on this thread, later, with the error or None.
+        """
+        if self._fit is None:
+            raise CheckpointError(asked="save_checkpoint", found="nothing has been trained", do="Call it during fit.")
+        snapshot = self._fit.snapshot(self)
+        if snapshot is None:
+            if on_done is not None:
+                on_done(None)
+        elif on_done is not None:
+            self._saver.write(Path(filepath), snapshot, on_done)
+        else:
+            self._saver.wait()
+            checkpoint.write(Path(filepath), snapshot)
+
+    # What it knows ------------------------------------------------------------------------------------------------
+
+    @property
+    def plan(self) -> Plan:
+        """Every choice of the running or last call; raises RuntimeError before the first."""
+        if self._plan is None:
+            raise RuntimeError("the plan is made by fit, validate, test or predict")
+        return self._plan
+
+    @property
+    def is_global_zero(self) -> bool:
+        """Whether this is rank 0."""
+        return self._plan is None or self._plan.world.rank == 0
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """Where this run's checkpoints lie."""
+        return (self.run or track.current()).checkpoints
+
+    @property
+    def checkpoint_callback(self) -> ModelCheckpoint | None:
+        """The first ModelCheckpoint, if there is one."""
+        return next((one for one in self.callbacks if isinstance(one, ModelCheckpoint)), None)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The last value of every metric, epoch means included."""
+        return {**(self._fit.book.latest() if self._fit else {}), **self.eval_metrics}
+
+    @property
+    def callback_metrics(self) -> dict[str, Tensor]:
+        """`metrics` as tensors, as Lightning has them."""
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in self.metrics.items()}
+
+    def say(self, text: str) -> None:
+        """A line for the user, once, beside the progress bar."""
+        if self.is_global_zero:
+            self.progress.say(text)
+
+    def wait_for_checkpoints(self) -> None:
+        """Until every checkpoint asked for is whole, or has failed."""
+        self._saver.wait()
+
+    # Parts of the loop, in the order they come ----------------------------------------------------------------------
+
+    def _prepare(self, session: Session, train: Any, val: Any, path: Path | None) -> Fit:
+        plan, module = session.plan, session.module
+        self.current_epoch = self.global_step = 0
+        self.should_stop, self.eval_metrics = False, {}
+        snapshot = checkpoint.read(path) if path else None
+        if snapshot and path:
+            checkpoint.load_weights(module, snapshot, path)
+        seed = plan.world.share(torch.initial_seed() % 2**62)
+        loader = session.loader(train, "train_dataloader")
+        loader = shard(loader, rank=plan.world.rank, size=plan.world.size, training=True, seed=seed)
+        feed = TrainFeed(loader, limit=self.limits["train"], device=plan.device)
+        self.estimated_stepping_batches = plan.count_steps(feed.batches)
+        val = session.loader(val, "val_dataloader", needed=False) if overrides(module, "validation_step") else None
+        validation = None
+        if val is not None and self.limits["validate"] != 0:
+            validation = Evaluation(self, session, "validate", as_list(val), self.limits["validate"])
+        fit = Fit(self, session, feed=feed, optimization=configure(module), validation=validation)
+        self._introduce(fit)
+        if snapshot and path:
+            self._fit = fit
+            fit.restore(self, snapshot, path)
+            self.say(f"going on from {path} (epoch {self.current_epoch}, step {self.global_step})")
+        elif validation and self._sanity_steps:
+            self._check_sanity(validation)
+        return fit
+
+    def _introduce(self, fit: Fit) -> None:
+        module = fit.module
+        count = sum(one.numel() for one in module.parameters())
+        trains = sum(one.numel() for one in module.parameters() if one.requires_grad)
+        frozen = f", {count - trains:,} of them frozen" if trains < count else ""
+        where = self.run.path if self.run else "nowhere"
+        self.say(f"{type(module).__name__}: {count:,} parameters{frozen}, on {fit.plan.describe()}; record in {where}")
+
+    def _check_sanity(self, validation: Evaluation) -> None:
+        """A few validation batches before training, so that a mistake there shows at once; changes no random number."""
+        self.sanity_checking = True
+        state = rng.capture()
+        validation.run(most=self._sanity_steps, silent=True)
+        rng.restore(state)
+        validation.forget()
+        self.sanity_checking = False
+
+    def _goes_on(self, plan: Plan) -> bool:
+        if self.should_stop or plan.max_epochs == self.current_epoch:
+            return False
+        return plan.max_steps == -1 or self.global_step < plan.max_steps
+
+    def _begin_epoch(self, fit: Fit) -> float:
+        fit.module.train()
+        of = f"/{fit.plan.max_epochs}" if fit.plan.max_epochs > 0 else ""
+        self.progress.begin(f"epoch {self.current_epoch + 1}{of}", fit.feed.batches, fit.batch)
+        self._call(fit, "on_train_epoch_start")
+        return time.perf_counter() + self.progress.every_s
+
+    def _optimize(self, fit: Fit) -> None:
+        optimizer = fit.optimization.optimizer
+        for hook in fit.hooks["on_before_optimizer_step"]:
+            hook(optimizer)
+        fit.clip()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        self.global_step += 1
+        for schedule in fit.optimization.schedules:
+            if schedule.interval == "step" and self.global_step % schedule.frequency == 0:
+                fit.move(schedule, self)
+
+    def _tick(self, fit: Fit) -> float:
+        """Now and then: values to the host, the bar moved, a finished checkpoint noted."""
+        fit.book.flush()
+        self.progress.update(fit.batch, {**fit.book.shown(), **self._shown(fit)})
+        self._saver.poll()
+        return time.perf_counter() + self.progress.every_s
+
+    def _end_epoch(self, fit: Fit) -> None:
+        gather, extra = fit.plan.world.gather, {"epoch": float(self.current_epoch)}
+        fit.book.step = self.global_step
+        if fit.leftover():
+            self._optimize(fit)
+        fit.book.end_epoch(self.global_step, gather, extra)
+        if fit.validation and (self.current_epoch + 1) % fit.plan.check_val_every_n_epoch == 0:
+            fit.validation.run()
+            self.validated = True
+        if fit.hooks["on_train_epoch_end"]:
+            self._call(fit, "on_train_epoch_end")
+            fit.book.end_epoch(self.global_step, gather, extra)
+        self.progress.end(fit.batch, {**fit.book.shown(), **self._shown(fit)})
+        self.current_epoch += 1
+        fit.batch = 0
+        for schedule in fit.optimization.schedules:
+            if schedule.interval == "epoch" and self.current_epoch % schedule.frequency == 0:
+                fit.move(schedule, self)
+        for hook in fit.hooks["on_checkpoint_due"]:
+            hook(True)
+
+    def _finish(self, fit: Fit) -> None:
+        fit.book.flush()
+        self._call(fit, "on_train_end", "on_fit_end")
+        self._saver.close()
+
+    def _shown(self, fit: Fit) -> dict[str, float]:
+        return fit.validation.book.shown() if fit.validation and self.validated else {}
+
+    def _call(self, fit: Fit, *moments: str) -> None:
+        for moment in moments:
+            for hook in fit.hooks[moment]:
+                hook()
+
+    def _evaluate(
+        self, stage: str, method: str, model: Module, loaders: Any, datamodule: DataModule | None, ckpt_path: Any
+    ) -> tuple[list[dict[str, float]], list[Any]]:
+        if isinstance(loaders, DataModule):
+            loaders, datamodule = None, loaders
+        with Stage(self, stage, model, datamodule, ckpt_path) as running:
+            session = running.session
+            if running.checkpoint is not None:
+                snapshot = checkpoint.read(running.checkpoint)
+                checkpoint.load_weights(session.module, snapshot, running.checkpoint)
+            found = as_list(session.loader(loaders, method))
+            evaluation = Evaluation(self, session, stage, found, self.limits[stage])
+            self.progress.begin(stage, evaluation.batches)
+            outputs = evaluation.run()
+            self.progress.end(evaluation.done, evaluation.book.shown())
+            return evaluation.results(), outputs
