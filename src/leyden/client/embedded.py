@@ -117,7 +117,7 @@ def stop(home: Home, *, deadline_s: float = STOP_DEADLINE_S) -> Endpoint | None:
     return endpoint
 
 
-def command(home: Home, port: int | None = None) -> list[str]:
+def command_line(home: Home, port: int | None = None) -> list[str]:
     """The server's command line. -P: no file of the current folder may stand in for a module of the server."""
     return [
         *(sys.executable, "-P", "-m", "leyden.server", "--home", str(home.root)),
@@ -154,7 +154,7 @@ def _spawn(home: Home, port: int | None) -> subprocess.Popen[bytes]:
     environ = {key: value for key, value in os.environ.items() if key not in {"LEYDEN_API_URL", "LEYDEN_TOKEN"}}
     with home.log_file.open("ab") as log:
         return subprocess.Popen(
-            command(home, port),
+            command_line(home, port),
             cwd=home.root,  # so that no project folder is kept busy
             env=environ,
             stdin=subprocess.DEVNULL,

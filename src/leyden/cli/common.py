@@ -1,0 +1,141 @@
+"""What do the commands share: the server they ask, the formats they print, the words for a job's end?"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from leyden.cli.screen import BOLD, DIM, GREEN, RED, YELLOW, note
+from leyden.client import embedded
+from leyden.client.api import Client
+from leyden.core.errors import NotFoundError, UnreachableError
+from leyden.core.home import Home
+from leyden.core.states import EXIT_CANCELLED, EXIT_INFRA, EXIT_LIMIT, State
+from leyden.core.units import format_duration
+from leyden.core.views import JobView
+
+SHORT = 4  # characters of an id's end that tell thousands of jobs apart (leyden.core.ids)
+STATE_COLOURS = {
+    State.RUNNING: (GREEN,),
+    State.STARTING: (GREEN,),
+    State.QUEUED: (YELLOW,),
+    State.FAILED: (RED,),
+    State.TIMED_OUT: (RED,),
+    State.SUCCEEDED: (),
+    State.CANCELLED: (DIM,),
+}
+
+
+def ensured() -> Client:
+    """The server, started if none runs. For commands that bring work."""
+    return embedded.ensure(Home.from_environ(), on_start=lambda: note("starting the server (once; it stays) …"))
+
+
+def known() -> Client:
+    """The server that knows the jobs; started again if jobs were ever run here, else NotFoundError."""
+    home = Home.from_environ()
+    if client := embedded.connect(home):
+        return client
+    if not home.database.exists():
+        raise NotFoundError(
+            asked=f"a job of {home.root} was asked for",
+            found="none was ever run there",
+            do="Try `leyden run train.py`.",
+        )
+    return ensured()
+
+
+def reconnected() -> Client:
+    """The server, if it runs; for those who wait until it is back."""
+    home = Home.from_environ()
+    if client := embedded.connect(home):
+        return client
+    raise UnreachableError(
+        asked=f"the server of {home.root}", found="none runs", do="Start it with `leyden server start`."
+    )
+
+
+def short_id(job_id: str, others: Iterable[str] = ()) -> str:
+    """The end of an id that tells it from the others.
+
+    >>> short_id("00000abcde", ["00001bbcde"])
+    'abcde'
+    """
+    rivals = [other for other in others if other != job_id]
+    length = SHORT
+    while any(other.endswith(job_id[-length:]) for other in rivals):
+        length += 1
+    return job_id[-length:]
+
+
+def exit_code(job: JobView) -> int:
+    """What `leyden run` and `leyden wait` end with, once the job has ended."""
+    match State(job.state):
+        case State.SUCCEEDED:
+            return 0
+        case State.CANCELLED:
+            return EXIT_CANCELLED
+        case State.TIMED_OUT:
+            return EXIT_LIMIT
+    if job.exit_code is None:
+        return EXIT_INFRA
+    return 128 - job.exit_code if job.exit_code < 0 else job.exit_code or 1
+
+
+def runtime_s(job: JobView, now: float) -> float | None:
+    """Seconds from the start to the end, or to now."""
+    return None if job.started_at is None else max(0.0, (job.ended_at or now) - job.started_at)
+
+
+def ending(job: JobView) -> str:
+    """How a job ended, in one line.
+
+    >>> from leyden.core.views import JobView
+    >>> ending(JobView(id="0000000q7k", name="t", user="ada", state="failed", reason="exit code 3", priority=50,
+    ...     attempt=1, node="n", devices=[], created_at=0, started_at=1.0, ended_at=3.5, exit_code=3, run_dir=""))
+    '✗ 0q7k failed after 2.5s: exit code 3'
+    """
+    mark = "✓" if job.state == State.SUCCEEDED else "✗"
+    spent = runtime_s(job, now=0)
+    after = f" after {format_duration(spent)}" if spent is not None else ""
+    why = f": {job.reason}" if job.reason and job.state != State.SUCCEEDED else ""
+    return f"{mark} {short_id(job.id)} {job.state.replace('_', ' ')}{after}{why}"
+
+
+def ending_colours(job: JobView) -> tuple[str, ...]:
+    """Green, red, or dim for what was cancelled."""
+    match State(job.state):
+        case State.SUCCEEDED:
+            return (GREEN,)
+        case State.CANCELLED:
+            return (YELLOW,)
+    return (BOLD, RED)
+
+
+def hints(rows: Iterable[tuple[str, str]]) -> None:
+    """Commands to try next, each with what it does."""
+    listed = list(rows)
+    width = max((len(command) for command, _ in listed), default=0)
+    for command, what in listed:
+        note(f"  {command:<{width}}   {what}")
+
+
+def print_json(value: object) -> None:
+    """Any view, or list of them, as JSON; what is no number becomes null, as JSON knows none."""
+    print(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+
+
+def _plain(value: object) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain(dataclasses.asdict(value))
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Connect = Callable[[], Client]

@@ -1,0 +1,43 @@
+"""leyden submit: hand a job in, print its id, return."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import click
+
+from leyden.cli import target
+from leyden.cli.common import ensured, hints, print_json, short_id
+from leyden.cli.screen import note
+from leyden.cli.usage import SCRIPT_SETTINGS, json_option
+from leyden.client import submission
+from leyden.core.views import JobView
+
+
+@click.command(context_settings=SCRIPT_SETTINGS)
+@target.flags
+@json_option
+def command(words: tuple[str, ...], output: str, **flags: Any) -> None:
+    """Hand a job in and return at once. Prints the job's id alone, so that scripts can use it.
+
+    \b
+    leyden submit train.py --lr 0.1
+    leyden submit --gpus 2 --time 2h --name big train.py
+    leyden wait $(leyden submit train.py)
+    """
+    job = hand_in(words, **flags)
+    if output == "json":
+        print_json(job)
+        return
+    print(job.id)
+    if job.reason:
+        note(f"waits: {job.reason}")
+    hints([(f"leyden logs {short_id(job.id)} -f", "follows it")])
+
+
+def hand_in(words: tuple[str, ...], *, in_place: bool, var: tuple[str, ...], **given: Any) -> JobView:
+    """Check what is to run, then submit it from the current folder."""
+    job = target.make(words, {**given, "vars": target.variables(var) or None})
+    return submission.submit(functools.cache(ensured), job, folder=Path.cwd(), in_place=in_place)
