@@ -1,0 +1,161 @@
+"""Is there one server, found or started by whoever needs it, and do jobs and watchers live through its end?"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.end_to_end.conftest import Platform, until
+
+COUNTING = """
+import os, time
+until = time.monotonic() + 60
+number = 0
+while not os.path.exists(os.environ["GATE"]) and time.monotonic() < until:
+    print("line", number, flush=True)
+    number += 1
+    time.sleep(0.005)
+"""
+
+
+@pytest.fixture
+def gate(platform: Platform, tmp_path: Path) -> Path:
+    path = tmp_path / "gate"
+    platform.environ["GATE"] = str(path)
+    platform.write("counting.py", COUNTING)
+    return path
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_start_status_stop(platform: Platform) -> None:
+    assert "No server runs" in platform.leyden("server", "status", check=5).stdout
+    assert platform.leyden("server", "stop").stdout.startswith("No server runs")
+    platform.leyden("server", "start")
+    found = platform.json("server", "status")
+    assert found["running"]
+    assert found["home"] == str(platform.home.root)
+    assert found["jobs"] == {"running": 0, "waiting": 0}
+    assert platform.home.server_file.stat().st_mode & 0o777 == 0o600
+    assert f"pid {found['pid']}" in platform.leyden("server", "start").stdout
+    text = platform.leyden("server", "status").stdout
+    assert found["url"] in text
+    assert str(found["pid"]) in text
+    assert f"pid {found['pid']}" in platform.leyden("server", "stop").stdout
+    assert not platform.home.server_file.exists()
+    assert not platform.processes()
+
+
+def test_a_taken_port_is_named(platform: Platform) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = platform.leyden("server", "start", "--port", port, check=1).stderr
+        assert f"port {port}" in said
+        assert "another program listens there" in said
+        assert "server.log" in said
+        done = platform.leyden("server", "start", "--port", port, "--foreground", check=1)
+        assert f"port {port}" in done.stderr
+    platform.leyden("server", "start", "--port", port)
+    assert platform.json("server", "status")["url"].endswith(f":{port}")
+
+
+def test_foreground_stops_at_ctrl_c(platform: Platform) -> None:
+    server = platform.start("server", "start", "--foreground")
+    until(platform.home.server_file.exists, "the server")
+    assert platform.json("server", "status")["pid"] == server.pid
+    server.send_signal(signal.SIGINT)
+    server.communicate()
+    assert server.returncode == 0
+
+
+def test_a_stale_server_file_is_seen_through(platform: Platform) -> None:
+    platform.home.create()
+    dead = {"url": "http://127.0.0.1:9", "pid": 2**22 - 7, "token": "t", "version": "0"}
+    platform.home.server_file.write_text(json.dumps(dead))
+    assert "No server runs" in platform.leyden("ps").stdout
+    platform.write("ok.py", "print('ok')")
+    assert platform.leyden("run", "ok.py").stdout == "ok\n"
+    platform.leyden("server", "stop")
+    # the pid lives, but is another program
+    platform.home.server_file.write_text(json.dumps({**dead, "pid": os.getpid()}))
+    assert platform.leyden("run", "ok.py").stdout == "ok\n"
+    platform.leyden("server", "stop")
+    platform.home.server_file.write_text("{ torn")
+    assert platform.leyden("run", "ok.py").stdout == "ok\n"
+
+
+def test_two_runs_at_once_start_one_server(platform: Platform) -> None:
+    platform.write("ok.py", "print('ok')")
+    runs = [platform.start("run", "ok.py") for _ in range(4)]
+    assert [run.communicate()[0] for run in runs] == [b"ok\n"] * 4
+    assert [run.returncode for run in runs] == [0] * 4
+    servers = [one for one in platform.processes() if "leyden.server" in one.cmdline()]
+    assert len(servers) == 1
+    assert len(platform.json("ps")) == 4
+
+
+def test_a_watcher_lives_through_a_killed_and_restarted_server(platform: Platform, gate: Path) -> None:
+    run = platform.start("run", "counting.py")
+    assert run.stdout is not None
+    first = [run.stdout.readline() for _ in range(5)]
+    job = platform.json("ps")[0]
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        pid = platform.json("server", "status")["pid"]
+        os.kill(pid, number)
+        until(functools.partial(gone, pid), "the server's end")
+        platform.leyden("server", "start")
+        first += [run.stdout.readline() for _ in range(400)]
+    gate.touch()
+    rest, said = run.communicate()
+    assert run.returncode == 0, said
+    got = b"".join(first) + rest
+    assert got == (Path(job["run_dir"]) / "logs" / "a1-r0.log").read_bytes()
+    assert len(platform.json("show")["attempts"]) == 1
+
+
+def test_jobs_go_on_while_no_server_runs(platform: Platform, gate: Path) -> None:
+    platform.leyden("submit", "counting.py")
+    until(lambda: platform.job_state() == "running", "the start")
+    said = platform.leyden("server", "stop").stdout
+    assert "1 job goes on" in said
+    listed = platform.leyden("ps")
+    assert "No server runs" in listed.stdout
+    assert platform.json("ps") == []
+    gate.touch()
+    assert "✓" in platform.leyden("wait", "last").stdout  # starts the server again, which takes over
+
+
+def test_a_run_gives_up_on_a_server_that_stays_away(
+    platform: Platform, gate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from leyden.client import embedded
+    from leyden.client.follow import Follower
+    from leyden.core.errors import UnreachableError
+
+    job = platform.leyden("submit", "counting.py").stdout.strip()
+    client = embedded.connect(platform.home)
+    assert client is not None
+    lost: list[UnreachableError] = []
+    got: list[bytes] = []
+
+    def write(chunk: bytes) -> None:
+        if not got:
+            platform.leyden("server", "stop")
+        got.append(chunk)
+
+    follower = Follower(lambda: client, job, lost=lost.append, give_up_s=1.5)
+    with pytest.raises(UnreachableError, match="does not answer"):
+        follower.output(write)
+    assert got
+    assert len(lost) == 1
+    gate.touch()
+    platform.leyden("wait", job)
