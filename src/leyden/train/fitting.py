@@ -67,6 +67,7 @@ class Fit:
         self.parameters = [one for group in optimization.optimizer.param_groups for one in group["params"]]
         self._parallel: DistributedDataParallel | None = None
         self._resume: Mapping[str, Any] | None = None
+        self._waiting = 0  # micro-batches whose gradients wait for the optimizer
         self.arity = min(2, count_arguments(self.module.training_step))
         self.step: Callable[..., Any] = self.module.training_step
         if plan.world.size > 1:
@@ -85,9 +86,10 @@ class Fit:
         """(micro-batches of this batch's accumulation window, whether this is its last)."""
         size, total = self.plan.accumulate_grad_batches, self.feed.batches
         first = index - index % size
-        if total is not None:
+        if total is not None and index < total:
             size = min(size, total - first)
-        return size, index - first + 1 == size
+        self._waiting = (index - first + 1) % size
+        return size, self._waiting == 0
 
     def quiet(self, boundary: bool) -> AbstractContextManager[Any]:
         """Around a micro-batch whose gradients need not be exchanged yet."""
@@ -106,20 +108,20 @@ class Fit:
             nn.utils.clip_grad_norm_(self.parameters, bound)
 
     def leftover(self) -> bool:
-        """Whether micro-batches wait for a step because the loader, of unknown length, ended inside a window."""
-        size = self.plan.accumulate_grad_batches
-        left = self.batch % size
-        if self.feed.batches is not None or left == 0:
+        """Whether micro-batches wait for a step because the loader ended inside a window without having said so."""
+        size, left = self.plan.accumulate_grad_batches, self._waiting
+        if left == 0:
             return False
         if self._parallel is not None:
             raise ConfigurationError(
                 asked=f"accumulate_grad_batches={size} over {self.plan.world.size} ranks",
-                found="the loader has no length and ended inside a window, so the gradients were not exchanged",
+                found="the loader ended unannounced inside a window, so the gradients were not exchanged",
                 do="Give the data set a __len__, or set limit_train_batches to a multiple of the window.",
             )
         for parameter in self.parameters:
             if parameter.grad is not None:
                 parameter.grad.mul_(size / left)  # they were divided by the whole window
+        self._waiting = 0
         return True
 
     def move(self, schedule: Schedule, trainer: Trainer) -> None:
@@ -177,8 +179,7 @@ class Fit:
         loop, mine = training["loop"], training["ranks"][world.rank]
         trainer.current_epoch, trainer.global_step = loop["epoch"], loop["global_step"]
         self.batch = loop["batch"]
-        if self.batch:
-            self._resume = mine["feed"]
+        self._resume = mine["feed"]
         rng.restore(mine["rng"])
 
 

@@ -100,6 +100,7 @@ class TrainFeed:
     def __init__(self, loader: Any, *, limit: Limit, device: torch.device) -> None:
         self.loader, self._device = loader, device
         self.batches = count_batches(loader, limit, "train")
+        self._limited = limit is not None and self.batches is not None
         if self.batches == 0:
             raise ConfigurationError(
                 asked="fit was asked to train",
@@ -109,34 +110,41 @@ class TrainFeed:
         self._start: dict[str, Any] = {}
 
     def epoch(self, epoch: int, resume: Mapping[str, Any] | None, skip: int) -> Iterator[tuple[int, Any]]:
-        """(index, batch on the device) of one epoch. With `resume`, the first `skip` batches are drawn and dropped."""
-        saved_rng = rng.capture() if resume else None
-        if resume:
-            self._restore_start(resume)
-        elif isinstance(getattr(self.loader, "sampler", None), RankSampler):
+        """(index, batch on the device) of one epoch. With `resume`, goes on after the first `skip` batches.
+
+        A loader with a state of its own is set to it. Any other draws the skipped batches again, from the random
+        numbers the epoch began with, and drops them: so sampler, workers and augmentations stand where they stood.
+        """
+        own = resume is not None and "loader" in resume
+        replay = resume["start"] if resume and skip and not own else None
+        if isinstance(getattr(self.loader, "sampler", None), RankSampler):
             self.loader.sampler.epoch = epoch
-        self._start = {"epoch": epoch, "rng": rng.capture(), "generators": self._generators()}
-        stateful = resume is not None and "loader" in resume
-        if stateful and resume is not None:
-            self.loader.load_state_dict(resume["loader"])
+        if resume:
+            self._set_generators(replay["generators"] if replay else resume["generators"])
+            if own:
+                self.loader.load_state_dict(resume["loader"])
+        reached = rng.capture()
+        if replay:
+            rng.restore(replay["rng"])
+        self._start = {"rng": rng.capture(), "generators": self._get_generators()}
         batches = iter(self.loader)
-        if resume and not stateful:
+        if replay:
             for _ in range(skip):
                 next(batches, None)
-        if saved_rng:
-            rng.restore(saved_rng)
+            rng.restore(reached)
         return self._numbered(batches, skip)
 
     def state_dict(self) -> dict[str, Any]:
         """Enough to draw the rest of this epoch again, exactly."""
-        state = dict(self._start)
+        state: dict[str, Any] = {"start": self._start, "generators": self._get_generators()}
         if hasattr(self.loader, "state_dict") and hasattr(self.loader, "load_state_dict"):
             state["loader"] = self.loader.state_dict()
         return state
 
     def _numbered(self, batches: Iterator[Any], skip: int) -> Iterator[tuple[int, Any]]:
         device, move = self._device, self._device.type != "cpu"
-        indices = itertools.count(skip) if self.batches is None else range(skip, self.batches)
+        # Only a limit cuts a loader short; else it is run to its own end, so that it can put itself in order.
+        indices = range(skip, self.batches or 0) if self._limited else itertools.count(skip)
         for index in indices:
             try:
                 batch = next(batches)
@@ -144,15 +152,12 @@ class TrainFeed:
                 return
             yield index, to_device(batch, device) if move else batch
 
-    def _restore_start(self, state: Mapping[str, Any]) -> None:
-        rng.restore(state["rng"])
-        for generator, saved in zip(self._find_generators(), state["generators"], strict=True):
-            generator.set_state(saved)
-        if isinstance(getattr(self.loader, "sampler", None), RankSampler):
-            self.loader.sampler.epoch = state["epoch"]
-
-    def _generators(self) -> list[Tensor]:
+    def _get_generators(self) -> list[Tensor]:
         return [generator.get_state() for generator in self._find_generators()]
+
+    def _set_generators(self, states: Sequence[Tensor]) -> None:
+        for generator, state in zip(self._find_generators(), states, strict=True):
+            generator.set_state(state)
 
     def _find_generators(self) -> list[torch.Generator]:
         sampler = getattr(self.loader, "sampler", None)

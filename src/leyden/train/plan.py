@@ -68,7 +68,7 @@ def choose_device(accelerator: str, world: World) -> torch.device:
         raise ConfigurationError(
             asked=f"accelerator={accelerator!r}",
             found=f"PyTorch {torch.__version__} sees no such device on this machine",
-            do='Use accelerator="auto", or install a PyTorch built for it (see `python -m torch.utils.collect_env`).',
+            do='Use accelerator="auto", a PyTorch built for it, or a machine with one: leyden run --gpus 1 train.py',
         )
     return torch.device("cuda", world.local_rank) if kind == "cuda" else torch.device(kind)
 
@@ -88,7 +88,7 @@ def count_devices(devices: int | str | list[int], accelerator: str) -> int:
             asked=f"devices={devices!r}", found="it is no number of devices", do='Use 1 or more, or "auto".'
         )
     seen = torch.cuda.device_count()
-    if accelerator in ("gpu", "cuda") and count > seen:
+    if accelerator in ("gpu", "cuda") and 0 < seen < count:
         raise ConfigurationError(
             asked=f"devices={count} with accelerator={accelerator!r}",
             found=f"this machine has {seen} GPUs",

@@ -148,30 +148,31 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         while not self._over.wait(0.2):
-            for rank, child in enumerate(self._children, start=1):
-                code = child.poll()
-                if code:
-                    self._fail(rank, code)
-                    return
-
-    def _fail(self, rank: int, code: int) -> None:
-        log = _log_file(self._run_record, rank)
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
-        print(f"rank {rank} {how}; the end of {log}:\n{tail}", file=sys.stderr, flush=True)
-        if not self._over.wait(_GRACE_S):  # the main thread mostly ends by itself, with the peer's lost connection
-            self._end()
-            os._exit(1)
+            if any(child.poll() for child in self._children):
+                if not self._over.wait(_GRACE_S):  # mostly the main thread ends by itself: it lost the connection
+                    self._end()
+                    os._exit(1)
+                return
 
     def _end(self) -> None:
+        """Every rank is gone afterwards, and those that failed have been named."""
         self._over.set()
         deadline = time.monotonic() + _GRACE_S
-        for child in self._children:
+        for rank, child in enumerate(self._children, start=1):
             try:
-                child.wait(max(0.0, deadline - time.monotonic()))
+                code = child.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+            else:
+                self._report(rank, code)
+
+    def _report(self, rank: int, code: int) -> None:
+        if code:
+            log = _log_file(self._run_record, rank)
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
+            print(f"rank {rank} {how}; the end of {log}:\n{tail}", file=sys.stderr, flush=True)
 
 
 def follow_parent(environ: Mapping[str, str] = os.environ) -> None:

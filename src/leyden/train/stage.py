@@ -99,6 +99,7 @@ class Stage:
     def _meet(self) -> tuple[Plan, Run]:
         """Ranks: those a launcher started, or our own. The record: rank 0 opens it, the others are told."""
         trainer = self._trainer
+        choose_device(trainer.accelerator, World())  # a device that is missing is said before any rank starts
         world = adopt_world(trainer.devices, trainer.accelerator, World.from_environ())
         if world is not None and world.size > 1:
             follow_parent()

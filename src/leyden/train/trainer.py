@@ -171,7 +171,7 @@ class Trainer:
                     ):
                         self._finish(fit)
                         stage.end_by_signal()
-            if fit.batch == fit.feed.batches or self.global_step != plan.max_steps:
+            if fit.batch == fit.feed.batches or not (self.global_step == plan.max_steps or self.should_stop):
                 self._end_epoch(fit)
         self._finish(fit)
 

@@ -1,0 +1,178 @@
+"""What does one training step cost above a bare PyTorch loop?
+
+A tiny model (Linear(32, 2), batch 4, SGD, one thread), so that what remains is the loop itself; one metric logged every
+step. Each library runs in the same process, in turn, several rounds; the figure is process CPU time per step, the least
+of all rounds. Steps of the first epoch warm up and are not counted.
+
+    pip install -e '.[train,bench]' && python benchmarks/step_overhead.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+import leyden
+
+warnings.filterwarnings("ignore")
+logging.disable(logging.WARNING)
+
+WARM_UP = 200
+
+
+class Clock:
+    """Process CPU time between the end of the warm-up and the end of the last step."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self._seen, self._start, self.us_per_step = steps, 0, 0.0, 0.0
+
+    def tick(self) -> None:
+        self._seen += 1
+        if self._seen == WARM_UP:
+            self._start = time.process_time()
+        elif self._seen == WARM_UP + self.steps:
+            self.us_per_step = (time.process_time() - self._start) / self.steps * 1e6
+
+
+def batches(steps: int) -> DataLoader[Any]:
+    generator = torch.Generator().manual_seed(0)
+    data = [torch.randn(4, 32, generator=generator) for _ in range(WARM_UP + steps)]
+    return DataLoader(data, batch_size=None)  # type: ignore[arg-type]
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Linear(32, 2)
+
+
+def bare(steps: int) -> float:
+    clock, model, losses = Clock(steps), net(), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for batch in batches(steps):
+        loss = model(batch).square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.detach())
+        clock.tick()
+    return clock.us_per_step
+
+
+def with_leyden(steps: int) -> float:
+    clock = Clock(steps)
+
+    class Model(leyden.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net()
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            clock.tick()
+            loss = self.net(batch).square().mean()
+            self.log("loss", loss)
+            return loss  # type: ignore[no-any-return]
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    trainer = leyden.Trainer(max_epochs=1, accelerator="cpu", enable_progress_bar=False, enable_checkpointing=False)
+    trainer.fit(Model(), batches(steps))
+    return clock.us_per_step
+
+
+def with_lightning(steps: int) -> float:
+    import lightning.pytorch as pl
+    from lightning.pytorch.loggers import CSVLogger
+
+    clock = Clock(steps)
+
+    class Model(pl.LightningModule):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net()
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            clock.tick()
+            loss = self.net(batch).square().mean()
+            self.log("loss", loss)
+            return loss  # type: ignore[no-any-return]
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        devices=1,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        logger=CSVLogger("."),
+    )
+    trainer.fit(Model(), batches(steps))
+    return clock.us_per_step
+
+
+def with_accelerate(steps: int) -> float:
+    from accelerate import Accelerator
+
+    clock, accelerator, losses = Clock(steps), Accelerator(cpu=True), []
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model, optimizer, loader = accelerator.prepare(model, optimizer, batches(steps))
+    for batch in loader:
+        with accelerator.accumulate(model):
+            loss = model(batch).square().mean()
+            accelerator.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(loss.detach())
+        clock.tick()
+    return clock.us_per_step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    loops: dict[str, Callable[[int], float]] = {
+        "bare PyTorch loop": bare,
+        "Leyden": with_leyden,
+        "Accelerate": with_accelerate,
+        "Lightning": with_lightning,
+    }
+    times: dict[str, list[float]] = {name: [] for name in loops}
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        for _ in range(args.rounds):
+            for name, loop in loops.items():
+                times[name].append(loop(args.steps))
+    os.chdir(Path(__file__).parent)
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}")
+    print(", ".join(f"{name} {version(name)}" for name in ("torch", "leyden", "lightning", "accelerate")))
+    print(f"command: python benchmarks/{Path(sys.argv[0]).name} --steps {args.steps} --rounds {args.rounds}\n")
+    floor = min(times["bare PyTorch loop"])
+    print("| loop | µs/step, least | median | above the bare loop |\n| --- | --- | --- | --- |")
+    for name, seen in times.items():
+        print(f"| {name} | {min(seen):.1f} | {statistics.median(seen):.1f} | {min(seen) - floor:+.1f} |")
+
+
+if __name__ == "__main__":
+    main()

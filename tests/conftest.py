@@ -1,0 +1,19 @@
+"""Shared by all tests: no test writes outside its own folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from leyden.track import run
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test runs in a folder of its own, outside any run and with its own LEYDEN_HOME."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LEYDEN_HOME", str(tmp_path / "home"))
+    for name in ("LEYDEN_RUN_DIR", "LEYDEN_ATTEMPT", "LEYDEN_CHECKPOINT_DIR", "LEYDEN_API_URL", "RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(run, "_run", None)

@@ -1,0 +1,111 @@
+"""What the tests of several ranks run as `python rank_script.py MODE …`; each rank writes what it found as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import leyden
+from tests.train.models import Line, loader, regression, seeded
+
+
+def rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def tell(**found: Any) -> None:
+    Path(os.environ["RESULTS"], f"rank{rank()}.json").write_text(json.dumps(found))
+
+
+def digest(module: nn.Module) -> list[list[float]]:
+    return [value.double().flatten().tolist() for value in module.state_dict().values()]
+
+
+class Seen(Line):
+    """Remembers which samples it was given; their first feature names them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[float] = []
+        self.tested: list[float] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.seen += batch[0][:, 0].tolist()
+        return super().training_step(batch, batch_idx)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.tested += batch[0][:, 0].tolist()
+        super().test_step(batch, batch_idx)
+
+
+class Turn(leyden.Callback):
+    """Something happens on one rank at step 5."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step != 5:
+            return
+        if self.what == "raise" and rank() == 1:
+            raise ValueError("rank 1 gives up")
+        if self.what == "die" and rank() == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.what == "signal" and rank() == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if self.what == "wait" and rank() == 0:
+            Path(os.environ["RESULTS"], "reached").write_text(str(os.getpid()))
+            time.sleep(60)  # until the test kills this process
+
+
+def main() -> None:
+    mode, *rest = sys.argv[1:]
+    devices: Any = os.environ.get("DEVICES", "2")
+    settings: dict[str, Any] = {"accelerator": "cpu", "devices": devices, "enable_progress_bar": False}
+    if mode == "samples":
+        model = Seen()
+        trainer = leyden.Trainer(max_epochs=2, **settings)
+        trainer.fit(model, loader(21, 4, shuffle=True))
+        [scores] = trainer.test(model, loader(21, 4))
+        tell(seen=model.seen, tested=model.tested, scores=scores, digest=digest(model))
+    elif mode == "equal":  # two ranks with batches of 4 against one rank with batches of 8
+        line = seeded()
+        size = 8 // int(devices)
+        leyden.Trainer(max_epochs=3, **settings).fit(line, loader(64, size))
+        tell(digest=digest(line), threads=torch.get_num_threads())
+    elif mode == "resume":
+        leyden.seed_everything(3)
+        line = Line(dropout=0.3)
+        saves = leyden.ModelCheckpoint(every_n_train_steps=2)
+        trainer = leyden.Trainer(max_epochs=3, callbacks=[Turn(rest[0]), saves], log_every_n_steps=2, **settings)
+        trainer.fit(line, loader(32, 4, shuffle=True), ckpt_path=rest[1] if len(rest) > 1 else None)
+        tell(digest=digest(line), step=trainer.global_step)
+    elif mode == "logs":
+        logs_of_ranks(settings)
+
+
+def logs_of_ranks(settings: dict[str, Any]) -> None:
+    class Logs(Line):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            value: Tensor = batch[0][:, 0]
+            self.log("mean", value.mean())
+            self.log("sum", value.sum(), reduce_fx="sum")
+            self.log("max", value.max(), reduce_fx="max")
+            if rank() == 1:
+                self.log("only_on_rank_1", 3.0)
+
+    [scores] = leyden.Trainer(**settings).validate(Logs(), loader(21, 4))
+    first = regression(21).tensors[0][:, 0]
+    tell(scores=scores, mean=first.mean().item(), sum=first.sum().item(), max=first.max().item())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Do several ranks, each a real process on gloo, train as one?"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.train.models import regression
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = Path(__file__).with_name("rank_script.py")
+
+
+class Script:
+    """Runs the script and reads what its ranks told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environ = {**os.environ, "RESULTS": str(folder), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
+
+    def start(self, *args: str, **environ: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, str(SCRIPT), *args],
+            cwd=self.folder,
+            env=self.environ | environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *args: str, code: int = 0, **environ: str) -> str:
+        done = self.start(*args, **environ)
+        output, _ = done.communicate(timeout=120)
+        assert done.returncode == code, output
+        return output
+
+    def told(self, rank: int) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / f"rank{rank}.json").read_text())
+        return found
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Script:
+    return Script(tmp_path)
+
+
+def wait_for(path: Path) -> str:
+    deadline = time.monotonic() + 60
+    while not (path.exists() and path.read_text()):
+        assert time.monotonic() < deadline, f"{path} did not come"
+        time.sleep(0.02)
+    return path.read_text()
+
+
+@pytest.mark.slow
+def test_every_sample_once(script: Script) -> None:
+    """21 samples over 2 ranks: training leaves one out for even steps, the test counts each exactly once."""
+    script.run("samples")
+    first, second = script.told(0), script.told(1)
+    everyone = sorted(regression(21).tensors[0][:, 0].tolist())
+    for epoch in (slice(0, 10), slice(10, 20)):
+        both = first["seen"][epoch] + second["seen"][epoch]
+        assert len(set(both)) == 20
+        assert set(both) < set(everyone)
+    assert first["seen"][:10] != first["seen"][10:]
+    assert sorted(first["tested"] + second["tested"]) == everyone
+    assert first["scores"] == second["scores"]
+    assert first["digest"] == second["digest"]
+
+
+@pytest.mark.slow
+def test_two_ranks_equal_one_with_the_whole_batch(script: Script) -> None:
+    script.run("equal", DEVICES="1")
+    alone = script.told(0)["digest"]
+    output = script.run("equal", DEVICES="2")
+    assert "× 2 ranks (DDP)" in output
+    assert output.count("parameters") == 1  # rank 1 speaks into its log, not into the terminal
+    for one, other in zip(alone, script.told(1)["digest"], strict=True):
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
+    assert script.told(0)["threads"] == script.told(1)["threads"] == max(1, (os.cpu_count() or 1) // 2)
+
+
+@pytest.mark.slow
+def test_metrics_are_exact_over_ranks(script: Script) -> None:
+    """Uneven batches, unequal counts, and a metric that only one rank logs."""
+    script.run("logs")
+    for rank in (0, 1):
+        told = script.told(rank)
+        assert told["scores"]["mean"] == pytest.approx(told["mean"], rel=1e-6)
+        assert told["scores"]["sum"] == pytest.approx(told["sum"], rel=1e-5)
+        assert told["scores"]["max"] == told["max"]
+    assert script.told(1)["scores"]["only_on_rank_1"] == 3.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["die", "wait"])
+def test_killed_and_resumed_equals_uninterrupted(script: Script, tmp_path: Path, what: str) -> None:
+    """SIGKILL to rank 1, and to rank 0: the other never lives on, and the resumed run ends with the same weights."""
+    script.run("resume", "nothing")
+    whole = script.told(0)
+    (tmp_path / "leyden_runs").rename(tmp_path / "whole_runs")
+    process = script.start("resume", what)
+    if what == "wait":
+        ranks = psutil.Process(int(wait_for(tmp_path / "reached"))).children()
+        assert len(ranks) == 1
+        process.kill()
+        _, alive = psutil.wait_procs(ranks, timeout=10)
+        assert alive == []
+        process.communicate(timeout=60)
+    else:
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode not in (0, None)
+        assert "rank 1 was killed by signal 9" in output
+    output = script.run("resume", "nothing", "last")
+    assert "going on from" in output
+    assert script.told(0) == whole
+    assert script.told(1) == whole
+
+
+@pytest.mark.slow
+def test_a_rank_that_fails_ends_all_and_is_named(script: Script) -> None:
+    process = script.start("resume", "raise")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode not in (0, None)
+    assert "rank 1 exited with code 1" in output
+    assert "ValueError: rank 1 gives up" in output
+
+
+@pytest.mark.slow
+def test_sigterm_saves_on_all_ranks_and_the_rest_is_trained_later(script: Script, tmp_path: Path) -> None:
+    script.run("resume", "nothing")
+    whole = script.told(0)
+    (tmp_path / "leyden_runs").rename(tmp_path / "whole_runs")
+    output = script.run("resume", "signal", code=128 + signal.SIGTERM)
+    assert "SIGTERM: saving after this step" in output
+    assert script.run("resume", "nothing", "last").count("going on from") == 1
+    assert script.told(0) == whole
+
+
+@pytest.mark.slow
+def test_a_launchers_ranks_are_taken(script: Script, tmp_path: Path) -> None:
+    """As torchrun starts them: RANK and WORLD_SIZE say who is who; one record, opened by rank 0."""
+    from leyden.train.ranks import _free_port
+
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    processes = [script.start("equal", DEVICES="2", RANK=str(r), LOCAL_RANK=str(r), **common) for r in (0, 1)]
+    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert script.told(0)["digest"] == script.told(1)["digest"]
+    assert len(list((tmp_path / "leyden_runs").glob("*/run.json"))) == 1
+    lonely = script.start("equal", DEVICES="3", RANK="0", LOCAL_RANK="0", **common)
+    output, _ = lonely.communicate(timeout=60)
+    assert "the launcher started 2 ranks on this node" in output
