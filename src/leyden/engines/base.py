@@ -55,7 +55,7 @@ class Launch:
     uid: str
     fence: int
     token: str
-    api_url: str
+    api_url: str  # "" where the worker cannot reach the server, which then reads its files
     argv: tuple[str, ...]
     run_dir: str
     code: str = ""  # path of the captured tree's tar.gz, "" where the job runs in place
@@ -98,6 +98,7 @@ class Outcome:
     kind: Ending
     message: str
     ended_at: float
+    started_at: float | None = None  # when the ranks were started, if they were
     exit_code: int | None = None
 
 
@@ -136,7 +137,7 @@ class Engine(ABC):
 
     @abstractmethod
     def stop(self, ref: AttemptRef, grace_s: float) -> None:
-        """Ask the attempt to end and return at once. Call it again until the attempt is gone: force follows by itself."""
+        """Ask the attempt to end and return at once; called again until it is gone, force follows by itself."""
 
     @abstractmethod
     def release(self, ref: AttemptRef) -> bool:

@@ -1,7 +1,7 @@
 """Which processes did a dead worker leave behind? They hold devices, so they must go before the devices are free.
 
-Two ways to find them, as each misses some: the session every rank was started in (survives a cleared environment), and
-the attempt's reference in the environment (survives a new session, and ranks started just before the worker could note them).
+Two ways to find them, as each misses some: the session every rank was started in (survives a cleared environment),
+and the attempt's reference in the environment (survives a new session, and a worker that died before noting its ranks).
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class LocalEngine(Engine):
         record.write_launch(launch)
         with (launch.folder / record.LOG).open("ab") as log:
             self._children[launch.engine_ref] = subprocess.Popen(
-                [sys.executable, "-m", "leyden.worker", str(launch.folder)],
+                [sys.executable, "-P", "-m", "leyden.worker", str(launch.folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

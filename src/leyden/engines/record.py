@@ -15,6 +15,7 @@ import os
 import subprocess
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from leyden.engines.base import Ending, Launch, Outcome
 
@@ -41,16 +42,34 @@ class WorkerFile:
 
 def birth(pid: int) -> str | None:
     """When the process was born, as text to compare; None where it is gone or only waits to be reaped."""
-    try:
-        # Fields follow the last ")" as a name may hold spaces: state is the 3rd of all, start time in ticks the 22nd.
-        after = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if after[0] in "ZX" else after[19]
-    except (FileNotFoundError, ProcessLookupError):
-        if Path("/proc/self/stat").exists():
-            return None
+    if Path("/proc/self/stat").exists():
+        words = _stat(pid)
+        return words[19] if words else None
     shown = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     state, _, started = shown.stdout.strip().partition(" ")
     return None if not started or state.startswith("Z") else started.strip()
+
+
+def group_runs(group: int) -> bool:
+    """Whether any process of the group runs. Dead ones do not count: in a container nobody may ever reap them."""
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
+        return False
+    if not Path("/proc/self/stat").exists():
+        return True
+    members = (_stat(int(name)) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208  half the time
+    return any(words and int(words[2]) == group for words in members)
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Linux's words about a process from its state on: 0 state, 2 group, 19 start in ticks; None where it is dead."""
+    try:
+        # They follow the last ")", as a program's name may hold spaces and brackets.
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if words[0] in "ZX" else words
 
 
 def myself() -> Process:
@@ -71,11 +90,12 @@ def write_launch(launch: Launch) -> None:
 
 def read_launch(folder: Path) -> Launch:
     """What the worker is to run."""
-    plain = json.loads((folder / ATTEMPT).read_text())
+    plain: dict[str, Any] = json.loads((folder / ATTEMPT).read_text())
     known = {field.name for field in fields(Launch)}
-    return Launch(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in plain.items() if key in known}
-    )
+    for key, value in plain.items():
+        if isinstance(value, list):
+            plain[key] = tuple(value)
+    return Launch(**{key: plain[key] for key in known & plain.keys()})
 
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:
@@ -87,7 +107,7 @@ def read_outcome(folder: Path) -> Outcome | None:
     """How it ended, None where that is not on record."""
     try:
         plain = json.loads((folder / OUTCOME).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return Outcome(**{**plain, "kind": Ending(plain["kind"])})
 
@@ -114,7 +134,7 @@ def read_worker(folder: Path) -> WorkerFile | None:
     """Who runs the attempt, None where nobody claimed it yet."""
     try:
         plain = json.loads((folder / WORKER).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     worker = Process(**plain["worker"]) if plain["worker"] else None
     ranks = tuple(Process(**rank) for rank in plain["ranks"])

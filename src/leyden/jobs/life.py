@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from leyden.core.errors import DeniedError
 from leyden.core.ids import new_id
@@ -34,14 +33,9 @@ _FINAL = {
 
 def submit(connection: Connection, job: JobRow) -> tuple[JobRow, bool]:
     """The job on record and whether it is new: a key seen before names the job made then."""
-    try:
-        with connection.begin_nested():
-            create(connection, job, who=job.user)
-    except IntegrityError:
-        seen = find_key(connection, job.key)
-        if seen is None:
-            raise
+    if seen := find_key(connection, job.key):
         return seen, False
+    create(connection, job, who=job.user)
     return job, True
 
 
@@ -153,13 +147,16 @@ def ended(connection: Connection, attempt: AttemptRow, outcome: Outcome, *, at: 
     row = get_attempt(connection, attempt.uid)
     if row is None or row.ended_at is not None:
         return False
+    if row.started_at is None and outcome.started_at is not None:  # it was over before anybody saw it run
+        started(connection, row, pid=None, at=outcome.started_at)
     job = get_job(connection, attempt.job_id)
     final = _FINAL[outcome.kind]
     if outcome.kind is Ending.INFRA and job.state is State.STOPPING:
         final, outcome = State.CANCELLED, replace(outcome, kind=Ending.CANCELLED)
     values = {"ended_at": outcome.ended_at, "exit_code": outcome.exit_code}
     _set(connection, attempt, outcome=outcome.kind, message=outcome.message, **values)
-    connection.execute(update(leases).where(_held_by(attempt.uid)).values(released_at=at))
+    held = (leases.c.attempt_uid == attempt.uid) & leases.c.released_at.is_(None)
+    connection.execute(update(leases).where(held).values(released_at=at))
     if job.state is State.ADMITTED:  # it ended before the launch could be noted
         launched(connection, attempt, at=at)
         job = get_job(connection, attempt.job_id)
@@ -171,10 +168,6 @@ def ended(connection: Connection, attempt: AttemptRow, outcome: Outcome, *, at: 
 def cleaned(connection: Connection, attempt: AttemptRow, *, at: float) -> None:
     """The engine has nothing left of it."""
     _set(connection, attempt, cleaned_at=at)
-
-
-def _held_by(uid: str):  # type: ignore[no-untyped-def]  # SQLAlchemy's expression types say less than this line
-    return (leases.c.attempt_uid == uid) & leases.c.released_at.is_(None)
 
 
 def _set(connection: Connection, attempt: AttemptRow, **columns: object) -> None:

@@ -43,24 +43,17 @@ def settle(wanted: Resources, machine: Machine) -> Size:
 
 def refuse_impossible(size: Size, machine: Machine) -> None:
     """Raise PlacementError where the job can never fit."""
-    fitting = [gpu for gpu in machine.gpus if size.takes(gpu)]
-    asked = Resources(
-        gpus=size.gpus, gpu_model=size.gpu_model or None, gpu_memory_bytes=size.gpu_memory_bytes, cpus=size.cpus
-    )
-    if size.gpus > len(fitting):
-        count = len(fitting) if fitting else 0
-        more = f"Ask for --gpus {count}" + (
-            "." if fitting else " or another kind." if machine.gpus else ", or submit to a machine with GPUs."
-        )
-        gpus_only = Resources(gpus=size.gpus, gpu_model=asked.gpu_model, gpu_memory_bytes=size.gpu_memory_bytes)
-        raise PlacementError(
-            asked=f"the job asks for {gpus_only.describe()}", found=f"this machine has {describe(machine)}", do=more
-        )
+    found = f"this machine has {describe(machine)}"
+    fitting = sum(size.takes(gpu) for gpu in machine.gpus)
+    if size.gpus > fitting:
+        gpus = Resources(gpus=size.gpus, gpu_model=size.gpu_model or None, gpu_memory_bytes=size.gpu_memory_bytes)
+        no_gpu = "0, or submit it to a machine with GPUs"
+        instead = f"{fitting} or fewer" if fitting else "0, or for another kind" if machine.gpus else no_gpu
+        raise PlacementError(asked=f"the job asks for {gpus.describe()}", found=found, do=f"Ask for --gpus {instead}.")
     if size.cpus > machine.cpus:
+        cpus = Resources(cpus=size.cpus).describe()
         raise PlacementError(
-            asked=f"the job asks for {asked.describe() if size.gpus else _count(size.cpus, 'CPU')}",
-            found=f"this machine has {describe(machine)}",
-            do=f"Ask for --cpus {machine.cpus} or fewer.",
+            asked=f"the job asks for {cpus}", found=found, do=f"Ask for --cpus {machine.cpus} or fewer."
         )
 
 

@@ -7,6 +7,7 @@ Reads use other connections and never wait for the writer (WAL).
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar, final
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from leyden.core.errors import ServerError
@@ -78,6 +80,8 @@ class Store:
             with self._writer.begin() as connection:
                 for piece in group:
                     piece.run(connection)
+                    if piece.error and not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+                        raise piece.error  # SQLite gave up the whole transaction, as it does when the disk is full
         except BaseException as error:  # the commit itself failed, e.g. the disk is full: nobody's work is done
             for piece in group:
                 piece.error = error
@@ -97,11 +101,14 @@ class _Piece:
         self._result: Any = None
 
     def run(self, connection: Connection) -> None:
+        savepoint = connection.begin_nested()
         try:
-            with connection.begin_nested():
-                self._result = self._work(connection)
+            self._result = self._work(connection)
+            savepoint.commit()
         except Exception as error:
             self.error = error
+            with contextlib.suppress(SQLAlchemyError):  # it is gone where SQLite undid everything
+                savepoint.rollback()
 
     def tell(self) -> None:
         if self.error:

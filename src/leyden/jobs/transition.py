@@ -33,7 +33,7 @@ def transition(
     """Bring the job from the state it was loaded in to `after`, with other columns of its row and the event.
 
     `why` goes into the event, `reason` is what the job shows from now on.
-    Raises ValueError where the states do not follow each other, LostRaceError where the row is no longer the one loaded.
+    Raises ValueError where the states do not follow each other, LostRaceError where the row has changed since.
     """
     if not may_follow(job.state, after):
         raise ValueError(f"a job cannot go from {job.state} to {after}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -129,14 +130,14 @@ def _add_records(app: FastAPI, services: Services) -> None:
         from leyden.track.read import read_metrics
 
         job = store.read(lambda connection: find_job(connection, ref))
-        return JSONResponse([asdict(view) for view in read_metrics(home.runs / job.id)])
+        return JSONResponse(_finite([asdict(view) for view in read_metrics(home.runs / job.id)]))
 
     @app.get("/api/jobs/{ref}/metrics/series")
     def series(ref: str, name: str, points: Annotated[int, Query(ge=1, le=1_000_000)] = 1000) -> Response:
         from leyden.track.read import read_series
 
         job = store.read(lambda connection: find_job(connection, ref))
-        return _json(read_series(home.runs / job.id, name, max_points=points))
+        return JSONResponse(_finite(asdict(read_series(home.runs / job.id, name, max_points=points))))
 
 
 def _add_reports(app: FastAPI, services: Services) -> None:
@@ -155,17 +156,26 @@ def _add_reports(app: FastAPI, services: Services) -> None:
 
 async def _wait(services: Services, ref: str, timeout_s: float) -> JobView:
     end = asyncio.get_running_loop().time() + timeout_s
+    job = await run_in_threadpool(services.store.read, lambda connection: find_job(connection, ref))
     while True:
         change = services.changes.next  # before looking, so that no change is missed
         view = await run_in_threadpool(
-            services.store.read, lambda connection: views.one_job(connection, services.home, ref)
+            services.store.read, lambda connection: views.one_job(connection, services.home, job.id)
         )
         left = end - asyncio.get_running_loop().time()
         if State(view.state).final or left <= 0 or services.changes.closing:
             return view
-        ref = view.id  # "last" means the job that was the last when it was asked
         await wait_for(change, left)
 
 
 def _json(view: Any, status: int = 200) -> Response:
     return JSONResponse(asdict(view), status)
+
+
+def _finite(plain: object) -> object:
+    """The same with NaN and infinities as words, as JSON has none: a loss that is NaN must be seen, not fail."""
+    if isinstance(plain, dict):
+        return {key: _finite(value) for key, value in plain.items()}
+    if isinstance(plain, list):
+        return [_finite(value) for value in plain]
+    return str(plain) if isinstance(plain, float) and not math.isfinite(plain) else plain

@@ -33,11 +33,12 @@ class OutcomeBody(Body):
     kind: Ending
     message: str
     ended_at: float
+    started_at: float | None = None
     exit_code: int | None = None
 
     def plain(self) -> Outcome:
         """Without pydantic."""
-        return Outcome(kind=self.kind, message=self.message, ended_at=self.ended_at, exit_code=self.exit_code)
+        return Outcome(**self.model_dump())
 
 
 class Report(Body):

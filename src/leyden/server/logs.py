@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
@@ -45,8 +46,8 @@ async def stream(
         while True:
             change = services.changes.next
             # Asked before reading: whatever an attempt wrote was written before it was over.
-            job = await run_in_threadpool(services.store.read, lambda connection: get_job(connection, job.id))
-            over = not follow or job.state.final or job.attempt > attempt or services.changes.closing
+            now = await run_in_threadpool(services.store.read, partial(get_job, job_id=job.id))
+            over = not follow or now.state.final or now.attempt > attempt or services.changes.closing
             while not change.is_set() or over:
                 data = reader.read()
                 if data:
@@ -58,7 +59,7 @@ async def stream(
                     await asyncio.sleep(pause)
                     pause = min(SLOW_S, pause * 1.5)
             if over:
-                if not (follow and onward and job.attempt > attempt) or services.changes.closing:
+                if not (follow and onward and now.attempt > attempt) or services.changes.closing:
                     return
                 attempt += 1
                 reader.close()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from leyden.core.errors import LeydenError
 from leyden.core.home import Home
@@ -51,15 +53,15 @@ def _serve(home: Home, port: int, stop_grace_s: float) -> None:
     )  # fmt: skip
 
     class Server(uvicorn.Server):
-        async def startup(self, sockets: list[object] | None = None) -> None:
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             services.start()
-            await super().startup(sockets=sockets)  # type: ignore[arg-type]
+            await super().startup(sockets=sockets)
             remember_port(home, listener)
             publish(home, url=url, token=services.token)
 
-        def handle_exit(self, sig: int, frame: object) -> None:
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             services.changes.close()  # lets followers of logs go, which uvicorn would wait for
-            super().handle_exit(sig, frame)  # type: ignore[arg-type]
+            super().handle_exit(sig, frame)
 
     try:
         Server(config).run(sockets=[listener])

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from leyden.engines import record
@@ -91,7 +92,7 @@ def _watch(launch: Launch, ranks: Ranks, bell: Bell, reporter: Reporter, started
         bell.wait(max(0.0, min(waits) - time.time()))
     ranks.kill()  # children a rank left in its process group hold devices and log files
     ended = verdict or _failed_rank(ranks) or Outcome(kind=Ending.SUCCEEDED, message="", exit_code=0, ended_at=0)
-    return Outcome(kind=ended.kind, message=ended.message, exit_code=ended.exit_code, ended_at=time.time())
+    return replace(ended, started_at=started_at, ended_at=time.time())
 
 
 def _verdict(launch: Launch, ranks: Ranks, bell: Bell, now: float, deadline: float | None) -> Outcome | None:

@@ -56,7 +56,7 @@ class Ranks:
         for process in self._popen:
             process.wait()
         deadline = time.monotonic() + GONE_WITHIN_S
-        while any(_signal_group(process.pid, 0) for process in self._popen) and time.monotonic() < deadline:
+        while any(record.group_runs(process.pid) for process in self._popen) and time.monotonic() < deadline:
             time.sleep(0.005)
 
 
@@ -85,9 +85,6 @@ def start_ranks(launch: Launch, environs: Sequence[Mapping[str, str]], cwd: Path
     return Ranks(started)
 
 
-def _signal_group(group: int, number: int) -> bool:
-    """Send it; False where the group is gone."""
+def _signal_group(group: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
         os.killpg(group, number)
-        return True
-    return False

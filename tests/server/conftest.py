@@ -1,0 +1,18 @@
+"""A server for each test that asks for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server.running import Running
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Running]:
+    one = Running(tmp_path / "home")
+    one.start()
+    yield one
+    one.end()
