@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.end_to_end.conftest import LEYDEN, Platform, Terminal, until
@@ -101,6 +102,25 @@ def test_logs_of_a_job_that_has_not_begun(platform: Platform, tmp_path: Path) ->
     (tmp_path / "gate").touch()
     assert follower.communicate()[0] == b"1\n"
     assert platform.leyden("logs", "-f", "--tail", "1").stdout == "1\n"
+
+
+def test_ctrl_c_while_following_says_nothing_and_stops_nothing(
+    platform: Platform, tmp_path: Path, terminal: Callable[..., Terminal]
+) -> None:
+    platform.environ["GATE"] = str(tmp_path / "gate")
+    script = (
+        "import os, time\nprint('begun', flush=True)\nwhile not os.path.exists(os.environ['GATE']): time.sleep(0.02)"
+    )
+    platform.write("gated.py", script)
+    platform.leyden("submit", "gated.py")
+    window = terminal("logs", "-f")
+    window.read_until("begun")
+    window.press_ctrl_c()
+    assert window.end() == 130
+    assert window.text.replace("\r\n", "\n").strip() in {"begun\n^C", "begun"}
+    assert platform.job_state() == "running"
+    (tmp_path / "gate").touch()
+    platform.leyden("wait")
 
 
 def test_wait_for_several_and_cancel_of_the_ended(platform: Platform) -> None:

@@ -143,8 +143,9 @@ def test_two_jobs_queue_for_the_same_device(platform: Platform, gate: Path) -> N
     assert "REASON" in table
     assert "first" in table
     gate.touch()
-    assert second.communicate()[0] == b"quick\n"
-    assert second.returncode == 0
+    assert second.stdout is not None
+    assert second.stdout.read() == b"quick\n"
+    assert second.wait() == 0
     events = platform.json("show", waiting[0]["id"])["events"]
     placed_at = next(event["at"] for event in events if event["after"] == "admitted")
     assert next(job for job in platform.json("ps") if job["name"] == "first")["ended_at"] <= placed_at
@@ -155,8 +156,8 @@ def test_cancelled_and_timed_out_have_their_own_codes(platform: Platform, gate: 
     assert watcher.stdout is not None
     assert watcher.stdout.readline() == b"started\n"
     assert "cancelled" in platform.leyden("cancel", "last").stdout
-    watcher.communicate()
-    assert watcher.returncode == 103
+    assert watcher.stdout.read() == b""
+    assert watcher.wait() == 103
     done = platform.leyden("run", "--time", "1s", "gated.py", check=105)
     assert "timed out" in done.stderr
 

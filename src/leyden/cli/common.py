@@ -101,7 +101,7 @@ def ending(job: JobView) -> str:
     mark = "✓" if job.state == State.SUCCEEDED else "✗"
     spent = runtime_s(job, now=0)
     after = f" after {format_duration(spent)}" if spent is not None else ""
-    why = f": {job.reason}" if job.reason and job.state != State.SUCCEEDED else ""
+    why = "" if job.state == State.SUCCEEDED or job.reason in {"", job.state} else f": {job.reason}"
     return f"{mark} {short_id(job.id)} {job.state.replace('_', ' ')}{after}{why}"
 
 

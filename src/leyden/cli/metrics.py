@@ -69,8 +69,8 @@ def listing(rows: list[MetricView]) -> str:
     shown = [
         [
             Cell(text=one.name),
-            *(Cell(text=str(value)) for value in (one.count, one.last_step)),
-            *(Cell(text=f"{value:.6g}") for value in (one.last, one.least, one.greatest)),
+            *(Cell(text=str(value), right=True) for value in (one.count, one.last_step)),
+            *(Cell(text=f"{value:.6g}", right=True) for value in (one.last, one.least, one.greatest)),
         ]
         for one in rows
     ]

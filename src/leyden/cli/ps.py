@@ -58,7 +58,7 @@ def listing(jobs: list[JobView], *, now: float) -> str:
             Cell(text=format_duration(max(0.0, now - job.created_at))),
             Cell(text="" if spent is None else format_duration(spent)),
             Cell(text=compact(job.devices) if State(job.state).active else ""),
-            Cell(text=job.reason, paint=lambda text: paint(text, DIM)),
+            Cell(text="" if job.reason == job.state else job.reason, paint=lambda text: paint(text, DIM)),
         ]
 
     return table(HEADS, [row(job) for job in jobs], width=columns(sys.stdout), paint=paint)

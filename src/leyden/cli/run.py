@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -121,4 +122,6 @@ def _summarise(job: JobView) -> None:
         rows.append((f"leyden metrics {short} --plot", f"curves of the {logged} metrics it logged"))
     if not succeeded:
         rows.append((f"leyden show {short}", "what ran, where, and what happened when"))
+    if (rank := re.search(r"\brank ([1-9]\d*)\b", job.reason)) and not succeeded:  # shown above was rank 0
+        rows.append((f"leyden logs {short} --rank {rank[1]}", "what that rank printed"))
     hints([*rows, (f"leyden logs {short}", "its output again")])

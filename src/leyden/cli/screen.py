@@ -11,7 +11,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TextIO
 
 BOLD, DIM, RED, GREEN, YELLOW, CYAN = "1", "2", "31", "32", "33", "36"
@@ -24,6 +24,7 @@ class Cell:
 
     text: str
     paint: Callable[[str], str] = str
+    right: bool = False  # as numbers stand
 
 
 def coloured(stream: TextIO) -> bool:
@@ -52,8 +53,8 @@ def columns(stream: TextIO) -> int | None:
 def table(heads: Sequence[str], rows: Sequence[Sequence[Cell]], *, width: int | None, paint: Callable[..., str]) -> str:
     """Aligned columns; those without any text are left out, the widest ones are cut when the width does not do."""
     used = [at for at in range(len(heads)) if any(row[at].text for row in rows)]
-    shown = [[Cell(text=clean(row[at].text), paint=row[at].paint) for at in used] for row in rows]
-    titles = [Cell(text=heads[at], paint=lambda text: paint(text, DIM)) for at in used]
+    shown = [[replace(row[at], text=clean(row[at].text)) for at in used] for row in rows]
+    titles = [Cell(text=heads[at], paint=lambda text: paint(text, DIM), right=rows[0][at].right) for at in used]
     widths = [max(cells(row[at].text) for row in [titles, *shown]) for at in range(len(used))]
     while width is not None and sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > _MIN_COLUMN:
         widths[widths.index(max(widths))] -= 1
@@ -123,5 +124,6 @@ def _line(row: Sequence[Cell], widths: Sequence[int]) -> str:
     parts = []
     for cell, width in zip(row, widths, strict=True):
         text = cut(cell.text, width)
-        parts.append(cell.paint(text) + " " * (width - cells(text)))
+        room = " " * (width - cells(text))
+        parts.append(room + cell.paint(text) if cell.right else cell.paint(text) + room)
     return "  ".join(parts).rstrip()

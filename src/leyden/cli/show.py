@@ -43,7 +43,7 @@ def page(detail: JobDetail, *, now: float) -> str:
     spent = runtime_s(job, now)
     title = f"{paint(job.id, BOLD)}  {clean(job.name)}  {paint(job.state, *STATE_COLOURS.get(State(job.state), ()))}"
     facts = [
-        ("reason", job.reason),
+        ("reason", "" if job.reason == job.state else job.reason),
         ("exit code", "" if job.exit_code is None else str(job.exit_code)),
         ("command", _command(detail)),
         ("python", str(detail.spec.get("python", "")) if detail.spec.get("script") else ""),
@@ -64,7 +64,7 @@ def page(detail: JobDetail, *, now: float) -> str:
     if detail.attempts:
         parts += ["", paint("Attempts", BOLD), _attempts(detail.attempts, now)]
     parts += ["", paint("Events", BOLD), _events(detail.events, job.created_at)]
-    if State(job.state).active or State(job.state).final:
+    if job.attempt:
         short = short_id(job.id)
         parts += ["", paint(f"leyden logs {short}   leyden metrics {short} --plot", DIM)]
     return "\n".join(parts)

@@ -40,4 +40,4 @@ def command(words: tuple[str, ...], output: str, **flags: Any) -> None:
 def hand_in(words: tuple[str, ...], *, in_place: bool, var: tuple[str, ...], **given: Any) -> JobView:
     """Check what is to run, then submit it from the current folder."""
     job = target.make(words, {**given, "vars": target.variables(var) or None})
-    return submission.submit(functools.cache(ensured), job, folder=Path.cwd(), in_place=in_place)
+    return submission.submit(functools.cache(ensured), job, folder=Path.cwd(), in_place=in_place, say=note)

@@ -22,26 +22,29 @@ json_option = click.option(
 
 def invoke(command: click.Command, name: str, arguments: list[str]) -> int:
     """Run the command; its exit code. A command line that cannot be read raises our UsageError."""
-    path = f"leyden {name}"
     try:
-        code = command.main(arguments, prog_name=path, standalone_mode=False)
-    except click.NoSuchOption as error:
-        raise _no_such_flag(error, path) from None
+        # Not command.main: it has its own ways with Ctrl-C and broken pipes.
+        with command.make_context(f"leyden {name}", list(arguments)) as context:
+            code = command.invoke(context)
+    except click.exceptions.Exit as stop:  # --help has printed
+        return stop.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())
         return 0
+    except click.NoSuchOption as error:
+        raise _no_such_flag(error) from None
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else path
+        path = error.ctx.command_path if error.ctx else f"leyden {name}"
         found = error.format_message().strip().rstrip(".")
         raise UsageError(
-            asked=f"`{' '.join([f'leyden {name}', *arguments[:6]])}`",
+            asked=f"`{' '.join(['leyden', name, *arguments[:6]])}`",
             found=found[0].lower() + found[1:],
             do=f"See `{path} --help`.",
         ) from None
     return code if isinstance(code, int) else 0
 
 
-def _no_such_flag(error: click.NoSuchOption, path: str) -> UsageError:
+def _no_such_flag(error: click.NoSuchOption) -> UsageError:
     context = error.ctx
     assert context is not None  # Click's parser always gives it
     path, own_flags_first = context.command_path, not context.allow_interspersed_args

@@ -95,7 +95,8 @@ def start(
             if over:
                 raise _failed(home, log_start, f"it ended with exit code {process.returncode}")
             time.sleep(_POLL_S)
-        process.terminate()
+        process.kill()
+        process.wait()
         raise _failed(home, log_start, f"it did not answer within {deadline_s:.0f} s")
 
 
