@@ -68,7 +68,7 @@ class EngineSuite:
         launch = a_launch(tmp_path, "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + WAITS)
         engine.launch(launch)
         pid = pid_of(engine, launch)
-        until(lambda: (tmp_path / "logs/a1-r0.log").read_text())
+        until((tmp_path / "logs/a1-r0.log").read_text)
         engine.stop(launch.ref, GRACE_S)
         assert outcome_of(engine, launch).kind is Ending.CANCELLED
         assert not psutil.pid_exists(pid)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], *, within_s: float = 20.0) -> T:
+def until(condition: Callable[[], T | Literal[False] | None], *, within_s: float = 20.0) -> T:
     """The first true value of the condition; AssertionError at the deadline."""
     deadline = time.monotonic() + within_s
     while True:

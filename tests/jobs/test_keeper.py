@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from leyden.core.states import State
@@ -19,23 +20,23 @@ from tests.jobs.samples import a_job
 MACHINE = Machine(node="n", cpus=2, memory_bytes=1)
 
 
-def prepare_in(runs: Path, program: str = WAITS) -> object:
+def prepare_in(runs: Path) -> Callable[[JobRow, AttemptRow], Launch]:
     def prepare(job: JobRow, attempt: AttemptRow) -> Launch:
         folder = runs / job.id
         folder.mkdir(exist_ok=True)
-        return a_launch(folder, program, engine_ref=attempt.engine_ref, number=attempt.number, uid=attempt.uid)
+        return a_launch(folder, WAITS, engine_ref=attempt.engine_ref, number=attempt.number, uid=attempt.uid)
 
     return prepare
 
 
-def keeper(store: Store, runs: Path, program: str = WAITS) -> Keeper:
+def keeper(store: Store, runs: Path) -> Keeper:
     """With an engine that remembers nothing: what a restarted server has."""
     return Keeper(
         store=store,
         engine=LocalEngine(),
         machine=MACHINE,
         runs=runs,
-        prepare=prepare_in(runs, program),  # type: ignore[arg-type]
+        prepare=prepare_in(runs),
         clock=time.time,
         stop_grace_s=0.2,
     )
@@ -82,7 +83,7 @@ def test_a_launch_that_was_not_noted_is_adopted(store: Store, tmp_path: Path) ->
     attempt = store.write(lambda connection: life.admit(connection, job, ["cpu:0"], node="n", at=2.0))
     crashed = keeper(store, tmp_path)
     crashed._engine.launch(crashed._prepare(job, attempt))  # and died before life.launched
-    until(lambda: (tmp_path / job.id / "logs/a1-r0.log").exists())
+    until((tmp_path / job.id / "logs/a1-r0.log").exists)
     fresh = keeper(store, tmp_path)
     step_until(fresh, store, job, State.RUNNING)
     (tmp_path / job.id / "go").touch()
@@ -102,16 +103,33 @@ def test_an_intent_cancelled_before_its_launch_never_runs(store: Store, tmp_path
     clean_up(one, store)
 
 
-def test_an_engine_that_cannot_launch_fails_the_job_as_infra(store: Store, tmp_path: Path) -> None:
+def test_trouble_with_the_runs_folder_is_over_once_it_is_mended(store: Store, tmp_path: Path) -> None:
     job = submitted(store)
     one = keeper(store, tmp_path)
     (tmp_path / job.id).write_text("in the way of the run's folder")
     one.step()
     until(lambda: one.step() or now(store, job).state is State.ADMITTED)
     (tmp_path / job.id).unlink()
-    step_until(one, store, job, State.RUNNING)  # its trouble was its own; nothing was lost
+    step_until(one, store, job, State.RUNNING)
     (tmp_path / job.id / "go").touch()
     step_until(one, store, job, State.SUCCEEDED)
+    clean_up(one, store)
+
+
+def test_a_spoilt_record_of_one_attempt_does_not_stop_the_others(store: Store, tmp_path: Path) -> None:
+    spoilt, good = submitted(store), submitted(store)
+    one = keeper(store, tmp_path)
+    step_until(one, store, spoilt, State.RUNNING)
+    step_until(one, store, good, State.RUNNING)
+    file = tmp_path / spoilt.id / "attempts/a1/worker.json"
+    whole = file.read_text()
+    file.write_text("not JSON")
+    (tmp_path / good.id / "go").touch()
+    step_until(one, store, good, State.SUCCEEDED)
+    assert now(store, spoilt).state is State.RUNNING
+    file.write_text(whole)
+    (tmp_path / spoilt.id / "go").touch()
+    step_until(one, store, spoilt, State.SUCCEEDED)
     clean_up(one, store)
 
 

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import textwrap
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, func, insert, select
@@ -51,7 +52,7 @@ def test_work_that_fails_undoes_only_itself(store: Store) -> None:
         life.submit(connection, bad)
         raise KeyError("on purpose")
 
-    futures = [store.submit(lambda connection: life.submit(connection, good)), store.submit(fail)]
+    futures: list[Future[Any]] = [store.submit(lambda connection: life.submit(connection, good)), store.submit(fail)]
     hold.set()
     first.result()
     futures[0].result()

@@ -52,6 +52,6 @@ def test_only_one_file_changes_states() -> None:
     writers = [
         path.name
         for path in folder.parent.rglob("*.py")
-        if re.search(r"update\(jobs\)(?!.where\(waits\).values\(reason=reason\))|insert\(jobs\)", path.read_text())
+        if re.search(r"update\(jobs\)(?!\.where\(waits\)\.values\(reason=)|insert\(jobs\)", path.read_text())
     ]
     assert writers == ["transition.py"]

@@ -107,7 +107,7 @@ class Running:
 
     def state_is(self, ref: str, state: str) -> dict[str, Any]:
         """The job once it is in that state."""
-        return until(lambda: (job := self.job(ref))["state"] == state and job)  # type: ignore[return-value]
+        return until(lambda: (job := self.job(ref))["state"] == state and job)
 
     def rank_pid(self, ref: str) -> int:
         """Rank 0's, once it is on record."""

@@ -63,7 +63,7 @@ def test_a_job_that_ends_while_the_server_is_down_ends_truthfully(server: Runnin
     server.rank_pid(job_id)
     server.kill()
     (server.home / "runs" / job_id / "go").touch()
-    until(lambda: (server.home / "runs" / job_id / "attempts/a1/outcome.json").exists())
+    until((server.home / "runs" / job_id / "attempts/a1/outcome.json").exists)
     server.start()
     job = server.wait(job_id)
     assert (job["state"], job["exit_code"]) == ("failed", 7)

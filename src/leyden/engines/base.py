@@ -133,7 +133,7 @@ class Engine(ABC):
 
     @abstractmethod
     def poll(self, refs: Sequence[AttemptRef]) -> dict[str, Sighting]:
-        """What is known of each, by `engine_ref`."""
+        """What is known of each, by `engine_ref`; one that cannot be looked at just now is left out."""
 
     @abstractmethod
     def stop(self, ref: AttemptRef, grace_s: float) -> None:

@@ -9,20 +9,27 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 
 import psutil
 
 from leyden.engines.record import REF_VARIABLE, Process, birth
 
+ROUNDS, ROUND_S = 20, 0.02
+
 
 def kill_leftovers(ranks: tuple[Process, ...], engine_ref: str) -> bool:
-    """SIGKILL everything found; True where nothing was."""
+    """SIGKILL everything found, again until nothing is; False where something does not die, as in stuck I/O."""
     sessions = {rank.pid for rank in ranks if birth(rank.pid) in (None, rank.birth)}
-    found = [process for process in psutil.process_iter() if _belongs(process, sessions, engine_ref)]
-    for process in found:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
-    return not found
+    for _ in range(ROUNDS):
+        found = [process for process in psutil.process_iter() if _belongs(process, sessions, engine_ref)]
+        if not found:
+            return True
+        for process in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+        time.sleep(ROUND_S)
+    return False
 
 
 def _belongs(process: psutil.Process, sessions: set[int], engine_ref: str) -> bool:

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
@@ -62,7 +63,13 @@ class LocalEngine(Engine):
             )
 
     def poll(self, refs: Sequence[AttemptRef]) -> dict[str, Sighting]:
-        return {ref.engine_ref: self._sight(ref) for ref in refs}
+        seen: dict[str, Sighting] = {}
+        for ref in refs:
+            try:
+                seen[ref.engine_ref] = self._sight(ref)
+            except (OSError, ValueError, KeyError, TypeError):  # e.g. somebody edited worker.json
+                traceback.print_exc()
+        return seen
 
     def stop(self, ref: AttemptRef, grace_s: float) -> None:
         since = self._stop_since.setdefault(ref.engine_ref, self._monotonic())

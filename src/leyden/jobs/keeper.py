@@ -53,8 +53,10 @@ class Keeper:
         sightings = self._engine.poll([self._ref(attempt) for attempt, _ in unclean])
         freed = False
         for attempt, job in unclean:
+            if (seen := sightings.get(attempt.engine_ref)) is None:
+                continue
             try:
-                freed = self._tend(attempt, job, sightings[attempt.engine_ref]) or freed
+                freed = self._tend(attempt, job, seen) or freed
             except Exception:  # one attempt's trouble, e.g. its folder was deleted, must not stop the others
                 traceback.print_exc()
         return freed

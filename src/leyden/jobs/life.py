@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from leyden.core.errors import DeniedError
 from leyden.core.ids import new_id
@@ -80,18 +80,17 @@ def admit(connection: Connection, job: JobRow, devices: Sequence[str], *, node: 
         devices=tuple(devices),
         created_at=at,
     )
-    connection.execute(insert(attempts).values(**{**vars(attempt), "devices": json.dumps(devices)}))
-    for device in devices:
-        lease = {"node": node, "device": device, "job_id": job.id, "attempt_uid": uid, "acquired_at": at}
-        connection.execute(insert(leases).values(**lease))
+    connection.execute(insert(attempts), {**vars(attempt), "devices": json.dumps(devices)})
+    lease = {"node": node, "job_id": job.id, "attempt_uid": uid, "acquired_at": at}
+    connection.execute(insert(leases), [{**lease, "device": device} for device in devices])
     return attempt
 
 
 def explain(connection: Connection, reasons: Mapping[str, str]) -> None:
     """Let waiting jobs say why they wait. No state changes, so no version does."""
-    for job_id, reason in reasons.items():
-        waits = (jobs.c.id == job_id) & (jobs.c.state == State.QUEUED)
-        connection.execute(update(jobs).where(waits).values(reason=reason))
+    waits = (jobs.c.id == bindparam("job_id")) & (jobs.c.state == State.QUEUED)
+    rows = [{"job_id": job_id, "new_reason": reason} for job_id, reason in reasons.items()]
+    connection.execute(update(jobs).where(waits).values(reason=bindparam("new_reason")), rows)
 
 
 def launched(connection: Connection, attempt: AttemptRow, *, at: float) -> None:

@@ -15,7 +15,7 @@ class LostRaceError(Exception):
 
 def create(connection: Connection, job: JobRow, *, who: str) -> None:
     """Put a new job on record. Raises IntegrityError where its key is taken."""
-    connection.execute(insert(jobs).values(**vars(job)))
+    connection.execute(insert(jobs), vars(job))
     _note(connection, job.id, at=job.created_at, before="", after=job.state, who=who, why="submitted")
 
 
@@ -47,4 +47,6 @@ def transition(
 
 
 def _note(connection: Connection, job_id: str, *, at: float, before: str, after: str, who: str, why: str) -> None:
-    connection.execute(insert(events).values(job_id=job_id, at=at, before=before, after=after, who=who, why=why))
+    # As parameters, not as .values(), which SQLAlchemy would compile anew: half the time of a submit.
+    row = {"job_id": job_id, "at": at, "before": before, "after": after, "who": who, "why": why}
+    connection.execute(insert(events), row)

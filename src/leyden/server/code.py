@@ -15,7 +15,7 @@ from leyden.server.launching import code_file
 LIMIT_BYTES = 250_000_000
 
 
-async def store_code(home: Home, sha256: str, chunks: AsyncIterator[bytes]) -> None:
+async def store_code(home: Home, sha256: str, chunks: AsyncIterator[bytes], *, limit_bytes: int = LIMIT_BYTES) -> None:
     """Keep the tree under its hash. Raises SpecError for a wrong hash, CaptureError where it is too large."""
     digest, size = hashlib.sha256(), 0
     with tempfile.NamedTemporaryFile(dir=home.code, prefix=".upload-", delete=False) as file:
@@ -23,10 +23,10 @@ async def store_code(home: Home, sha256: str, chunks: AsyncIterator[bytes]) -> N
         try:
             async for chunk in chunks:
                 size += len(chunk)
-                if size > LIMIT_BYTES:
+                if size > limit_bytes:
                     raise CaptureError(
                         asked="the working tree was sent to the server",
-                        found=f"it is larger than {format_size(LIMIT_BYTES)} packed",
+                        found=f"it is larger than {format_size(limit_bytes)} packed",
                         do="Keep data and checkpoints out of it: list them in .gitignore.",
                     )
                 digest.update(chunk)

@@ -26,9 +26,6 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--stop-grace-s", type=float, default=STOP_GRACE_S, help="between SIGTERM and SIGKILL of a job")
     options = parser.parse_args(arguments)
     home = Home(options.home.expanduser().absolute()) if options.home else Home.from_environ()
-    # uvicorn raises the signal again after its own clean stop; ours comes after that.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: None)
     try:
         with lock_home(home.create()):
             _serve(home, options.port, options.stop_grace_s)
@@ -63,6 +60,9 @@ def _serve(home: Home, port: int, stop_grace_s: float) -> None:
             services.changes.close()  # lets followers of logs go, which uvicorn would wait for
             super().handle_exit(sig, frame)
 
+    # uvicorn raises the signal again after its own clean stop; ours comes after that.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
     try:
         Server(config).run(sockets=[listener])
     finally:
