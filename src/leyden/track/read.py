@@ -6,7 +6,9 @@ belongs to weights that were thrown away, so the later attempt's points replace 
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 import re
 import warnings
 from array import array
@@ -36,7 +38,16 @@ class Series:
 
     def before(self, step: int) -> Series:
         """Only the points of earlier steps."""
-        keep = [index for index, one in enumerate(self.steps) if one < step]
+        return self._take([index for index, one in enumerate(self.steps) if one < step])
+
+    def in_time(self) -> Series:
+        """In the order they were logged, which frames of different key sets do not keep."""
+        times = self.times
+        if all(map(operator.le, times, itertools.islice(times, 1, None))):
+            return self
+        return self._take(sorted(range(len(times)), key=times.__getitem__))
+
+    def _take(self, keep: list[int]) -> Series:
         return Series(
             array("q", [self.steps[index] for index in keep]),
             array("d", [self.times[index] for index in keep]),
@@ -108,7 +119,7 @@ def _read_file(path: Path) -> dict[str, Series]:
         for name, values in zip(part.keys, part.values, strict=True):
             if part.steps:
                 found.setdefault(name, Series()).extend(part.steps, part.times, values)
-    return found
+    return {name: series.in_time() for name, series in found.items()}
 
 
 def _summary(name: str, series: Series) -> MetricView:

@@ -29,22 +29,23 @@ class MetricWriter:
     """Appends rows of metrics to one file. Made to be called from one thread; `close` may be called twice."""
 
     def __init__(self, path: Path, *, drain_s: float = DRAIN_S) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._drain_s = drain_s
         self._rows: list[Row] = []
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._fd = -1
+        self._closed = False
+        self._epoch = time.time() - time.monotonic()  # times of one file never run backwards, whatever the clock does
         self._closing = threading.Event()
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
         self._warned = False
         _writers.add(self)
 
-    def add(self, step: int, values: Mapping[str, SupportsFloat], moment: float | None = None) -> None:
+    def add(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         """Take one row; `values` must not be changed afterwards."""
         if self._thread is None:
             self._start()
-        self._rows.append((step, time.time() if moment is None else moment, values))
+        self._rows.append((step, self._epoch + time.monotonic(), values))
 
     def flush(self) -> None:
         """Write what waits, now."""
@@ -53,22 +54,26 @@ class MetricWriter:
 
     def close(self) -> None:
         """Write what waits and let go of the file."""
-        if self._fd < 0:
+        if self._closed:
             return
+        self._closed = True
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
         self.flush()
-        os.close(self._fd)
-        self._fd = -1
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
         _writers.discard(self)
 
     def _start(self) -> None:
-        if self._fd < 0:
+        if self._closed:
             raise RecordError(
                 asked=f"a metric was logged to {self._path}", found="the run is finished", do="Log before it ends."
             )
-        self._closing.clear()
+        if self._fd < 0:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._thread = threading.Thread(target=self._work, name="leyden-metrics", daemon=True)
         self._thread.start()
 

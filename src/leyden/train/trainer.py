@@ -220,6 +220,8 @@ class Trainer:
         if self._fit is None:
             raise CheckpointError(asked="save_checkpoint", found="nothing has been trained", do="Call it during fit.")
         snapshot = self._fit.snapshot(self)
+        if self.run is not None:
+            self.run.writer.flush()  # a resumed run has every point up to its checkpoint, whatever killed it
         if snapshot is None:
             if on_done is not None:
                 on_done(None)

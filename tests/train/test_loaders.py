@@ -1,0 +1,111 @@
+"""Does every rank get its share, and only that?"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, IterableDataset, WeightedRandomSampler
+
+from leyden.core.errors import ConfigurationError
+from leyden.train.loaders import RankSampler, count_batches, shard, to_device
+from tests.train.models import loader, regression
+
+
+def indices(loader: Any) -> list[int]:
+    return [int(index) for batch in loader for index in batch]
+
+
+def numbers(count: int, **settings: Any) -> Any:
+    return DataLoader(list(range(count)), **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("count", [12, 13, 15])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_shares_are_disjoint(size: int, count: int, shuffle: bool) -> None:
+    def shares(training: bool) -> list[list[int]]:
+        return [
+            indices(shard(numbers(count, batch_size=2, shuffle=shuffle), rank=r, size=size, training=training, seed=1))
+            for r in range(size)
+        ]
+
+    even, exact = shares(True), shares(False)
+    assert {len(share) for share in even} == {count // size}
+    assert len({index for share in even for index in share}) == count // size * size
+    assert sorted(index for share in exact for index in share) == list(range(count))
+
+
+def test_order_changes_with_the_epoch_and_comes_again() -> None:
+    twin = shard(numbers(20, batch_size=2, shuffle=True), rank=0, size=2, training=True, seed=1)
+    first = indices(twin)
+    twin.sampler.epoch = 1
+    second = indices(twin)
+    twin.sampler.epoch = 0
+    assert first != second
+    assert indices(twin) == first
+
+
+def test_sharding_draws_no_global_random_number() -> None:
+    twin = shard(numbers(20, batch_size=2, shuffle=True), rank=0, size=2, training=True, seed=1)
+    before = torch.get_rng_state()
+    list(twin.sampler)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_other_samplers_and_settings_are_kept() -> None:
+    sampler = WeightedRandomSampler([0.0] * 5 + [1.0] * 5, 40)
+    given = numbers(10, batch_size=3, sampler=sampler, drop_last=True)
+    twin = shard(given, rank=1, size=2, training=True, seed=1)
+    seen = indices(twin)
+    assert min(seen) >= 5
+    assert len(seen) == 18  # 20 of 40 samples, in 6 full batches of 3
+    assert isinstance(twin.sampler, RankSampler)
+    assert given.sampler is sampler
+
+
+def test_alone_the_loader_stays_as_it_is() -> None:
+    given = loader()
+    assert shard(given, rank=0, size=1, training=True, seed=0) is given
+
+
+def test_what_cannot_be_split() -> None:
+    with pytest.warns(UserWarning, match="every rank gets all"):
+        shard([1, 2, 3], rank=0, size=2, training=True, seed=0)
+
+    class Pairs:
+        def __iter__(self) -> Any:
+            return iter([[0, 1]])
+
+    with pytest.raises(ConfigurationError, match="custom batch samplers"):
+        shard(numbers(4, batch_sampler=Pairs()), rank=0, size=2, training=True, seed=0)
+
+
+def test_limits() -> None:
+    class Stream(IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            return iter(regression(8))
+
+    stream: Any = DataLoader(Stream())
+    assert count_batches(loader(), None, "train") == 8
+    assert count_batches(loader(), 1.0, "train") == 8
+    assert count_batches(loader(), 0.25, "train") == 2
+    assert count_batches(loader(), 3, "train") == 3
+    assert count_batches(loader(), 99, "train") == 8
+    assert count_batches(stream, None, "train") is None
+    assert count_batches(stream, 5, "train") == 5
+    with pytest.raises(ConfigurationError, match=r"limit_train_batches=0\.5"):
+        count_batches(stream, 0.5, "train")
+
+
+def test_containers_are_kept_on_the_way_to_the_device() -> None:
+    class Pair(NamedTuple):
+        x: torch.Tensor
+        name: str
+
+    batch = {"pair": Pair(torch.zeros(2), "a"), "list": [torch.ones(1), 3], "text": "b"}
+    moved = to_device(batch, torch.device("cpu"))
+    assert isinstance(moved["pair"], Pair)
+    assert moved["list"][1] == 3
+    assert moved["text"] == "b"
