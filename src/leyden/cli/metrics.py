@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ import click
 
 from leyden.cli.common import known, print_json, short_id
 from leyden.cli.plot import draw, number
-from leyden.cli.screen import BOLD, DIM, Cell, columns, painter, table
+from leyden.cli.screen import BOLD, CYAN, DIM, Cell, columns, painter, table
 from leyden.cli.usage import SETTINGS
 from leyden.core.errors import NotFoundError, nearest
 from leyden.core.views import MetricView, SeriesView
@@ -58,7 +59,8 @@ def command(job: str, names: tuple[str, ...], plot: bool, log_y: bool, output: s
     elif not chosen:
         print(f"{source.title} has logged no metrics yet.")
     elif plot or log_y:
-        _print_curves(source, chosen, log_y)
+        telling = [one for one in chosen if wanted or one.name != "epoch"]  # it only counts, unless asked for by name
+        _print_curves(source, telling, log_y)
     else:
         print(listing(chosen))
 
@@ -139,7 +141,11 @@ def _print_curves(source: Source, chosen: list[MetricView], log_y: bool) -> None
     paint = painter(sys.stdout)
     width = columns(sys.stdout) or 80
     for one in chosen:
-        series = source.series(one.name, 4 * width)
         ends = f"last {number(one.last)}  min {number(one.least)}  max {number(one.greatest)}"
+        if one.count == 1:
+            print(f"{paint(one.name, BOLD)}  {number(one.last)}  {paint(f'once, at step {one.last_step}', DIM)}\n")
+            continue
         print(f"{paint(one.name, BOLD)}  {paint(ends, DIM)}")
-        print(draw(series.steps, series.values, width=width, log_y=log_y), end="\n\n")
+        series = source.series(one.name, 4 * width)
+        drawn = draw(series.steps, series.values, width=width, log_y=log_y)
+        print(re.sub("[\u2800-\u28ff]+", lambda dots: paint(dots[0], CYAN), drawn), end="\n\n")

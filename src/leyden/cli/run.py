@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from typing import Any
 
@@ -46,14 +47,28 @@ def command(words: tuple[str, ...], **flags: Any) -> int:
     Exits with the job's own code; 103 if it was cancelled, 104 if its machine failed, 105 at its time limit.
     """
     job = hand_in(words, **flags)
+    output = Output()
     try:
-        ended = Follower(reconnected, job.id, notice=Notices().show, lost=_tell_lost).output(write)
+        ended = Follower(reconnected, job.id, notice=Notices().show, lost=_tell_lost).output(output.write)
     except KeyboardInterrupt:
         return _detach(job)
     except UnreachableError as error:
         raise _gone(job, error) from None
+    if output.last != b"\n" and sys.stdout.isatty():
+        note("")  # the job left its last line open
     _summarise(ended)
     return exit_code(ended)
+
+
+class Output:
+    """Passes the job's output on, and remembers how it ended."""
+
+    last = b"\n"
+
+    def write(self, chunk: bytes) -> None:
+        """Raw bytes to stdout."""
+        write(chunk)
+        self.last = chunk[-1:]
 
 
 class Notices:
