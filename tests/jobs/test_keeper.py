@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -113,6 +114,17 @@ def test_trouble_with_the_runs_folder_is_over_once_it_is_mended(store: Store, tm
     step_until(one, store, job, State.RUNNING)
     (tmp_path / job.id / "go").touch()
     step_until(one, store, job, State.SUCCEEDED)
+    clean_up(one, store)
+
+
+def test_an_attempt_that_cannot_be_prepared_fails_as_infra_and_frees_its_devices(store: Store, tmp_path: Path) -> None:
+    job = submitted(store)
+    one = keeper(store, tmp_path)
+    one._prepare = lambda _job, _attempt: Launch(**json.loads("{}"))  # e.g. a spec of another version
+    failed = step_until(one, store, job, State.FAILED)
+    assert failed.exit_code is None
+    assert failed.reason.startswith("the worker could not be started: ")
+    assert store.read(held_devices) == {}
     clean_up(one, store)
 
 

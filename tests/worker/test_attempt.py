@@ -84,7 +84,7 @@ STALE = {"RANK": "7", "WORLD_SIZE": "8", "LEYDEN_RESUME_FROM": "x", "TORCHELASTI
 
 
 def test_one_process_sees_no_variables_of_torchrun(tmp_path: Path, listener: Listener) -> None:
-    environ = {**os.environ, **STALE, "MINE": "a", "BOTH": "environ"}
+    environ = {**os.environ, **STALE, "MINE": "a", "BOTH": "environ", "LEYDEN_HOME": "/home/ada/.leyden"}
     environ.pop("OMP_NUM_THREADS", None)
     launch = a_launch(
         tmp_path, VARIABLES, api_url=listener.url, environ=environ, vars={"BOTH": "job"}, cpus=6, time_s=100.0,
@@ -93,7 +93,7 @@ def test_one_process_sees_no_variables_of_torchrun(tmp_path: Path, listener: Lis
     run(launch)
     seen = json.loads(log(tmp_path))
     assert not seen.keys() & {*STALE, "MASTER_ADDR", "LOCAL_RANK"}
-    assert (seen["MINE"], seen["BOTH"]) == ("a", "job")
+    assert (seen["MINE"], seen["BOTH"], seen["LEYDEN_HOME"]) == ("a", "job", "/home/ada/.leyden")
     assert seen["CUDA_VISIBLE_DEVICES"] == ""
     assert seen["OMP_NUM_THREADS"] == "6"
     assert seen["PYTHONUNBUFFERED"] == "1"

@@ -78,8 +78,8 @@ class Keeper:
             self._store.write(lambda connection: life.explain(connection, changed))
         for one in admits:
             error = one.exception()
-            if error and not isinstance(error, LostRaceError):  # cancelled meanwhile: the next pass sees it
-                raise error
+            if error and not isinstance(error, LostRaceError):  # that one was cancelled meanwhile
+                traceback.print_exception(error)
 
     def _tend(self, attempt: AttemptRow, job: JobRow, seen: Sighting) -> bool:
         """Bring one attempt's record up to what was seen; True where its devices are free now."""
@@ -112,7 +112,7 @@ class Keeper:
     def _launch(self, attempt: AttemptRow, job: JobRow) -> bool:
         try:
             self._engine.launch(self._prepare(job, attempt))
-        except OSError as error:
+        except Exception as error:  # whatever it is, the job must not hold devices and never start
             traceback.print_exc()
             message = f"the worker could not be started: {error}"
             return self._engine.release(self._ref(attempt)) and self._end_without_outcome(attempt, job, message)

@@ -6,7 +6,6 @@ nothing costs microseconds, needs no thread, and works on file systems that send
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from functools import partial
@@ -16,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from leyden.core.errors import NotFoundError
 from leyden.jobs.rows import JobRow, get_job
+from leyden.server.changes import wait_for
 from leyden.server.services import Services
 
 CHUNK = 256 * 1024
@@ -41,10 +41,9 @@ async def stream(
     """The log from `offset` on; with `follow` until the attempt is over, with `onward` into later attempts."""
     folder = services.home.runs / job.id / "logs"
     reader = _Reader(folder / f"a{attempt}-r{rank}.log", offset)
-    pause = FAST_S
     try:
         while True:
-            change = services.changes.next
+            change, pause = services.changes.next, FAST_S  # when a job starts, its first line is near
             # Asked before reading: whatever an attempt wrote was written before it was over.
             now = await run_in_threadpool(services.store.read, partial(get_job, job_id=job.id))
             over = not follow or now.state.final or now.attempt > attempt or services.changes.closing
@@ -56,7 +55,7 @@ async def stream(
                 elif over:
                     break
                 else:
-                    await asyncio.sleep(pause)
+                    await wait_for(change, pause)
                     pause = min(SLOW_S, pause * 1.5)
             if over:
                 if not (follow and onward and now.attempt > attempt) or services.changes.closing:

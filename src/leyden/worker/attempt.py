@@ -36,14 +36,21 @@ def run_attempt(folder: Path) -> int:
     try:
         outcome = _run(launch, bell, reporter)
     except Exception as error:
-        import traceback
-
-        traceback.print_exc()
+        _print_trouble()
         message = f"the worker could not run the job: {type(error).__name__}: {error}"
         outcome = Outcome(kind=Ending.INFRA, message=message, ended_at=time.time())
-    record.write_outcome(folder, outcome)
+    try:
+        record.write_outcome(folder, outcome)
+    except OSError:  # the disk is full: the server may still hear of it
+        _print_trouble()
     reporter.ended(outcome)
     return 0
+
+
+def _print_trouble() -> None:
+    import traceback  # 4 ms, almost never needed
+
+    traceback.print_exc()
 
 
 def _run(launch: Launch, bell: Bell, reporter: Reporter) -> Outcome:

@@ -18,12 +18,15 @@ _STALE = frozenset(
     }
 )
 _STALE_PREFIXES = ("LEYDEN_", "TORCHELASTIC_")
+_KEPT = "LEYDEN_HOME"  # says where the user keeps things, not which job this is
 
 
 def rank_environ(launch: Launch, started_at: float) -> list[dict[str, str]]:
     """The environment of each rank: the submitter's, the job's own variables, then what only the platform knows."""
     submitted = {
-        key: value for key, value in launch.environ.items() if key not in _STALE and not key.startswith(_STALE_PREFIXES)
+        key: value
+        for key, value in launch.environ.items()
+        if key == _KEPT or (key not in _STALE and not key.startswith(_STALE_PREFIXES))
     }
     threads = str(max(1, launch.cpus // launch.ranks))
     common = {
