@@ -10,17 +10,18 @@ of all rounds. Steps of the first epoch warm up and are not counted.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import logging
 import os
 import platform
 import statistics
-import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -146,32 +147,39 @@ def with_accelerate(steps: int) -> float:
     return clock.us_per_step
 
 
+LOOPS: dict[str, tuple[str, Callable[[int], float]]] = {
+    "bare PyTorch loop": ("torch", bare),
+    "Leyden": ("leyden", with_leyden),
+    "Accelerate": ("accelerate", with_accelerate),
+    "Lightning": ("lightning", with_lightning),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    loops: dict[str, Callable[[int], float]] = {
-        "bare PyTorch loop": bare,
-        "Leyden": with_leyden,
-        "Accelerate": with_accelerate,
-        "Lightning": with_lightning,
-    }
+    loops = {name: loop for name, (package, loop) in LOOPS.items() if find_spec(package)}
     times: dict[str, list[float]] = {name: [] for name in loops}
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         for _ in range(args.rounds):
             for name, loop in loops.items():
-                times[name].append(loop(args.steps))
-    os.chdir(Path(__file__).parent)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}")
-    print(", ".join(f"{name} {version(name)}" for name in ("torch", "leyden", "lightning", "accelerate")))
-    print(f"command: python benchmarks/{Path(sys.argv[0]).name} --steps {args.steps} --rounds {args.rounds}\n")
+                with contextlib.redirect_stdout(io.StringIO()):
+                    times[name].append(loop(args.steps))
+        os.chdir("/")
+    python = f"Python {platform.python_version()}"
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {python}, {time.strftime('%Y-%m-%d')}")
+    print(", ".join(f"{package} {version(package)}" for name, (package, _) in LOOPS.items() if name in loops))
+    print(f"command: python benchmarks/step_overhead.py --steps {args.steps} --rounds {args.rounds}\n")
     floor = min(times["bare PyTorch loop"])
     print("| loop | µs/step, least | median | above the bare loop |\n| --- | --- | --- | --- |")
     for name, seen in times.items():
         print(f"| {name} | {min(seen):.1f} | {statistics.median(seen):.1f} | {min(seen) - floor:+.1f} |")
+    for missing in LOOPS.keys() - loops.keys():
+        print(f"{missing} is not installed and was left out: pip install -e '.[bench]'")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,47 @@
+# The README's commands. Needs Python 3.11 or newer with venv, pip, make and git; everything else goes into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help run test check bench clean
+
+help:
+	@echo "make run      install into .venv and train the digits example through 'leyden run'"
+	@echo "make test     install and run every test"
+	@echo "make check    format, lint, types, layers, dependencies, spelling, and every test"
+	@echo "make bench    measure the cost of a training step beside Lightning and Accelerate"
+	@echo "make clean    remove .venv and caches"
+
+# torch first and by version, so that no other package pulls a build for hardware that is not here.
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || { echo "creating $(VENV) …"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing Leyden and its tools into $(VENV) (once; a few minutes) …"
+	@$(PIP) install -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	@$(PIP) install -c constraints.txt -e '.[train,examples,dev]'
+	@touch $@
+
+run: $(INSTALLED)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" leyden run examples/digits/train.py
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: lint test
+
+.PHONY: lint
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/codespell
+
+bench: $(INSTALLED)
+	@$(PIP) install -c constraints.txt -e '.[bench]'
+	$(BIN)/python benchmarks/step_overhead.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
