@@ -81,6 +81,12 @@ def test_ignore_file_holds_for_tracked_files_too(project: Path) -> None:
     assert find_tree(project).files == (".leydenignore", "data/keep.txt", "train.py")
 
 
+def test_the_platforms_own_home_is_never_captured(project: Path) -> None:
+    write(project, {"train.py": "", "state/server.json": "a token", "state2/kept.txt": ""})
+    git(project, "init", "-q")
+    assert find_tree(project, leave_out=project / "state").files == ("state2/kept.txt", "train.py")
+
+
 def test_submodules_and_nested_checkouts_are_part_of_the_tree(project: Path, tmp_path: Path) -> None:
     library = tmp_path / "library"
     write(library, {"lib.py": "l"})

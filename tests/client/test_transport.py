@@ -84,8 +84,9 @@ def test_silence_is_unreachable(serve: Serve) -> None:
             Transport(Endpoint(url=url, token=""), timeout_s=0.05).json("GET", "/")
     with pytest.raises(UnreachableError, match="refused"):
         Transport(Endpoint(url=url, token="")).json("GET", "/")
-    with pytest.raises(UnreachableError, match="no http or https address"):
-        Transport(Endpoint(url="localhost:80", token="")).json("GET", "/")
+    for nonsense in ("localhost:80", "http://", "http://host:port", "http://[::1", "ftp://host"):
+        with pytest.raises(UnreachableError, match="no http or https address"):
+            Transport(Endpoint(url=nonsense, token=""))
 
 
 def test_keys_of_a_newer_server_are_left_out_and_null_is_nan(serve: Serve) -> None:

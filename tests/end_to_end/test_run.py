@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -86,11 +87,14 @@ def test_in_place_runs_in_the_folder_itself(platform: Platform) -> None:
 
 
 def test_a_job_file_with_flags_over_it(platform: Platform) -> None:
-    platform.write("show.py", "import os, sys; print(os.environ['SEED'], sys.argv[1:])")
+    platform.write("show.py", "import os, sys; print(os.environ['SEED'], os.environ['KEPT'], sys.argv[1:])")
     platform.write(
-        "job.toml", 'script = "show.py"\nargs = ["--a"]\ncpus = 1\nname = "from-file"\nvars = { SEED = "1" }\n'
+        "job.toml",
+        'script = "show.py"\nargs = ["--a"]\ncpus = 1\nname = "from-file"\nvars = { SEED = "1", KEPT = "k" }\n',
     )
-    assert platform.leyden("run", "--var", "SEED=2", "--name", "mine", "job.toml", "--b").stdout == "2 ['--a', '--b']\n"
+    assert (
+        platform.leyden("run", "--var", "SEED=2", "--name", "mine", "job.toml", "--b").stdout == "2 k ['--a', '--b']\n"
+    )
     assert platform.json("show")["job"]["name"] == "mine"
 
 
@@ -160,6 +164,16 @@ def test_cancelled_and_timed_out_have_their_own_codes(platform: Platform, gate: 
     assert watcher.wait() == 103
     done = platform.leyden("run", "--time", "1s", "gated.py", check=105)
     assert "timed out" in done.stderr
+
+
+def test_a_lost_worker_is_no_fault_of_the_job(platform: Platform, gate: Path) -> None:
+    watcher = platform.start("run", "gated.py")
+    assert watcher.stdout is not None
+    assert watcher.stdout.readline() == b"started\n"
+    run_dir = Path(platform.json("show")["job"]["run_dir"])
+    worker = json.loads((run_dir / "attempts" / "a1" / "worker.json").read_text())["worker"]
+    os.kill(worker["pid"], signal.SIGKILL)
+    assert watcher.wait(60) == 104
 
 
 def test_ranks_run_side_by_side_with_their_own_logs(platform: Platform) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from leyden.cli.screen import BOLD, DIM, GREEN, RED, YELLOW, note
+from leyden.cli.screen import BOLD, DIM, GREEN, RED, YELLOW, clean, note
 from leyden.client import embedded
 from leyden.client.api import Client
 from leyden.core.errors import NotFoundError, UnreachableError
 from leyden.core.home import Home
+from leyden.core.ids import LENGTH
 from leyden.core.states import EXIT_CANCELLED, EXIT_INFRA, EXIT_LIMIT, State
 from leyden.core.units import format_duration
 from leyden.core.views import JobView
@@ -58,17 +59,22 @@ def reconnected() -> Client:
     )
 
 
-def short_id(job_id: str, others: Iterable[str] = ()) -> str:
-    """The end of an id that tells it from the others.
+def short_id(job_id: str, length: int = SHORT) -> str:
+    """The end of an id, enough to name it on the command line.
 
-    >>> short_id("00000abcde", ["00001bbcde"])
-    'abcde'
+    >>> short_id("00000abcde")
+    'bcde'
     """
-    rivals = [other for other in others if other != job_id]
-    length = SHORT
-    while any(other.endswith(job_id[-length:]) for other in rivals):
-        length += 1
     return job_id[-length:]
+
+
+def telling_length(ids: Sequence[str]) -> int:
+    """How many characters of their ends tell these ids apart.
+
+    >>> telling_length(["00000abcde", "00001bbcde", "0000000001"])
+    5
+    """
+    return next((n for n in range(SHORT, LENGTH) if len({short_id(one, n) for one in ids}) == len(ids)), LENGTH)
 
 
 def exit_code(job: JobView) -> int:
@@ -102,7 +108,7 @@ def ending(job: JobView) -> str:
     spent = runtime_s(job, now=0)
     after = f" after {format_duration(spent)}" if spent is not None else ""
     why = "" if job.state == State.SUCCEEDED or job.reason in {"", job.state} else f": {job.reason}"
-    return f"{mark} {short_id(job.id)} {job.state.replace('_', ' ')}{after}{why}"
+    return clean(f"{mark} {short_id(job.id)} {job.state.replace('_', ' ')}{after}{why}")
 
 
 def ending_colours(job: JobView) -> tuple[str, ...]:
@@ -136,6 +142,3 @@ def _plain(value: object) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-Connect = Callable[[], Client]

@@ -7,7 +7,7 @@ import time
 
 import click
 
-from leyden.cli.common import STATE_COLOURS, print_json, runtime_s, short_id
+from leyden.cli.common import STATE_COLOURS, print_json, runtime_s, telling_length
 from leyden.cli.screen import BOLD, DIM, Cell, columns, compact, painter, table
 from leyden.cli.usage import SETTINGS, json_option
 from leyden.client import embedded
@@ -45,10 +45,9 @@ def command(everything: bool, limit: int, output: str) -> None:
 def listing(jobs: list[JobView], *, now: float) -> str:
     """The table of jobs, as wide as the terminal."""
     paint = painter(sys.stdout)
-    ids = [job.id for job in jobs]
+    tail = telling_length([job.id for job in jobs])
 
     def row(job: JobView) -> list[Cell]:
-        tail = len(short_id(job.id, ids))
         spent = runtime_s(job, now)
         return [
             Cell(text=job.id, paint=lambda text: paint(text[:-tail], DIM) + paint(text[-tail:], BOLD)),

@@ -20,7 +20,7 @@ from leyden.cli.common import (
     short_id,
 )
 from leyden.cli.logs import write
-from leyden.cli.screen import compact, note
+from leyden.cli.screen import clean, compact, note
 from leyden.cli.submit import hand_in
 from leyden.cli.usage import SCRIPT_SETTINGS
 from leyden.client.follow import GIVE_UP_S, Follower
@@ -91,7 +91,7 @@ class Notices:
             return
         if line != self._said:
             self._said = line
-            note(line)
+            note(clean(line))
 
 
 def _detach(job: JobView) -> int:

@@ -32,8 +32,6 @@ def command(words: tuple[str, ...], output: str, **flags: Any) -> None:
         print_json(job)
         return
     print(job.id)
-    if job.reason:
-        note(f"waits: {job.reason}")
     hints([(f"leyden logs {short_id(job.id)} -f", "follows it")])
 
 

@@ -52,8 +52,7 @@ def make(words: Sequence[str], given: dict[str, Any]) -> Job:
     if first.endswith(JOB_FILES):
         _check_file(first)
         fields, source = load_job_file(Path(first)), first
-        if rest:
-            fields["args"] = [*fields.get("args", ()), *rest]
+        given = _laid_over(fields, given, rest)
     elif first.endswith(".py"):
         fields = {"script": first, "args": rest}
     else:
@@ -62,6 +61,16 @@ def make(words: Sequence[str], given: dict[str, Any]) -> Job:
     job = make_job(fields, source=source)
     _check_program(job)
     return job.model_copy(update={"name": job.title})
+
+
+def _laid_over(fields: dict[str, Any], given: dict[str, Any], args: list[str]) -> dict[str, Any]:
+    """The flags for a job file: its `vars` and `args` are added to, all other keys replaced."""
+    merged = dict(given)
+    if isinstance(fields.get("vars"), dict) and given.get("vars"):
+        merged["vars"] = {**fields["vars"], **given["vars"]}
+    if args and isinstance(fields.get("args", []), list):
+        merged["args"] = [*fields.get("args", []), *args]
+    return merged
 
 
 def variables(pairs: Sequence[str]) -> dict[str, str]:

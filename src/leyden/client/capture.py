@@ -53,8 +53,8 @@ class Archive:
     size_bytes: int
 
 
-def find_tree(folder: Path) -> Tree:
-    """The tree around `folder`; raises CaptureError where there is none to capture, or it is too large."""
+def find_tree(folder: Path, *, leave_out: Path | None = None) -> Tree:
+    """The tree around `folder`, without the folder `leave_out`; raises CaptureError where it cannot be captured."""
     folder = folder.resolve()
     root = _git_top(folder)
     in_git = root is not None and not _too_wide(root)
@@ -68,6 +68,8 @@ def find_tree(folder: Path) -> Tree:
     names = _git_files(root) if in_git else _walk(root)
     spec = _ignored(root)
     kept = sorted((name for name in set(names) if not (spec and spec.match_file(name))), key=os.fsencode)
+    if leave_out and leave_out.is_relative_to(root):
+        kept = [name for name in kept if not (root / name).is_relative_to(leave_out)]
     sizes = {name: size for name in kept if (size := _size(root / name)) is not None}
     _check_size(root, sizes)
     for name in sizes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from leyden.client import capture
 from leyden.client.api import Client
+from leyden.core.home import Home
 from leyden.core.units import format_size
 from leyden.core.views import JobView
 
@@ -43,7 +44,7 @@ def submit(
     if in_place:
         here = str(folder)
         return connect().submit(job, code="", cwd=here, submit_dir=here, environ=inherited, user=_user())
-    tree = capture.find_tree(folder)
+    tree = capture.find_tree(folder, leave_out=Home.from_environ(environ).root)  # copies would hold copies
     if job.script:
         job = job.model_copy(update={"script": capture.relative_script(tree, job.script)})
     client = connect()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 from leyden.core.errors import LeydenError, NotFoundError, ServerError, UnreachableError, error_from_name
 
@@ -33,6 +33,7 @@ class Transport:
 
     def __init__(self, endpoint: Endpoint, *, timeout_s: float = 30.0) -> None:
         self.endpoint = endpoint
+        self._address = _parsed(endpoint.url)
         self._timeout_s = timeout_s
 
     def json(
@@ -71,7 +72,7 @@ class Transport:
             headers["Content-Type"] = content_type
         if size_bytes is not None:
             headers["Content-Length"] = str(size_bytes)
-        target = f"{urlsplit(self.endpoint.url).path.rstrip('/')}{path}" + (f"?{urlencode(query)}" if query else "")
+        target = f"{self._address.path.rstrip('/')}{path}" + (f"?{urlencode(query)}" if query else "")
         connection = self._connection(self._timeout_s if timeout_s is None else timeout_s)
         try:
             connection.request(method, target, body=body, headers=headers)
@@ -85,15 +86,8 @@ class Transport:
             connection.close()
 
     def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
-        parts = urlsplit(self.endpoint.url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UnreachableError(
-                asked=f"the server's address is {self.endpoint.url!r}",
-                found="that is no http or https address",
-                do="Set LEYDEN_API_URL like http://127.0.0.1:8080, or unset it.",
-            )
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        return kind(parts.hostname, parts.port, timeout=timeout_s)
+        kind = http.client.HTTPSConnection if self._address.scheme == "https" else http.client.HTTPConnection
+        return kind(self._address.hostname or "", self._address.port, timeout=timeout_s)
 
     def _unreachable(self, error: Exception) -> UnreachableError:
         why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
@@ -121,3 +115,17 @@ class Transport:
             found=f"it answered {status} {said!r}",
             do="See the end of server.log in `leyden server status`'s home; client and server may differ in version.",
         )
+
+
+def _parsed(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:  # a port that is no number, half an IPv6 address
+        pass
+    raise UnreachableError(
+        asked=f"the server's address is {url!r}",
+        found="that is no http or https address",
+        do="Set LEYDEN_API_URL like http://127.0.0.1:8080, or unset it.",
+    )
