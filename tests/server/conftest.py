@@ -10,6 +10,15 @@ import pytest
 from tests.server.running import Running
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One server for tests that leave nothing in it."""
+    one = Running(tmp_path_factory.mktemp("shared") / "home")
+    one.start()
+    yield one
+    one.end()
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Running]:
     one = Running(tmp_path / "home")

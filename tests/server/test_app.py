@@ -147,20 +147,20 @@ def test_a_key_seen_before_makes_no_second_job(server: Running) -> None:
     ],
 )
 def test_a_bad_submit_is_refused_in_words(
-    server: Running, change: dict[str, object], status: int, error: str, words: str
+    shared: Running, change: dict[str, object], status: int, error: str, words: str
 ) -> None:
-    got, body = server.ask("POST", "/api/jobs", {**server.submission("pass"), **change})
+    got, body = shared.ask("POST", "/api/jobs", {**shared.submission("pass"), **change})
     assert (got, body["error"]) == (status, error)
     assert words in f"{body['asked']}; {body['found']}. {body['do']}"
-    assert server.get("/api/jobs?all=1") == []
+    assert shared.get("/api/jobs?all=1") == []
 
 
-def test_every_route_wants_the_token(server: Running) -> None:
+def test_every_route_wants_the_token(shared: Running) -> None:
     for method, path in [("GET", "/api/health"), ("POST", "/api/jobs"), ("GET", "/api/openapi.json"), ("GET", "/")]:
         for token in ("", "wrong"):
-            status, body = server.ask(method, path, token=token)
+            status, body = shared.ask(method, path, token=token)
             assert (status, body["error"]) == (403, "DeniedError")
-    assert server.published()["token"] not in json.dumps(server.get("/api/health"))
+    assert shared.published()["token"] not in json.dumps(shared.get("/api/health"))
 
 
 def test_reports_want_the_attempts_own_token_and_the_newest_fence(server: Running) -> None:
@@ -180,9 +180,9 @@ def test_reports_want_the_attempts_own_token_and_the_newest_fence(server: Runnin
     assert server.ask("GET", "/api/jobs", token=spec["token"])[0] == 403
 
 
-def test_unknown_jobs_and_routes_are_named(server: Running) -> None:
+def test_unknown_jobs_and_routes_are_named(shared: Running) -> None:
     for path in ("/api/jobs/zzzz", "/api/jobs/last", "/api/nothing", "/api/jobs/zzzz/logs"):
-        status, body = server.ask("GET", path)
+        status, body = shared.ask("GET", path)
         assert (status, body["error"]) == (404, "NotFoundError")
 
 
@@ -217,8 +217,8 @@ def archive(files: dict[str, str]) -> bytes:
     return whole.getvalue()
 
 
-def test_the_process_that_serves_is_the_one_published(server: Running) -> None:
-    found = server.published()
-    assert server.get("/api/health")["pid"] == found["pid"]
-    assert (server.home / "server.json").stat().st_mode & 0o777 == 0o600
+def test_the_process_that_serves_is_the_one_published(shared: Running) -> None:
+    found = shared.published()
+    assert shared.get("/api/health")["pid"] == found["pid"]
+    assert (shared.home / "server.json").stat().st_mode & 0o777 == 0o600
     assert found["pid"] != os.getpid()

@@ -13,13 +13,16 @@ import time
 
 import psutil
 
-from leyden.engines.record import REF_VARIABLE, Process, birth
+from leyden.engines.record import REF_VARIABLE, WorkerFile, birth
 
 ROUNDS, ROUND_S = 20, 0.02
 
 
-def kill_leftovers(ranks: tuple[Process, ...], engine_ref: str) -> bool:
+def kill_leftovers(file: WorkerFile | None, engine_ref: str) -> bool:
     """SIGKILL everything found, again until nothing is; False where something does not die, as in stuck I/O."""
+    ranks = file.ranks if file else ()
+    if file and file.started_at and psutil.boot_time() > file.started_at:
+        ranks = ()  # the machine was restarted since: those numbers belong to others now
     sessions = {rank.pid for rank in ranks if birth(rank.pid) in (None, rank.birth)}
     for _ in range(ROUNDS):
         found = [process for process in psutil.process_iter() if _belongs(process, sessions, engine_ref)]

@@ -83,8 +83,8 @@ class LocalEngine(Engine):
             record.claim(ref.folder, None)  # a worker that was started but has not yet claimed finds it closed
         if self._worker_pid(ref):
             return False
-        file = record.read_worker(ref.folder)
-        if not record.read_outcome(ref.folder) and not kill_leftovers(file.ranks if file else (), ref.engine_ref):
+        clean = record.read_outcome(ref.folder) or kill_leftovers(record.read_worker(ref.folder), ref.engine_ref)
+        if not clean:
             return False
         self._children.pop(ref.engine_ref, None)
         self._stop_since.pop(ref.engine_ref, None)
