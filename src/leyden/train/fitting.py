@@ -77,6 +77,14 @@ class Fit:
                 find_unused_parameters=plan.find_unused_parameters,
             )
 
+    def describe(self) -> str:
+        """One line for people: what is trained, how large it is, and on what."""
+        sizes = [(one.numel(), one.requires_grad) for one in self.module.parameters()]
+        count = sum(size for size, _ in sizes)
+        frozen = sum(size for size, trained in sizes if not trained)
+        parameters = f"{count:,} parameters" + (f", {frozen:,} of them frozen" if frozen else "")
+        return f"{type(self.module).__name__}: {parameters}, on {self.plan.describe()}"
+
     def begin_epoch(self, epoch: int) -> Iterator[tuple[int, Any]]:
         """Batches of this epoch from the place reached."""
         resume, self._resume = self._resume, None

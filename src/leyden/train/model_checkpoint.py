@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,3 +116,11 @@ class ModelCheckpoint(Callback):
             del self._kept[one]
             if remove and (Path(one) / checkpoint.MANIFEST).exists():
                 shutil.rmtree(one, ignore_errors=True)
+
+
+def arrange(callbacks: Sequence[Callback] | Callback | None, *, saving: bool) -> list[Callback]:
+    """The callbacks as a list, with a ModelCheckpoint if one is wanted; those come last, to save what the others leave."""
+    given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+    if saving and not any(isinstance(one, ModelCheckpoint) for one in given):
+        given.append(ModelCheckpoint())
+    return sorted(given, key=lambda one: isinstance(one, ModelCheckpoint))

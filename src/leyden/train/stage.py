@@ -9,7 +9,7 @@ import signal
 import threading
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from leyden import track
 from leyden.track.run import RUNS_FOLDER, Run
@@ -90,11 +90,19 @@ class Stage:
         if trainer.run is not None:
             trainer.run.writer.flush()
 
-    def end_by_signal(self) -> NoReturn:
-        """Everything is saved: leave with the exit code shells expect, 128 + the signal's number."""
-        name = signal.Signals(self.signal).name
-        self._trainer.say(f'stopped by {name}; ckpt_path="last" goes on from here')
-        raise SystemExit(128 + self.signal)
+    def agree(self) -> int:
+        """The signal that has come to any rank, 0 if none. Collective."""
+        world = self.session.plan.world
+        if world.size > 1:
+            self.signal = max(world.gather(self.signal))
+        return self.signal
+
+    def end_if_signalled(self) -> None:
+        """Everything is saved: leave with the exit code shells expect, 128 + the signal's number. Collective."""
+        if self.agree():
+            name = signal.Signals(self.signal).name
+            self._trainer.say(f'stopped by {name}; ckpt_path="last" goes on from here')
+            raise SystemExit(128 + self.signal)
 
     def _meet(self) -> tuple[Plan, Run]:
         """Ranks: those a launcher started, or our own. The record: rank 0 opens it, the others are told."""

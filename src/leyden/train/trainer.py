@@ -22,7 +22,7 @@ from leyden.train.callbacks import Callback
 from leyden.train.evaluate import Evaluation
 from leyden.train.fitting import Fit, loss_of
 from leyden.train.loaders import Limit, TrainFeed, as_list, shard
-from leyden.train.model_checkpoint import ModelCheckpoint
+from leyden.train.model_checkpoint import ModelCheckpoint, arrange
 from leyden.train.module import DataModule, Module, overrides
 from leyden.train.optimizers import configure
 from leyden.train.plan import Plan, check_choices
@@ -87,10 +87,7 @@ class Trainer:
             **numbers,
         }
         self._sanity_steps = num_sanity_val_steps
-        self.callbacks = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks] if callbacks else []
-        if enable_checkpointing and not any(isinstance(one, ModelCheckpoint) for one in self.callbacks):
-            self.callbacks.append(ModelCheckpoint())
-        self.callbacks.sort(key=lambda one: isinstance(one, ModelCheckpoint))  # they save what the others leave
+        self.callbacks = arrange(callbacks, saving=enable_checkpointing)
         self.accelerator, self.devices, self.enable_progress_bar = accelerator, devices, enable_progress_bar
         self.default_root_dir = Path(default_root_dir or ".").absolute()
         self.progress: Progress = Silent(talks=True)
@@ -124,17 +121,13 @@ class Trainer:
         with Stage(self, "fit", model, datamodule, ckpt_path) as stage:
             fit = self._fit = self._prepare(stage.session, train_dataloaders, val_dataloaders, stage.checkpoint)
             self._train(fit, stage)
+            stage.end_if_signalled()
 
     def _train(self, fit: Fit, stage: Stage) -> None:  # noqa: PLR0912  straight-line on purpose: this is the loop
         book, hooks, plan, step, forward = fit.book, fit.hooks, fit.plan, fit.step, fit.forward
-        starts, ends, after_backward = (
-            hooks[f"on_{name}"] for name in ("train_batch_start", "train_batch_end", "after_backward")
-        )
-        flush_every, accumulates, parallel = (
-            plan.log_every_n_steps,
-            plan.accumulate_grad_batches > 1,
-            plan.world.size > 1,
-        )
+        starts, ends = hooks["on_train_batch_start"], hooks["on_train_batch_end"]
+        after_backward, checkpoint_due = hooks["on_after_backward"], hooks["on_checkpoint_due"]
+        flush_every, accumulates = plan.log_every_n_steps, plan.accumulate_grad_batches > 1
         takes_index, clock = fit.arity > 1, time.perf_counter
         size, boundary = 1, True
         self._call(fit, "on_fit_start", "on_train_start")
@@ -162,16 +155,11 @@ class Trainer:
                 if clock() >= due or fit.batch % flush_every == 0:
                     due = self._tick(fit)
                 if boundary:
-                    for hook in hooks["on_checkpoint_due"]:
+                    for hook in checkpoint_due:
                         hook(False)
-                    if self.global_step == plan.max_steps or self.should_stop:
+                    if self._breaks_off(plan, stage):
                         break
-                    if (stage.signal and not parallel) or (
-                        parallel and fit.batch % flush_every == 0 and plan.world.any(bool(stage.signal))
-                    ):
-                        self._finish(fit)
-                        stage.end_by_signal()
-            if fit.batch == fit.feed.batches or not (self.global_step == plan.max_steps or self.should_stop):
+            if fit.batch == fit.feed.batches or not self._breaks_off(plan, stage):
                 self._end_epoch(fit)
         self._finish(fit)
 
@@ -293,7 +281,7 @@ class Trainer:
         if val is not None and self.limits["validate"] != 0:
             validation = Evaluation(self, session, "validate", as_list(val), self.limits["validate"])
         fit = Fit(self, session, feed=feed, optimization=configure(module), validation=validation)
-        self._introduce(fit)
+        self.say(f"{fit.describe()}; record in {self.run.path if self.run else None}")
         if snapshot and path:
             self._fit = fit
             fit.restore(self, snapshot, path)
@@ -301,14 +289,6 @@ class Trainer:
         elif validation and self._sanity_steps:
             self._check_sanity(validation)
         return fit
-
-    def _introduce(self, fit: Fit) -> None:
-        module = fit.module
-        count = sum(one.numel() for one in module.parameters())
-        trains = sum(one.numel() for one in module.parameters() if one.requires_grad)
-        frozen = f", {count - trains:,} of them frozen" if trains < count else ""
-        where = self.run.path if self.run else "nowhere"
-        self.say(f"{type(module).__name__}: {count:,} parameters{frozen}, on {fit.plan.describe()}; record in {where}")
 
     def _check_sanity(self, validation: Evaluation) -> None:
         """A few validation batches before training, so that a mistake there shows at once; changes no random number."""
@@ -323,6 +303,12 @@ class Trainer:
         if self.should_stop or plan.max_epochs == self.current_epoch:
             return False
         return plan.max_steps == -1 or self.global_step < plan.max_steps
+
+    def _breaks_off(self, plan: Plan, stage: Stage) -> bool:
+        """After a step: was it the last, or did a callback or a signal (to any rank) say so?"""
+        if plan.world.size == 1 or self.global_step % plan.log_every_n_steps == 0:
+            self.should_stop = self.should_stop or bool(stage.agree())
+        return self.should_stop or self.global_step == plan.max_steps
 
     def _begin_epoch(self, fit: Fit) -> float:
         fit.module.train()
