@@ -12,8 +12,8 @@ from leyden.cli.common import ending, exit_code, print_json
 from leyden.core.views import JobView, MetricView
 
 JOB = JobView(
-    id="00000q7k2z", name="train", user="ada", state="succeeded", reason="", priority=50, attempt=1, node="n", devices=[],
-    created_at=0.0, started_at=10.0, ended_at=85.0, exit_code=0, run_dir="",
+    id="00000q7k2z", name="train", user="ada", state="succeeded", reason="", priority=50, attempt=1,
+    node="n", devices=[], created_at=0.0, started_at=10.0, ended_at=85.0, exit_code=0, run_dir="",
 )  # fmt: skip
 
 

@@ -119,7 +119,7 @@ class ModelCheckpoint(Callback):
 
 
 def arrange(callbacks: Sequence[Callback] | Callback | None, *, saving: bool) -> list[Callback]:
-    """The callbacks as a list, with a ModelCheckpoint if one is wanted; those come last, to save what the others leave."""
+    """The callbacks as a list, with a ModelCheckpoint if one is wanted; these come last, to save the others' state."""
     given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
     if saving and not any(isinstance(one, ModelCheckpoint) for one in given):
         given.append(ModelCheckpoint())
