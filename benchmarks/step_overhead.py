@@ -1,10 +1,10 @@
 """What does one training step cost above a bare PyTorch loop?
 
 A tiny model (Linear(32, 2), batch 4, SGD, one thread), so that what remains is the loop itself; one metric logged every
-step. Each library runs in the same process, in turn, several rounds; the figure is process CPU time per step, the least
-of all rounds. Steps of the first epoch warm up and are not counted.
+step. Each library runs in the same process, in turn, several rounds; the figure is process CPU time per step. The first
+steps of each run warm up and are not counted.
 
-    pip install -e '.[train,bench]' && python benchmarks/step_overhead.py
+    make bench
 """
 
 from __future__ import annotations
@@ -174,10 +174,13 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, {python}, {time.strftime('%Y-%m-%d')}")
     print(", ".join(f"{package} {version(package)}" for name, (package, _) in LOOPS.items() if name in loops))
     print(f"command: python benchmarks/step_overhead.py --steps {args.steps} --rounds {args.rounds}\n")
-    floor = min(times["bare PyTorch loop"])
-    print("| loop | µs/step, least | median | above the bare loop |\n| --- | --- | --- | --- |")
+    floor = times["bare PyTorch loop"]
+    print(
+        "| loop | µs/step, least | median | above the bare loop of the same round, median |\n| --- | --- | --- | --- |"
+    )
     for name, seen in times.items():
-        print(f"| {name} | {min(seen):.1f} | {statistics.median(seen):.1f} | {min(seen) - floor:+.1f} |")
+        above = statistics.median(mine - bare for mine, bare in zip(seen, floor, strict=True))
+        print(f"| {name} | {min(seen):.1f} | {statistics.median(seen):.1f} | {above:+.1f} |")
     for missing in LOOPS.keys() - loops.keys():
         print(f"{missing} is not installed and was left out: pip install -e '.[bench]'")
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from leyden.train.evaluate import Evaluation
     from leyden.train.trainer import Trainer
 
+_NOTHING = nullcontext()
 _MOMENTS = (
     "on_fit_start",
     "on_fit_end",
@@ -101,9 +102,7 @@ class Fit:
 
     def quiet(self, boundary: bool) -> AbstractContextManager[Any]:
         """Around a micro-batch whose gradients need not be exchanged yet."""
-        if boundary or self._parallel is None:
-            return nullcontext()
-        return self._parallel.no_sync()
+        return _NOTHING if boundary or self._parallel is None else self._parallel.no_sync()
 
     def clip(self) -> None:
         """Bound the gradients, as the plan says."""

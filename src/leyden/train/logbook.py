@@ -201,7 +201,8 @@ def _to_host(values: list[Tensor | float]) -> list[float]:
         else:
             host[index] = float(value)
     for indices in groups.values():
-        stacked = torch.stack([values[index].reshape(()) for index in indices])  # type: ignore[union-attr]
+        group: list[Any] = [values[index] for index in indices]
+        stacked = torch.stack([value if value.ndim == 0 else value.reshape(()) for value in group])
         for index, number in zip(indices, stacked.tolist(), strict=True):
             host[index] = float(number)
     return host
