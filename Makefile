@@ -23,7 +23,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 run: $(INSTALLED)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" leyden run examples/digits/train.py
+	@$(BIN)/leyden run examples/digits/train.py
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

@@ -152,7 +152,7 @@ def test_two_jobs_share_the_machine_and_the_third_waits_for_its_turn(store: Stor
     step_until(one, store, jobs[0], State.RUNNING)
     waiting = now(store, jobs[2])
     assert waiting.state is State.QUEUED
-    assert f"held by job …{jobs[0].id[-3:]} 'digits' (ada)" in waiting.reason
+    assert f"held by job {jobs[0].id[-4:]} 'digits' (ada)" in waiting.reason
     (tmp_path / jobs[0].id / "go").touch()
     step_until(one, store, jobs[2], State.RUNNING)
     for job in jobs[1:]:

@@ -55,21 +55,21 @@ def test_order_is_priority_then_submit() -> None:
 def test_the_reason_names_the_holder() -> None:
     taken = [held("cpu:0", 7), held("cpu:1", 7)]
     decisions = decided(PLAIN, [waiting(8, cpus=2)], taken)
-    assert decisions.reasons == {"0000000008": "waits for cpu:0–1, held by job …007 'digits' (ada) for 3m"}
+    assert decisions.reasons == {"0000000008": "waits for cpu:0–1, held by job 0007 'digits' (ada) for 3m"}
 
 
 def test_the_reason_says_how_many_of_which_are_missing() -> None:
     taken = [held("cpu:0", 6), held("cpu:1", 7, since=180.0)]
     assert decided(PLAIN, [waiting(8)], taken).reasons["0000000008"] == (
-        "waits for 1 CPU of cpu:0, held by job …006 'digits' (ada) for 3m; "
-        "cpu:1, held by job …007 'digits' (ada) for less than a minute"
+        "waits for 1 CPU of cpu:0, held by job 0006 'digits' (ada) for 3m; "
+        "cpu:1, held by job 0007 'digits' (ada) for less than a minute"
     )
 
 
 def test_nobody_overtakes_a_bigger_job_that_waits_for_the_same_kind() -> None:
     decisions = decided(PLAIN, [waiting(1, cpus=2), waiting(2)], [held("cpu:0", 9)])
     assert decisions.starts == {}
-    assert decisions.reasons["0000000002"] == "waits for CPUs behind job …001 'digits' (ada), ahead of it in the queue"
+    assert decisions.reasons["0000000002"] == "waits for CPUs behind job 0001 'digits' (ada), ahead of it in the queue"
 
 
 def test_a_job_that_needs_another_kind_goes_past() -> None:

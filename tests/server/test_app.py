@@ -53,7 +53,7 @@ def test_two_jobs_queue_and_the_second_knows_for_whom(server: Running) -> None:
     first, second = server.submit(WAITS), server.submit("print('second')")
     server.state_is(first, "running")
     reason = until(lambda: (text := server.job(second)["reason"]).startswith("waits for cpu:0") and text)
-    assert f"held by job …{first[-3:]} 'digits' (ada) for less than a minute" in str(reason)
+    assert f"held by job {first[-4:]} 'digits' (ada) for less than a minute" in str(reason)
     (server.home / "runs" / first / "go").touch()
     ended, began = server.wait(first)["ended_at"], server.wait(second)["started_at"]
     assert ended <= began

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from leyden.cli.common import known, print_json, short_id
+from leyden.cli.common import known, print_json
 from leyden.cli.usage import SETTINGS, json_option
+from leyden.core.ids import short_id
 from leyden.core.states import State
 from leyden.core.views import JobView
 

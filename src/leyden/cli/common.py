@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
+import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from leyden.cli.screen import BOLD, DIM, GREEN, RED, YELLOW, clean, note
@@ -13,12 +16,11 @@ from leyden.client import embedded
 from leyden.client.api import Client
 from leyden.core.errors import NotFoundError, UnreachableError
 from leyden.core.home import Home
-from leyden.core.ids import LENGTH
+from leyden.core.ids import LENGTH, SHORT, short_id
 from leyden.core.states import EXIT_CANCELLED, EXIT_INFRA, EXIT_LIMIT, State
 from leyden.core.units import format_duration
 from leyden.core.views import JobView
 
-SHORT = 4  # characters of an id's end that tell thousands of jobs apart (leyden.core.ids)
 STATE_COLOURS = {
     State.RUNNING: (GREEN,),
     State.STARTING: (GREEN,),
@@ -57,15 +59,6 @@ def reconnected() -> Client:
     raise UnreachableError(
         asked=f"the server of {home.root}", found="none runs", do="Start it with `leyden server start`."
     )
-
-
-def short_id(job_id: str, length: int = SHORT) -> str:
-    """The end of an id, enough to name it on the command line.
-
-    >>> short_id("00000abcde")
-    'bcde'
-    """
-    return job_id[-length:]
 
 
 def telling_length(ids: Sequence[str]) -> int:
@@ -122,11 +115,20 @@ def ending_colours(job: JobView) -> tuple[str, ...]:
 
 
 def hints(rows: Iterable[tuple[str, str]]) -> None:
-    """Commands to try next, each with what it does."""
-    listed = list(rows)
+    """Commands to try next, each with what it does, as they can be typed here."""
+    listed = [(as_typed(command), what) for command, what in rows]
     width = max((len(command) for command, _ in listed), default=0)
     for command, what in listed:
         note(f"  {command:<{width}}   {what}")
+
+
+def as_typed(command: str) -> str:
+    """The command with the path of this `leyden` where the shell would not find it, e.g. without the venv activated."""
+    here = Path(sys.argv[0])
+    found = shutil.which("leyden")
+    if here.name != "leyden" or (found and Path(found).samefile(here)):
+        return command
+    return command.replace("leyden", sys.argv[0], 1)
 
 
 def print_json(value: object) -> None:

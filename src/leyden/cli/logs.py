@@ -7,11 +7,12 @@ from collections import deque
 
 import click
 
-from leyden.cli.common import known, reconnected, short_id
+from leyden.cli.common import known, reconnected
 from leyden.cli.screen import note
 from leyden.cli.usage import SETTINGS
 from leyden.client.api import Client
 from leyden.client.follow import Follower
+from leyden.core.ids import short_id
 from leyden.core.views import JobView
 
 

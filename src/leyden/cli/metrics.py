@@ -11,11 +11,12 @@ from pathlib import Path
 
 import click
 
-from leyden.cli.common import known, print_json, short_id
+from leyden.cli.common import known, print_json
 from leyden.cli.plot import draw, number
 from leyden.cli.screen import BOLD, CYAN, DIM, Cell, columns, painter, table
 from leyden.cli.usage import SETTINGS
 from leyden.core.errors import NotFoundError, nearest
+from leyden.core.ids import short_id
 from leyden.core.views import MetricView, SeriesView
 
 HEADS = ("METRIC", "POINTS", "LAST STEP", "LAST", "MIN", "MAX")

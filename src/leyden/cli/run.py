@@ -17,7 +17,6 @@ from leyden.cli.common import (
     hints,
     known,
     reconnected,
-    short_id,
 )
 from leyden.cli.logs import write
 from leyden.cli.screen import clean, compact, note
@@ -25,6 +24,7 @@ from leyden.cli.submit import hand_in
 from leyden.cli.usage import SCRIPT_SETTINGS
 from leyden.client.follow import GIVE_UP_S, Follower
 from leyden.core.errors import LeydenError, UnreachableError
+from leyden.core.ids import short_id
 from leyden.core.states import EXIT_CANCELLED, State
 from leyden.core.views import JobView
 

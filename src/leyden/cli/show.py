@@ -8,9 +8,10 @@ from collections.abc import Iterable
 
 import click
 
-from leyden.cli.common import STATE_COLOURS, known, print_json, runtime_s, short_id
+from leyden.cli.common import STATE_COLOURS, as_typed, known, print_json, runtime_s
 from leyden.cli.screen import BOLD, DIM, Cell, clean, columns, compact, painter, table
 from leyden.cli.usage import SETTINGS, json_option
+from leyden.core.ids import short_id
 from leyden.core.states import State
 from leyden.core.units import format_duration
 from leyden.core.views import AttemptView, EventView, JobDetail
@@ -66,7 +67,7 @@ def page(detail: JobDetail, *, now: float) -> str:
     parts += ["", paint("Events", BOLD), _events(detail.events, job.created_at)]
     if job.attempt:
         short = short_id(job.id)
-        parts += ["", paint(f"leyden logs {short}   leyden metrics {short} --plot", DIM)]
+        parts += ["", paint("   ".join(map(as_typed, (f"leyden logs {short}", f"leyden metrics {short} --plot"))), DIM)]
     return "\n".join(parts)
 
 

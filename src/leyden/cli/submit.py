@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from leyden.cli import target
-from leyden.cli.common import ensured, hints, print_json, short_id
+from leyden.cli.common import ensured, hints, print_json
 from leyden.cli.screen import note
 from leyden.cli.usage import SCRIPT_SETTINGS, json_option
 from leyden.client import submission
+from leyden.core.ids import short_id
 from leyden.core.views import JobView
 
 

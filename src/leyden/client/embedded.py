@@ -152,7 +152,8 @@ def log_tail(home: Home, *, lines: int = 12, start: int = 0) -> str:
 def _spawn(home: Home, port: int | None) -> subprocess.Popen[bytes]:
     import subprocess  # 13 ms; only who starts a server pays
 
-    environ = {key: value for key, value in os.environ.items() if key not in {"LEYDEN_API_URL", "LEYDEN_TOKEN"}}
+    # Nothing of the job that this may be called from: a server is nobody's rank.
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("LEYDEN_") or key == "LEYDEN_HOME"}
     with home.log_file.open("ab") as log:
         return subprocess.Popen(
             command_line(home, port),

@@ -16,6 +16,7 @@ from leyden.core.errors import NotFoundError
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 LENGTH = 10
+SHORT = 4
 _EPOCH_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 _lock = threading.Lock()
 _last = 0
@@ -37,6 +38,15 @@ def encode(number: int) -> str:
     '0000000011'
     """
     return "".join(ALPHABET[(number >> shift) & 31] for shift in range(5 * (LENGTH - 1), -1, -5))
+
+
+def short_id(job_id: str, length: int = SHORT) -> str:
+    """The end of an id, enough to name it on the command line.
+
+    >>> short_id("00000abcde")
+    'bcde'
+    """
+    return job_id[-length:]
 
 
 def is_id(text: str) -> bool:

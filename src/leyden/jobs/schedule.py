@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from leyden.core.errors import PlacementError
+from leyden.core.ids import short_id
 from leyden.core.units import format_duration
 from leyden.engines.base import Machine
 from leyden.jobs.placement import Size, refuse_impossible
@@ -24,7 +25,7 @@ class Who:
     user: str
 
     def __str__(self) -> str:
-        return f"job …{self.job_id[-3:]} {self.name!r} ({self.user})"
+        return f"job {short_id(self.job_id)} {self.name!r} ({self.user})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ def _behind(kinds: Sequence[str], first_in_line: dict[str, Who]) -> str:
 def _lacking(
     kinds: Sequence[str], wanted: dict[str, list[str]], needs: dict[str, int], held: dict[str, Held], now: float
 ) -> str:
-    """E.g. "waits for cpu:0–1, held by job …q7k 'digits' (ada) for 3m"."""
+    """E.g. "waits for cpu:0–1, held by job 0q7k 'digits' (ada) for 3m"."""
     holders: dict[Who, list[Held]] = {}
     for kind in kinds:
         for device in wanted[kind]:

@@ -135,12 +135,12 @@ def _summary(name: str, series: Series) -> MetricView:
 
 
 def _thin(values: array[float], most: int) -> list[int]:
-    """Indices to draw: all, or the least and the greatest of each of `most / 2` stretches, and the last."""
+    """Indices to draw: all, or the least and the greatest of each of `most / 2` stretches, the first and the last."""
     count = len(values)
     if count <= most:
         return list(range(count))
-    stretches = max(1, (most - 1) // 2)
-    keep: set[int] = {count - 1}
+    stretches = max(1, (most - 2) // 2)
+    keep: set[int] = {0, count - 1}
     for part in range(stretches):
         stretch = range(part * count // stretches, (part + 1) * count // stretches)
         numbers = [index for index in stretch if not math.isnan(values[index])] or list(stretch[:1])

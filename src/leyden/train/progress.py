@@ -96,7 +96,7 @@ class Plain(Progress):
     def _print(self, metrics: Mapping[str, float], after: str) -> None:
         of = "" if self._total is None else f"/{self._total}"
         rate = (self._done - self._first) / max(1e-9, time.monotonic() - self._start)
-        print(f"{self._stage}  {self._done}{of}  {rate:.3g} it/s  {words(metrics)}{after}".rstrip(), flush=True)
+        print(f"{self._stage}  {self._done}{of}  {rate:>5.3g} it/s  {words(metrics)}{after}".rstrip(), flush=True)
 
 
 class Live(Progress):
@@ -164,5 +164,9 @@ def choose(*, enabled: bool, first: bool) -> Progress:
 
 
 def words(metrics: Mapping[str, float]) -> str:
-    """ "val_acc 0.973  loss 0.1" """
-    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    """Names and values, in columns that stand under each other.
+
+    >>> words({"val_acc": 0.97345, "loss": 0.1})
+    'val_acc 0.9734     loss 0.1      '
+    """
+    return "  ".join(f"{name} {value:<9.4g}" for name, value in metrics.items())

@@ -312,8 +312,9 @@ class Trainer:
 
     def _begin_epoch(self, fit: Fit) -> float:
         fit.module.train()
-        of = f"/{fit.plan.max_epochs}" if fit.plan.max_epochs > 0 else ""
-        self.progress.begin(f"epoch {self.current_epoch + 1}{of}", fit.feed.batches, fit.batch)
+        most = fit.plan.max_epochs
+        number = f"{self.current_epoch + 1:>{len(str(most))}}/{most}" if most > 0 else str(self.current_epoch + 1)
+        self.progress.begin(f"epoch {number}", fit.feed.batches, fit.batch)
         self._call(fit, "on_train_epoch_start")
         return time.perf_counter() + self.progress.every_s
 
