@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from leyden.client import embedded
-from leyden.client.embedded import alive, connect, find, start, stop
+from leyden.client.embedded import connect, find, start, stop
 from leyden.core.errors import ServerError, UnreachableError
 from leyden.core.home import Home
+from leyden.core.process import alive
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,10 +174,12 @@ def test_fit_fails_if_the_very_last_cannot_be_written(small_disk: Path) -> None:
 def test_drafts_of_dead_processes_are_swept(tmp_path: Path) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
-    dead, alive = tmp_path / f".a.draft-{gone.pid}", tmp_path / f".b.draft-{os.getppid()}"
-    dead.mkdir()
-    alive.mkdir()
+    node = socket.gethostname()
+    dead = tmp_path / f".a.draft-{node}-{gone.pid}"
+    others = [tmp_path / f".b.draft-{node}-{os.getppid()}", tmp_path / f".c.draft-elsewhere-{gone.pid}"]
+    for draft in (dead, *others):
+        draft.mkdir()
     assert checkpoint.committed(tmp_path) == []
     checkpoint.sweep_drafts(tmp_path)
     assert not dead.exists()
-    assert alive.exists()
+    assert all(draft.exists() for draft in others)

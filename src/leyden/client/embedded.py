@@ -12,14 +12,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from leyden.client.api import Client
 from leyden.client.transport import Endpoint
 from leyden.core.errors import LeydenError, ServerError, UnreachableError
 from leyden.core.home import Home
+from leyden.core.process import alive
 
 if TYPE_CHECKING:
     import subprocess
@@ -124,19 +124,6 @@ def command_line(home: Home, port: int | None = None) -> list[str]:
         *(sys.executable, "-P", "-m", "leyden.server", "--home", str(home.root)),
         *(("--port", str(port)) if port is not None else ()),
     ]
-
-
-def alive(pid: int) -> bool:
-    """Whether the process runs; one that is dead but not yet reaped does not."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    with suppress(OSError, IndexError):  # Linux only; elsewhere init reaps at once
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return True
 
 
 def log_tail(home: Home, *, lines: int = 12, start: int = 0) -> str:

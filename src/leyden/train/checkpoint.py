@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import time
 import zlib
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from torch import Tensor
 
 import leyden
 from leyden.core.errors import CheckpointError
+from leyden.core.process import alive
 from leyden.core.units import format_size
 
 FORMAT = 1
@@ -160,17 +162,17 @@ def load_weights(module: torch.nn.Module, snapshot: Snapshot, path: Path) -> Non
 
 
 def sweep_drafts(folder: Path) -> None:
-    """Remove what processes that are gone left half-written."""
+    """Remove what processes of this node that are gone left half-written."""
     for draft in folder.glob(".*.draft-*"):
-        pid = draft.name.rpartition("-")[2]
-        if pid.isdigit() and int(pid) != os.getpid() and not _alive(int(pid)):
+        node, _, pid = draft.name.rpartition(".draft-")[2].rpartition("-")
+        if node == socket.gethostname() and pid.isdigit() and not alive(int(pid)):
             shutil.rmtree(draft, ignore_errors=True)
 
 
 @contextmanager
 def _torn_away(path: Path) -> Iterator[Path]:
     """A folder to write into that vanishes on any error; turns what the disk says into words."""
-    draft = path.with_name(f".{path.name}.draft-{os.getpid()}")
+    draft = path.with_name(f".{path.name}.draft-{socket.gethostname()}-{os.getpid()}")
     try:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
@@ -248,13 +250,3 @@ def _sync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
