@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -141,7 +142,8 @@ def test_sigterm_saves_on_all_ranks_and_the_rest_is_trained_later(script: Script
     whole = script.told(0)
     (tmp_path / "leyden_runs").rename(tmp_path / "whole_runs")
     output = script.run("resume", "signal", code=128 + signal.SIGTERM)
-    assert "SIGTERM: saving after this step" in output
+    assert "SIGTERM: stopping after this step" in output
+    assert re.search(r"stopped by SIGTERM at step \d+; go on with ckpt_path='.+'", output)
     assert script.run("resume", "nothing", "last").count("going on from") == 1
     assert script.told(0) == whole
 

@@ -52,8 +52,8 @@ class Plan:
         return f"{self.device.type}{ranks}, {self.precision}"
 
 
-def choose_device(accelerator: str, world: World) -> torch.device:
-    """The device of this rank; "auto" takes CUDA, then MPS, then the CPU."""
+def choose_device(accelerator: str, world: World, devices: int | str | list[int] = "auto") -> torch.device:
+    """The device of this rank: "auto" takes CUDA, then MPS, then the CPU; a list of devices names GPUs by index."""
     if accelerator not in _ACCELERATORS:
         raise ConfigurationError(
             asked=f"accelerator={accelerator!r}", found="it is unknown", do=nearest(accelerator, _ACCELERATORS)
@@ -70,7 +70,9 @@ def choose_device(accelerator: str, world: World) -> torch.device:
             found=f"PyTorch {torch.__version__} sees no such device on this machine",
             do='Use accelerator="auto", a PyTorch built for it, or a machine with one: leyden run --gpus 1 train.py',
         )
-    return torch.device("cuda", world.local_rank) if kind == "cuda" else torch.device(kind)
+    if kind != "cuda":
+        return torch.device(kind)
+    return torch.device("cuda", devices[world.local_rank] if isinstance(devices, list) else world.local_rank)
 
 
 def count_devices(devices: int | str | list[int], accelerator: str) -> int:

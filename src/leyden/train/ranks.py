@@ -109,7 +109,7 @@ def start_local(count: int, run: Run) -> World:
         "NODE_RANK": "0",
         "LEYDEN_RUN_DIR": str(run.path),
         "LEYDEN_ATTEMPT": str(run.attempt),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+        "OMP_NUM_THREADS": str(threads),
     }
     torch.set_num_threads(threads)
     os.environ.update(environ, RANK="0", LOCAL_RANK="0")

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from leyden import track
 from leyden.track.run import RUNS_FOLDER, Run
 from leyden.train import progress
@@ -100,18 +102,20 @@ class Stage:
     def end_if_signalled(self) -> None:
         """Everything is saved: leave with the exit code shells expect, 128 + the signal's number. Collective."""
         if self.agree():
-            name = signal.Signals(self.signal).name
-            self._trainer.say(f'stopped by {name}; ckpt_path="last" goes on from here')
+            name, step = signal.Signals(self.signal).name, self._trainer.global_step
+            saved = self._trainer.checkpoint_callback
+            where = f"; go on with ckpt_path={saved.last_model_path!r}" if saved else ", without a checkpoint"
+            self._trainer.say(f"stopped by {name} at step {step}{where}")
             raise SystemExit(128 + self.signal)
 
     def _meet(self) -> tuple[Plan, Run]:
         """Ranks: those a launcher started, or our own. The record: rank 0 opens it, the others are told."""
         trainer = self._trainer
-        choose_device(trainer.accelerator, World())  # a device that is missing is said before any rank starts
+        self._device(World())  # a device that is missing is said before any rank starts
         world = adopt_world(trainer.devices, trainer.accelerator, World.from_environ())
         if world is not None and world.size > 1:
             follow_parent()
-            join(world, choose_device(trainer.accelerator, world))
+            join(world, self._device(world))
         run = trainer.run
         if run is None and (world is None or world.rank == 0):
             run = self._open_run()
@@ -120,11 +124,16 @@ class Stage:
             world = World()
             if count > 1 and run is not None:
                 world = start_local(count, run)
-                join(world, choose_device(trainer.accelerator, world))
+                join(world, self._device(world))
         path, attempt, self.checkpoint = world.share((run and run.path, run and run.attempt, self.checkpoint))
         run = run or track.open_run(path, attempt=attempt, rank=world.rank)
-        device = choose_device(trainer.accelerator, world)
-        return Plan(device=device, world=world, **trainer.choices), run
+        return Plan(device=self._device(world), world=world, **trainer.choices), run
+
+    def _device(self, world: World) -> torch.device:
+        device = choose_device(self._trainer.accelerator, world, self._trainer.devices)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # collectives and allocations of this rank go there
+        return device
 
     def _open_run(self) -> Run:
         given = os.environ.get("LEYDEN_RUN_DIR")
@@ -157,5 +166,5 @@ class Stage:
             raise KeyboardInterrupt
         self.signal = number
         self._trainer.say(
-            f"{signal.Signals(number).name}: saving after this step, then stopping; once more stops at once"
+            f"{signal.Signals(number).name}: stopping after this step, with a checkpoint; once more stops at once"
         )
