@@ -79,6 +79,14 @@ def test_a_nan_score_never_wins() -> None:
     assert saves.best_model_score == 2
 
 
+def test_a_metric_that_never_came_is_said_at_the_end() -> None:
+    saves = leyden.ModelCheckpoint(monitor="val_los")
+    trainer = leyden.Trainer(max_epochs=1, accelerator="cpu", enable_progress_bar=False, callbacks=[saves])
+    with pytest.warns(UserWarning, match="never saw that metric"):
+        trainer.fit(Line(), loader())
+    assert saves.best_model_path == ""
+
+
 def test_keeping_goes_on_after_a_resume() -> None:
     class Crash(leyden.Callback):
         def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:

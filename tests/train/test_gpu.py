@@ -1,4 +1,4 @@
-"""The same on an NVIDIA GPU: learning, mixed precision, exact places of tensors, resume. Skipped where there is none."""
+"""The same on an NVIDIA GPU: learning, mixed precision, places of tensors, resume. Skipped where there is none."""
 
 from __future__ import annotations
 

@@ -161,6 +161,13 @@ def test_a_finished_run_has_nothing_left_to_do() -> None:
     assert again.global_step == 24
 
 
+def test_a_quick_trial_needs_no_checkpoint() -> None:
+    run = leyden.Trainer(fast_dev_run=True, accelerator="cpu", enable_progress_bar=False)
+    model = seeded()
+    run.fit(model, loader(), loader(16), ckpt_path="last")
+    assert list(run.test(model, loader(16), ckpt_path="best")[0]) == ["test_loss"]
+
+
 def test_best_weights_are_tested() -> None:
     saves = leyden.ModelCheckpoint(monitor="val_loss")
     run = leyden.Trainer(max_epochs=4, accelerator="cpu", enable_progress_bar=False, callbacks=[saves])

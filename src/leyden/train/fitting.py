@@ -75,7 +75,7 @@ class Fit:
             self.step = self._parallel = DistributedDataParallel(
                 _TrainingStep(self.module),
                 device_ids=[plan.device] if plan.device.type == "cuda" else None,
-                find_unused_parameters=plan.find_unused_parameters,
+                find_unused_parameters=plan.strategy == "ddp_find_unused_parameters_true",
             )
 
     def describe(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leyden.core.errors import CheckpointError, ConfigurationError
+from leyden.core.errors import CheckpointError, ConfigurationError, nearest
 from leyden.train import checkpoint
 from leyden.train.callbacks import Callback
 from leyden.train.early_stopping import check_mode, read_monitor
@@ -83,6 +83,12 @@ class ModelCheckpoint(Callback):
         trainer.wait_for_checkpoints()
         if self._failure is not None:
             raise self._failure
+        if self.monitor is not None and not self._ranked():
+            warnings.warn(
+                f"ModelCheckpoint(monitor={self.monitor!r}) never saw that metric, so no checkpoint is the best one. "
+                f"Log it in validation_step; {nearest(self.monitor, trainer.metrics)}",
+                stacklevel=2,
+            )
 
     def save(self, trainer: Trainer) -> None:
         """Write a checkpoint of this moment; the writing itself goes on in the background."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,20 +18,37 @@ _ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """The engineering of one run. Nothing in it changes once training has begun."""
+class Choices:
+    """What the user chose, checked; the fields are the Trainer's arguments."""
 
-    device: torch.device
-    world: World
+    strategy: str
     precision: str
-    find_unused_parameters: bool
+    max_epochs: int
+    max_steps: int
     accumulate_grad_batches: int
     gradient_clip_val: float | None
     gradient_clip_algorithm: str
-    max_epochs: int
-    max_steps: int
     check_val_every_n_epoch: int
     log_every_n_steps: int
+
+    def __post_init__(self) -> None:
+        known = {"strategy": _STRATEGIES, "precision": tuple(_PRECISIONS), "gradient_clip_algorithm": ("norm", "value")}
+        for name, options in known.items():
+            value = getattr(self, name)
+            if value not in options:
+                raise ConfigurationError(asked=f"{name}={value!r}", found="it is unknown", do=nearest(value, options))
+        for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
+            number = getattr(self, name)
+            if number < 1:
+                raise ConfigurationError(asked=f"{name}={number}", found="it must be 1 or more", do=f"Set {name}=1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Choices):
+    """The engineering of one call: the choices, and what they meet here. Nothing in it changes once steps are taken."""
+
+    device: torch.device
+    world: World
 
     def forward_context(self) -> contextlib.AbstractContextManager[Any]:
         """Around every step: automatic mixed precision, or nothing."""
@@ -97,20 +113,6 @@ def count_devices(devices: int | str | list[int], accelerator: str) -> int:
             do=f"Use devices={max(1, seen)} here, or ask a platform for more: leyden run --gpus {count} train.py",
         )
     return count
-
-
-def check_choices(*, strategy: str, precision: str, clip_algorithm: str, numbers: Mapping[str, int]) -> None:
-    """Raise ConfigurationError for choices that no plan can hold."""
-    for name, value, known in (
-        ("strategy", strategy, _STRATEGIES),
-        ("precision", precision, tuple(_PRECISIONS)),
-        ("gradient_clip_algorithm", clip_algorithm, ("norm", "value")),
-    ):
-        if value not in known:
-            raise ConfigurationError(asked=f"{name}={value!r}", found="it is unknown", do=nearest(value, known))
-    for name, number in numbers.items():
-        if number < 1:
-            raise ConfigurationError(asked=f"{name}={number}", found="it must be 1 or more", do=f"Set {name}=1.")
 
 
 def adopt_world(devices: int | str | list[int], accelerator: str, environ_world: World | None) -> World | None:

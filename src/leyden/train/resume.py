@@ -22,8 +22,8 @@ def find_checkpoint(trainer: Trainer, asked: str | Path | None, *, fitting: bool
 
     "last" in `fit` starts anew where nothing has been saved yet, so that one command line serves first run and resume.
     """
-    if asked is None:
-        return None
+    if asked is None or (trainer.fast_dev_run and str(asked) in ("best", "last")):
+        return None  # a quick trial saves nothing that could be found again
     if str(asked) == "best":
         best = trainer.checkpoint_callback.best_model_path if trainer.checkpoint_callback else ""
         if not best:

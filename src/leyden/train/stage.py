@@ -127,7 +127,7 @@ class Stage:
                 join(world, self._device(world))
         path, attempt, self.checkpoint = world.share((run and run.path, run and run.attempt, self.checkpoint))
         run = run or track.open_run(path, attempt=attempt, rank=world.rank)
-        return Plan(device=self._device(world), world=world, **trainer.choices), run
+        return Plan(device=self._device(world), world=world, **vars(trainer.choices)), run
 
     def _device(self, world: World) -> torch.device:
         device = choose_device(self._trainer.accelerator, world, self._trainer.devices)

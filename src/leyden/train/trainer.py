@@ -25,7 +25,7 @@ from leyden.train.loaders import Limit, TrainFeed, as_list, shard
 from leyden.train.model_checkpoint import ModelCheckpoint, arrange
 from leyden.train.module import DataModule, Module, overrides
 from leyden.train.optimizers import configure
-from leyden.train.plan import Plan, check_choices
+from leyden.train.plan import Choices, Plan
 from leyden.train.progress import Progress, Silent
 from leyden.train.saver import Saver
 from leyden.train.session import Session
@@ -64,9 +64,6 @@ class Trainer:
         enable_progress_bar: bool = True,
         default_root_dir: str | Path | None = None,
     ) -> None:
-        numbers = {"accumulate_grad_batches": accumulate_grad_batches, "log_every_n_steps": log_every_n_steps}
-        numbers["check_val_every_n_epoch"] = check_val_every_n_epoch
-        check_choices(strategy=strategy, precision=precision, clip_algorithm=gradient_clip_algorithm, numbers=numbers)
         if fast_dev_run:
             quick = int(fast_dev_run)
             limit_train_batches = limit_val_batches = limit_test_batches = limit_predict_batches = quick
@@ -77,24 +74,27 @@ class Trainer:
             "test": limit_test_batches,
             "predict": limit_predict_batches,
         }
-        self.choices: dict[str, Any] = {
-            "precision": precision,
-            "find_unused_parameters": strategy == "ddp_find_unused_parameters_true",
-            "gradient_clip_val": gradient_clip_val,
-            "gradient_clip_algorithm": gradient_clip_algorithm,
-            "max_epochs": max_epochs if max_epochs is not None else (1000 if max_steps == -1 else -1),
-            "max_steps": max_steps,
-            **numbers,
-        }
+        self.choices = Choices(
+            strategy=strategy,
+            precision=precision,
+            max_epochs=max_epochs if max_epochs is not None else (1000 if max_steps == -1 else -1),
+            max_steps=max_steps,
+            accumulate_grad_batches=accumulate_grad_batches,
+            gradient_clip_val=gradient_clip_val,
+            gradient_clip_algorithm=gradient_clip_algorithm,
+            check_val_every_n_epoch=check_val_every_n_epoch,
+            log_every_n_steps=log_every_n_steps,
+        )
         self._sanity_steps = num_sanity_val_steps
         self.callbacks = arrange(callbacks, saving=enable_checkpointing)
-        self.accelerator, self.devices, self.enable_progress_bar = accelerator, devices, enable_progress_bar
+        self.accelerator, self.devices, self.fast_dev_run = accelerator, devices, bool(fast_dev_run)
+        self.enable_progress_bar = enable_progress_bar
         self.default_root_dir = Path(default_root_dir or ".").absolute()
         self.progress: Progress = Silent(talks=True)
         self.current_epoch = self.global_step = 0
         self.should_stop = self.sanity_checking = self.validated = False
-        self.estimated_stepping_batches: float = math.inf
         self.eval_metrics: dict[str, float] = {}
+        self.estimated_stepping_batches = math.inf
         self.run: Run | None = None
         self._plan: Plan | None = None
         self._fit: Fit | None = None
