@@ -11,9 +11,9 @@ except ModuleNotFoundError as _error:
         do="Install it with: pip install 'leyden[train]'",
     ) from _error
 
-from leyden.train.callbacks import Callback as Callback
-from leyden.train.early_stopping import EarlyStopping as EarlyStopping
-from leyden.train.model_checkpoint import ModelCheckpoint as ModelCheckpoint
+from leyden.train.callbacks.base import Callback as Callback
+from leyden.train.callbacks.early_stopping import EarlyStopping as EarlyStopping
+from leyden.train.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
 from leyden.train.module import DataModule as DataModule
 from leyden.train.module import Module as Module
 from leyden.train.rng import seed_everything as seed_everything

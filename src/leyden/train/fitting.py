@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from leyden.core.errors import CheckpointError, ConfigurationError
 from leyden.train import checkpoint, rng
-from leyden.train.early_stopping import read_monitor
+from leyden.train.callbacks.early_stopping import read_monitor
 from leyden.train.hooks import Hook, collect
 from leyden.train.loaders import TrainFeed
 from leyden.train.logbook import LogBook

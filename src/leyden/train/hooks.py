@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from leyden.train.callbacks import Callback
+    from leyden.train.callbacks.base import Callback
     from leyden.train.module import Module
     from leyden.train.trainer import Trainer
 
@@ -120,7 +120,7 @@ class Hooks:
 
 def collect(name: str, trainer: Trainer, module: Module, callbacks: Iterable[Callback]) -> tuple[Hook, ...]:
     """Who overrides the hook `name`: callbacks in their order, then the module; ready to be called."""
-    from leyden.train.callbacks import Callback
+    from leyden.train.callbacks.base import Callback
 
     empty = getattr(Callback, name)
     found: list[Hook] = [

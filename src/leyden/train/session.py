@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from leyden.core.errors import ConfigurationError
-from leyden.train.callbacks import Callback
+from leyden.train.callbacks.base import Callback
 from leyden.train.logbook import Sink
 from leyden.train.module import DataModule, Module, overrides
 from leyden.train.plan import Plan

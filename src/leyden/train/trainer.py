@@ -18,11 +18,11 @@ from leyden import track
 from leyden.core.errors import CheckpointError
 from leyden.track.run import Run
 from leyden.train import checkpoint, rng
-from leyden.train.callbacks import Callback
+from leyden.train.callbacks.base import Callback
+from leyden.train.callbacks.model_checkpoint import ModelCheckpoint, arrange
 from leyden.train.evaluate import Evaluation
 from leyden.train.fitting import Fit, loss_of
 from leyden.train.loaders import Limit, TrainFeed, as_list, shard
-from leyden.train.model_checkpoint import ModelCheckpoint, arrange
 from leyden.train.module import DataModule, Module, overrides
 from leyden.train.optimizers import configure
 from leyden.train.plan import Choices, Plan

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from leyden.core.errors import CheckpointError, ConfigurationError, nearest
 from leyden.train import checkpoint
-from leyden.train.callbacks import Callback
-from leyden.train.early_stopping import check_mode, read_monitor
+from leyden.train.callbacks.base import Callback
+from leyden.train.callbacks.early_stopping import check_mode, read_monitor
 
 if TYPE_CHECKING:
     from leyden.train.module import Module

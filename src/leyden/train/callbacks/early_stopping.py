@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from leyden.core.errors import ConfigurationError, nearest
-from leyden.train.callbacks import Callback
+from leyden.train.callbacks.base import Callback
 
 if TYPE_CHECKING:
     from leyden.train.module import Module

@@ -1,0 +1,5 @@
+"""What can be added to training without touching the Module?"""
+
+from leyden.train.callbacks.base import Callback as Callback
+from leyden.train.callbacks.early_stopping import EarlyStopping as EarlyStopping
+from leyden.train.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
