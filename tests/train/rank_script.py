@@ -46,6 +46,21 @@ class Seen(Line):
         super().test_step(batch, batch_idx)
 
 
+class ByHand(Line):
+    """Optimizes in training_step, each step over two losses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        self.manual_backward(0.5 * loss)
+        self.manual_backward(0.5 * (self.net(batch[0]) - batch[1]).square().mean())
+        self.optimizers().step()
+        self.optimizers().zero_grad()
+
+
 class Turn(leyden.Callback):
     """Something happens on one rank at step 5."""
 
@@ -81,6 +96,15 @@ def main() -> None:
         size = 8 // int(devices)
         leyden.Trainer(max_epochs=3, **settings).fit(line, loader(64, size))
         tell(digest=digest(line), threads=torch.get_num_threads())
+    elif mode == "hand":  # the same by hand: gradients are exchanged in manual_backward
+        leyden.seed_everything(7 + rank())  # the ranks start differently and are brought together
+        size = 8 // int(devices)
+        by_hand = ByHand()
+        if int(devices) == 1 or rank() == 0:
+            leyden.seed_everything(7)
+            by_hand = ByHand()
+        leyden.Trainer(max_epochs=3, **settings).fit(by_hand, loader(64, size))
+        tell(digest=digest(by_hand))
     elif mode == "resume":
         leyden.seed_everything(3)
         line = Line(dropout=0.3)

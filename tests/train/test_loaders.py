@@ -47,6 +47,20 @@ def test_order_changes_with_the_epoch_and_comes_again() -> None:
     assert indices(twin) == first
 
 
+def test_a_resumed_epoch_has_the_order_it_began_with() -> None:
+    """Also where nobody seeded: the new process would shuffle with another seed."""
+    from leyden.train.loaders import TrainFeed
+
+    def feed(seed: int) -> TrainFeed:
+        twin = shard(numbers(20, batch_size=2, shuffle=True), rank=0, size=2, training=True, seed=seed)
+        return TrainFeed(twin, limit=None, move=None)
+
+    first = feed(1)
+    whole = [batch.tolist() for _, batch in first.epoch(3, None, 0)]
+    resumed = feed(2)
+    assert [batch.tolist() for _, batch in resumed.epoch(3, first.state_dict(), 2)] == whole[2:]
+
+
 def test_sharding_draws_no_global_random_number() -> None:
     twin = shard(numbers(20, batch_size=2, shuffle=True), rank=0, size=2, training=True, seed=1)
     before = torch.get_rng_state()

@@ -91,6 +91,16 @@ def test_two_ranks_equal_one_with_the_whole_batch(script: Script) -> None:
 
 
 @pytest.mark.slow
+def test_two_ranks_equal_one_also_by_hand(script: Script) -> None:
+    script.run("hand", DEVICES="1")
+    alone = script.told(0)["digest"]
+    script.run("hand", DEVICES="2")
+    assert script.told(0)["digest"] == script.told(1)["digest"]
+    for one, other in zip(alone, script.told(1)["digest"], strict=True):
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.slow
 def test_metrics_are_exact_over_ranks(script: Script) -> None:
     """Uneven batches, unequal counts, and a metric that only one rank logs."""
     script.run("logs")

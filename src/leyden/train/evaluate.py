@@ -12,7 +12,7 @@ from torch import nn
 
 from leyden.core.errors import ConfigurationError
 from leyden.train.hooks import collect
-from leyden.train.loaders import Limit, count_batches, shard, to_device
+from leyden.train.loaders import Limit, count_batches, mover, shard
 from leyden.train.logbook import LogBook
 from leyden.train.session import count_arguments
 
@@ -92,15 +92,17 @@ class Evaluation:
         return outputs
 
     def _run_loader(self, loader_idx: int, loader: Any, total: int | None, silent: bool) -> list[Any]:
-        book, device = self.book, self._session.plan.device
+        book, plan = self.book, self._session.plan
+        move = mover(plan.device, plan.dtype)
         starts, ends, kept = self._hooks["batch_start"], self._hooks["batch_end"], []
         forward, progress = self._session.plan.forward_context(), self._trainer.progress
         due, iterator = time.perf_counter() + progress.every_s, iter(loader)
         for index in range(total) if total is not None else iter(int, 1):
             try:
-                batch = to_device(next(iterator), device)
+                batch = next(iterator)
             except StopIteration:
                 break
+            batch = batch if move is None else move(batch)
             book.step, book.batch = index, batch
             for hook in starts:
                 hook(batch, index, loader_idx)

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from leyden.core.errors import CheckpointError, ConfigurationError
 from leyden.train import checkpoint, rng
-from leyden.train.callbacks.early_stopping import read_monitor
 from leyden.train.hooks import Hook, collect
 from leyden.train.loaders import TrainFeed
 from leyden.train.logbook import LogBook
 from leyden.train.module import Module
-from leyden.train.optimizers import Optimization, Schedule
+from leyden.train.optimizers import Optimization
+from leyden.train.plan import Plan
 from leyden.train.session import Session, count_arguments
+from leyden.train.stepper import Stepper, parameters_of
 
 if TYPE_CHECKING:
     from leyden.train.evaluate import Evaluation
@@ -37,8 +37,10 @@ _MOMENTS = (
     "on_train_epoch_end",
     "on_train_batch_start",
     "on_train_batch_end",
+    "on_before_backward",
     "on_after_backward",
     "on_before_optimizer_step",
+    "on_before_zero_grad",
     "on_checkpoint_due",
 )
 
@@ -57,7 +59,7 @@ class Fit:
     ) -> None:
         plan = session.plan
         self.session, self.plan, self.module = session, plan, session.module
-        self.feed, self.optimization, self.validation = feed, optimization, validation
+        self.feed, self.validation = feed, validation
         self.book = LogBook(training=True, sink=session.sink)
         self.module._book = self.book
         self.forward = plan.forward_context()
@@ -65,18 +67,24 @@ class Fit:
         self.hooks: dict[str, tuple[Hook, ...]] = {
             name: collect(name, trainer, self.module, session.callbacks) for name in _MOMENTS
         }
-        self.parameters = [one for group in optimization.optimizer.param_groups for one in group["params"]]
+        self.stepper = self.module._stepper = Stepper(trainer, self.module, plan, optimization, self.hooks)
         self._parallel: DistributedDataParallel | None = None
         self._resume: Mapping[str, Any] | None = None
         self._waiting = 0  # micro-batches whose gradients wait for the optimizer
         self.arity = min(2, count_arguments(self.module.training_step))
         self.step: Callable[..., Any] = self.module.training_step
-        if plan.world.size > 1:
+        self.automatic = self.module.automatic_optimization
+        if not self.automatic:
+            _check_manual(plan)
+        if plan.world.size > 1 and self.automatic:
             self.step = self._parallel = DistributedDataParallel(
                 _TrainingStep(self.module),
                 device_ids=[plan.device] if plan.device.type == "cuda" else None,
                 find_unused_parameters=plan.strategy == "ddp_find_unused_parameters_true",
             )
+        elif plan.world.size > 1:  # by hand: `manual_backward` exchanges gradients, so only the start must be the same
+            for value in self.module.state_dict().values():
+                torch.distributed.broadcast(value, src=0)
 
     def describe(self) -> str:
         """One line for people: what is trained, how large it is, and on what."""
@@ -104,15 +112,14 @@ class Fit:
         """Around a micro-batch whose gradients need not be exchanged yet."""
         return _NOTHING if boundary or self._parallel is None else self._parallel.no_sync()
 
-    def clip(self) -> None:
-        """Bound the gradients, as the plan says."""
-        bound = self.plan.gradient_clip_val
-        if bound is None:
-            return
-        if self.plan.gradient_clip_algorithm == "value":
-            nn.utils.clip_grad_value_(self.parameters, bound)
-        else:
-            nn.utils.clip_grad_norm_(self.parameters, bound)
+    def compute(self, batch: Any, index: int, size: int) -> Any:
+        """Forward and backward of one batch, for optimizers that ask for them."""
+        with self.forward:
+            output = self.step(batch, index) if self.arity > 1 else self.step(batch)
+        loss = loss_of(output)
+        if loss is not None:
+            self.stepper.backward(loss if size == 1 else loss / size)
+        return output
 
     def leftover(self) -> bool:
         """Whether micro-batches wait for a step because the loader ended inside a window without having said so."""
@@ -125,18 +132,11 @@ class Fit:
                 found="the loader ended unannounced inside a window, so the gradients were not exchanged",
                 do="Give the data set a __len__, or set limit_train_batches to a multiple of the window.",
             )
-        for parameter in self.parameters:
+        for parameter in parameters_of(self.stepper.optimization.optimizers[0]):
             if parameter.grad is not None:
                 parameter.grad.mul_(size / left)  # they were divided by the whole window
         self._waiting = 0
         return True
-
-    def move(self, schedule: Schedule, trainer: Trainer) -> None:
-        """One move of a learning-rate schedule."""
-        if isinstance(schedule.scheduler, ReduceLROnPlateau):
-            schedule.scheduler.step(read_monitor(trainer, schedule.monitor or "", "ReduceLROnPlateau"))
-        else:
-            schedule.scheduler.step()
 
     def snapshot(self, trainer: Trainer) -> checkpoint.Snapshot | None:
         """A copy of everything on the host, on rank 0; None on the others. Collective."""
@@ -151,7 +151,9 @@ class Fit:
         }
         if self.plan.world.rank != 0:
             return None
-        training |= _to_host(self.optimization.state_dict())
+        training |= _to_host(self.stepper.optimization.state_dict())
+        if self.stepper.scaler is not None:
+            training["scaler"] = self.stepper.scaler.state_dict()
         extra: dict[str, Any] = {}
         for one in self.session.callbacks:
             one.on_save_checkpoint(trainer, self.module, extra)
@@ -180,7 +182,9 @@ class Fit:
                 one.load_state_dict(training["callbacks"][one.state_key])
             one.on_load_checkpoint(trainer, self.module, training["extra"])
         self.module.on_load_checkpoint(training["extra"])
-        self.optimization.load_state_dict(training)
+        self.stepper.optimization.load_state_dict(training)
+        if self.stepper.scaler is not None and "scaler" in training:
+            self.stepper.scaler.load_state_dict(training["scaler"])
         self.book.load_state_dict(training["book"])
         trainer.eval_metrics = dict(training["evaluated"])
         loop, mine = training["loop"], training["ranks"][world.rank]
@@ -220,6 +224,19 @@ def loss_of(output: Any) -> Tensor | None:
             do="Return the loss tensor itself.",
         )
     return loss
+
+
+def _check_manual(plan: Plan) -> None:
+    for name, asked in (
+        ("accumulate_grad_batches", plan.accumulate_grad_batches > 1),
+        ("gradient_clip_val", plan.gradient_clip_val is not None),
+    ):
+        if asked:
+            raise ConfigurationError(
+                asked=f"Trainer({name}={getattr(plan, name)})",
+                found="this Module optimizes by hand (automatic_optimization is False)",
+                do="Accumulate and clip in training_step: step less often, and call self.clip_gradients(…).",
+            )
 
 
 def _to_host(value: Any) -> Any:

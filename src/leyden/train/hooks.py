@@ -45,17 +45,23 @@ class Hooks:
     def on_train_epoch_end(self) -> None:
         """After the last batch of an epoch and its validation."""
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """The batch is on the device."""
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        """The batch is on the device. Return -1 to skip the rest of the epoch."""
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """After the optimizer's step, or after the backward pass of a micro-batch that accumulates."""
+
+    def on_before_backward(self, loss: Any) -> None:
+        """The loss of this batch is known."""
 
     def on_after_backward(self) -> None:
         """Gradients of this batch are there."""
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Gradients are complete and not yet clipped."""
+
+    def on_before_zero_grad(self, optimizer: Any) -> None:
+        """The step is taken; gradients are still there."""
 
     def on_validation_start(self) -> None:
         """Before a validation."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -97,8 +97,8 @@ def count_batches(loader: Any, limit: Limit, name: str) -> int | None:
 class TrainFeed:
     """Batches of training, epoch by epoch, on the device; knows its place for a checkpoint."""
 
-    def __init__(self, loader: Any, *, limit: Limit, device: torch.device) -> None:
-        self.loader, self._device = loader, device
+    def __init__(self, loader: Any, *, limit: Limit, move: Callable[[Any], Any] | None) -> None:
+        self.loader, self._move = loader, move
         self.batches = count_batches(loader, limit, "train")
         self._limited = limit is not None and self.batches is not None
         if self.batches == 0:
@@ -117,8 +117,10 @@ class TrainFeed:
         """
         own = resume is not None and "loader" in resume
         replay = resume["start"] if resume and skip and not own else None
-        if isinstance(getattr(self.loader, "sampler", None), RankSampler):
-            self.loader.sampler.epoch = epoch
+        sampler = getattr(self.loader, "sampler", None)
+        if isinstance(sampler, RankSampler):
+            sampler.epoch = epoch
+            sampler.seed = resume["seed"] if resume and "seed" in resume else sampler.seed
         if resume:
             self._set_generators(replay["generators"] if replay else resume["generators"])
             if own:
@@ -137,12 +139,14 @@ class TrainFeed:
     def state_dict(self) -> dict[str, Any]:
         """Enough to draw the rest of this epoch again, exactly."""
         state: dict[str, Any] = {"start": self._start, "generators": self._get_generators()}
+        if isinstance(getattr(self.loader, "sampler", None), RankSampler):
+            state["seed"] = self.loader.sampler.seed
         if hasattr(self.loader, "state_dict") and hasattr(self.loader, "load_state_dict"):
             state["loader"] = self.loader.state_dict()
         return state
 
     def _numbered(self, batches: Iterator[Any], skip: int) -> Iterator[tuple[int, Any]]:
-        device, move = self._device, self._device.type != "cpu"
+        move = self._move
         # Only a limit cuts a loader short; else it is run to its own end, so that it can put itself in order.
         indices = range(skip, self.batches or 0) if self._limited else itertools.count(skip)
         for index in indices:
@@ -150,7 +154,7 @@ class TrainFeed:
                 batch = next(batches)
             except StopIteration:
                 return
-            yield index, to_device(batch, device) if move else batch
+            yield index, batch if move is None else move(batch)
 
     def _get_generators(self) -> list[Tensor]:
         return [generator.get_state() for generator in self._find_generators()]
@@ -174,16 +178,24 @@ def as_list(loaders: Any) -> list[Any]:
     return list(loaders) if isinstance(loaders, list | tuple) else [loaders]
 
 
-def to_device(batch: Any, device: torch.device) -> Any:
-    """The batch with every tensor on the device, in the same containers."""
+def mover(device: torch.device, dtype: torch.dtype | None) -> Callable[[Any], Any] | None:
+    """What brings a batch to the device and the precision; None where there is nothing to do."""
+    if device.type == "cpu" and dtype is None:
+        return None
+    return lambda batch: to_device(batch, device, dtype)
+
+
+def to_device(batch: Any, device: torch.device, dtype: torch.dtype | None = None) -> Any:
+    """The batch with every tensor on the device, floating-point ones as `dtype`, in the same containers."""
     if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
+        return batch.to(device, dtype if batch.is_floating_point() else None, non_blocking=True)
     if hasattr(batch, "to") and callable(batch.to):
         return batch.to(device)
     if isinstance(batch, Mapping):
-        return type(batch)({key: to_device(value, device) for key, value in batch.items()})  # type: ignore[call-arg]
+        parts = {key: to_device(value, device, dtype) for key, value in batch.items()}
+        return type(batch)(parts)  # type: ignore[call-arg]
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(to_device(part, device) for part in batch))
+        return type(batch)(*(to_device(part, device, dtype) for part in batch))
     if isinstance(batch, Sequence) and not isinstance(batch, str | bytes):
-        return type(batch)(to_device(part, device) for part in batch)  # type: ignore[call-arg]
+        return type(batch)(to_device(part, device, dtype) for part in batch)  # type: ignore[call-arg]
     return batch

@@ -5,17 +5,19 @@ Names and signatures are Lightning's. Hooks cost nothing unless overridden: the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from leyden.core.errors import ConfigurationError
 from leyden.train.hooks import Hooks
 
 if TYPE_CHECKING:
     from leyden.train.logbook import LogBook
+    from leyden.train.stepper import Stepper
     from leyden.train.trainer import Trainer
 
 
@@ -25,7 +27,11 @@ class Module(nn.Module, Hooks):
     Override `training_step` and `configure_optimizers`; the rest is optional.
     """
 
+    automatic_optimization = True
+    """Whether the Trainer calls backward and steps the optimizer; set it to False to do so in `training_step`."""
+
     _book: LogBook | None = None
+    _stepper: Stepper | None = None
     _trainer: Trainer | None = None
 
     @property
@@ -70,8 +76,81 @@ class Module(nn.Module, Hooks):
         return self(batch)
 
     def configure_optimizers(self) -> Any:
-        """An optimizer, or ([optimizer], [scheduler]), or {"optimizer": …, "lr_scheduler": …}."""
+        """An optimizer, or ([optimizer], [scheduler]), or {"optimizer": …, "lr_scheduler": …}; several by hand."""
         raise _missing(self, "configure_optimizers")
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """How gradients come from a loss; override to do it another way."""
+        loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """How gradients are bounded before a step; override and call `clip_gradients`, or do it another way."""
+        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Optimizer, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """How a step is taken; an override must pass the closure on: it computes the loss and its gradients."""
+        optimizer.step(closure=optimizer_closure)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """How gradients are forgotten."""
+        optimizer.zero_grad(set_to_none=True)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """How a learning-rate schedule moves; `metric` is what ReduceLROnPlateau watches."""
+        scheduler.step() if metric is None else scheduler.step(metric)
+
+    def optimizers(self) -> Any:
+        """The optimizer, or a list of several, for manual optimization; their steps are counted and scaled."""
+        manual = self._running().manual
+        return manual[0] if len(manual) == 1 else list(manual)
+
+    def lr_schedulers(self) -> Any:
+        """The learning-rate schedule, a list of several, or None; in manual optimization you move them."""
+        found = [one.scheduler for one in self._running().optimization.schedules]
+        return found[0] if len(found) == 1 else found or None
+
+    def manual_backward(self, loss: Tensor) -> None:
+        """`loss.backward()` for manual optimization: scaled for the precision and exchanged between ranks."""
+        self._running().manual_backward(loss)
+
+    def clip_gradients(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Bound the gradients of an optimizer's parameters, by "norm" (default) or "value"."""
+        from leyden.train.stepper import clip
+
+        if gradient_clip_val is not None:
+            clip(getattr(optimizer, "optimizer", optimizer), gradient_clip_val, gradient_clip_algorithm or "norm")
+
+    def toggle_optimizer(self, optimizer: Any) -> None:
+        """Until `untoggle_optimizer`, only this optimizer's parameters require gradients."""
+        self._toggled = optimizer.toggle_model()
+        self._toggled.__enter__()
+
+    def untoggle_optimizer(self, optimizer: Any) -> None:
+        """The other optimizers' parameters require gradients again."""
+        self._toggled.__exit__(None, None, None)
+
+    def freeze(self) -> None:
+        """No parameter requires a gradient, and the module is in evaluation mode."""
+        self.requires_grad_(False)
+        self.eval()
+
+    def unfreeze(self) -> None:
+        """Every parameter requires a gradient, and the module is in training mode."""
+        self.requires_grad_(True)
+        self.train()
+
+    def _running(self) -> Stepper:
+        if self._stepper is None:
+            raise ConfigurationError(
+                asked="the optimizers of this module", found="it is not being trained", do="Use them inside fit."
+            )
+        return self._stepper
 
     def train_dataloader(self) -> Iterable[Any]:
         """Batches to train on, unless `fit` is given them."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from leyden.core.errors import ConfigurationError, nearest
+from leyden.core.errors import CheckpointError, ConfigurationError, nearest
 from leyden.train.module import Module
 
 _SCHEDULE_KEYS = {"scheduler", "interval", "frequency", "monitor", "name", "strict"}
@@ -27,21 +27,29 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Optimization:
-    """The optimizer and its schedules."""
+    """The optimizers, in the order they were given, and all schedules."""
 
-    optimizer: Optimizer
+    optimizers: tuple[Optimizer, ...]
     schedules: tuple[Schedule, ...] = ()
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the optimizer and of each schedule."""
+        """State of every optimizer and schedule."""
         return {
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [one.state_dict() for one in self.optimizers],
             "schedules": [one.scheduler.state_dict() for one in self.schedules],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a saved state."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Take up a saved state; raises CheckpointError where it is another set of optimizers."""
+        for name, mine in (("optimizers", self.optimizers), ("schedules", self.schedules)):
+            if len(state[name]) != len(mine):
+                raise CheckpointError(
+                    asked=f"the checkpoint's {len(state[name])} {name}",
+                    found=f"configure_optimizers now returns {len(mine)}",
+                    do="Return what the run that wrote it returned, or load only its weights.",
+                )
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         for schedule, saved in zip(self.schedules, state["schedules"], strict=True):
             schedule.scheduler.load_state_dict(saved)
 
@@ -49,24 +57,30 @@ class Optimization:
 def configure(module: Module) -> Optimization:
     """Call `configure_optimizers` and read what it returned; raises ConfigurationError for an unknown form."""
     answer = module.configure_optimizers()
-    schedulers: Any = []
-    if isinstance(answer, Mapping):
-        optimizer, schedulers = answer.get("optimizer"), answer.get("lr_scheduler", [])
-    elif isinstance(answer, tuple) and len(answer) == 2 and all(isinstance(part, list | tuple) for part in answer):
-        optimizer, schedulers = answer
+    optimizers: list[Any] = []
+    schedulers: list[Any] = []
+    if isinstance(answer, tuple) and len(answer) == 2 and all(isinstance(part, list | tuple) for part in answer):
+        optimizers, schedulers = list(answer[0]), list(answer[1])
     else:
-        optimizer = answer
-    if isinstance(optimizer, list | tuple) and len(optimizer) == 1:
-        optimizer = optimizer[0]
-    if not isinstance(optimizer, Optimizer):
+        for one in answer if isinstance(answer, list | tuple) else [answer]:
+            if isinstance(one, Mapping):
+                optimizers.append(one.get("optimizer"))
+                schedulers += [one["lr_scheduler"]] if one.get("lr_scheduler") is not None else []
+            else:
+                optimizers.append(one)
+    if not optimizers or not all(isinstance(one, Optimizer) for one in optimizers):
         raise ConfigurationError(
             asked=f"{type(module).__name__}.configure_optimizers()",
             found=f"it returned {_describe(answer)}",
-            do='Return one optimizer, ([optimizer], [scheduler]) or {"optimizer": …, "lr_scheduler": …}.',
+            do='Return an optimizer, ([optimizer], [scheduler]) or {"optimizer": …, "lr_scheduler": …}.',
         )
-    if not isinstance(schedulers, Sequence):
-        schedulers = [schedulers]
-    return Optimization(optimizer=optimizer, schedules=tuple(_schedule(one) for one in schedulers))
+    if len(optimizers) > 1 and module.automatic_optimization:
+        raise ConfigurationError(
+            asked=f"{type(module).__name__} has {len(optimizers)} optimizers",
+            found="automatic optimization knows one: which loss is whose only the Module can say",
+            do="Set self.automatic_optimization = False in __init__ and step them in training_step.",
+        )
+    return Optimization(optimizers=tuple(optimizers), schedules=tuple(_schedule(one) for one in schedulers))
 
 
 def _schedule(given: Any) -> Schedule:

@@ -13,7 +13,9 @@ from leyden.core.errors import ConfigurationError, nearest
 from leyden.train.ranks import World
 
 _STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
-_PRECISIONS: dict[str, torch.dtype | None] = {"32-true": None, "32": None, "bf16-mixed": torch.bfloat16}
+_MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+_TRUE = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
+_PRECISIONS = ("32-true", "32", *_MIXED, *_TRUE)
 _ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
 
 
@@ -32,7 +34,7 @@ class Choices:
     log_every_n_steps: int
 
     def __post_init__(self) -> None:
-        known = {"strategy": _STRATEGIES, "precision": tuple(_PRECISIONS), "gradient_clip_algorithm": ("norm", "value")}
+        known = {"strategy": _STRATEGIES, "precision": _PRECISIONS, "gradient_clip_algorithm": ("norm", "value")}
         for name, options in known.items():
             value = getattr(self, name)
             if value not in options:
@@ -50,10 +52,16 @@ class Plan(Choices):
     device: torch.device
     world: World
 
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """What parameters and batches are cast to; None leaves them as they are."""
+        return _TRUE.get(self.precision)
+
     def forward_context(self) -> contextlib.AbstractContextManager[Any]:
-        """Around every step: automatic mixed precision, or nothing."""
-        dtype = _PRECISIONS[self.precision]
-        return torch.autocast(self.device.type, dtype=dtype) if dtype else contextlib.nullcontext()
+        """Around every step: automatic mixed precision, another default dtype, or nothing."""
+        if self.precision in _MIXED:
+            return torch.autocast(self.device.type, dtype=_MIXED[self.precision])
+        return DefaultDtype(self.dtype) if self.dtype else contextlib.nullcontext()
 
     def count_steps(self, batches: int | None) -> float:
         """Optimizer steps of the whole training, for epochs of so many batches; infinite where nothing bounds it."""
@@ -66,6 +74,20 @@ class Plan(Choices):
         """One line for people."""
         ranks = "" if self.world.size == 1 else f" × {self.world.size} ranks (DDP)"
         return f"{self.device.type}{ranks}, {self.precision}"
+
+
+class DefaultDtype:
+    """New tensors have another floating-point type inside; can be entered again and again."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._dtype, self._before = dtype, torch.get_default_dtype()
+
+    def __enter__(self) -> None:
+        self._before = torch.get_default_dtype()
+        torch.set_default_dtype(self._dtype)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_default_dtype(self._before)
 
 
 def choose_device(accelerator: str, world: World, devices: int | str | list[int] = "auto") -> torch.device:

@@ -88,7 +88,7 @@ class Stage:
         module.teardown(self._name)
         if self._datamodule is not None:
             self._datamodule.teardown(self._name)
-        module._book = None
+        module._book = module._stepper = None
         if trainer.run is not None:
             trainer.run.writer.flush()
 
@@ -153,7 +153,7 @@ class Stage:
         for callback in trainer.callbacks:
             callback.setup(trainer, module, self._name)
         module.setup(self._name)
-        module.to(self.session.plan.device)
+        module.to(device=self.session.plan.device, dtype=self.session.plan.dtype)
 
     def _catch_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():

@@ -22,7 +22,7 @@ from leyden.train.callbacks.base import Callback
 from leyden.train.callbacks.model_checkpoint import ModelCheckpoint, arrange
 from leyden.train.evaluate import Evaluation
 from leyden.train.fitting import Fit, loss_of
-from leyden.train.loaders import Limit, TrainFeed, as_list, shard
+from leyden.train.loaders import Limit, TrainFeed, as_list, mover, shard
 from leyden.train.module import DataModule, Module, overrides
 from leyden.train.optimizers import configure
 from leyden.train.plan import Choices, Plan
@@ -125,9 +125,11 @@ class Trainer:
 
     def _train(self, fit: Fit, stage: Stage) -> None:  # noqa: PLR0912  straight-line on purpose: this is the loop
         book, hooks, plan, step, forward = fit.book, fit.hooks, fit.plan, fit.step, fit.forward
-        starts, ends = hooks["on_train_batch_start"], hooks["on_train_batch_end"]
-        after_backward, checkpoint_due = hooks["on_after_backward"], hooks["on_checkpoint_due"]
-        flush_every, accumulates = plan.log_every_n_steps, plan.accumulate_grad_batches > 1
+        starts, ends, checkpoint_due = (
+            hooks[f"on_{it}"] for it in ("train_batch_start", "train_batch_end", "checkpoint_due")
+        )
+        backward, by_closure = fit.stepper.backward, fit.stepper.needs_closure
+        flush_every, accumulates, automatic = plan.log_every_n_steps, plan.accumulate_grad_batches > 1, fit.automatic
         takes_index, clock = fit.arity > 1, time.perf_counter
         size, boundary = 1, True
         self._call(fit, "on_fit_start", "on_train_start")
@@ -135,20 +137,24 @@ class Trainer:
             due = self._begin_epoch(fit)
             for index, batch in fit.begin_epoch(self.current_epoch):
                 book.step, book.batch = self.global_step, batch
-                for hook in starts:
-                    hook(batch, index)
+                if starts and any([hook(batch, index) == -1 for hook in starts]):  # noqa: C419  all are to be called
+                    break
                 if accumulates:
                     size, boundary = fit.window(index)
-                with fit.quiet(boundary):
+                if not automatic:
                     with forward:
                         output = step(batch, index) if takes_index else step(batch)
-                    loss = output if isinstance(output, Tensor) and output.requires_grad else loss_of(output)
-                    if loss is not None:
-                        (loss if size == 1 else loss / size).backward()  # type: ignore[no-untyped-call]
-                for hook in after_backward:
-                    hook()
-                if boundary:
-                    self._optimize(fit)
+                elif by_closure and boundary:
+                    output = self._optimize_by_closure(fit, batch, index, size)
+                else:
+                    with fit.quiet(boundary):
+                        with forward:
+                            output = step(batch, index) if takes_index else step(batch)
+                        loss = output if isinstance(output, Tensor) and output.requires_grad else loss_of(output)
+                        if loss is not None:
+                            backward(loss if size == 1 else loss / size)
+                    if boundary:
+                        self._optimize(fit, index)
                 fit.batch = index + 1
                 for hook in ends:
                     hook(output, batch, index)
@@ -274,7 +280,7 @@ class Trainer:
         seed = plan.world.share(torch.initial_seed() % 2**62)
         loader = session.loader(train, "train_dataloader")
         loader = shard(loader, rank=plan.world.rank, size=plan.world.size, training=True, seed=seed)
-        feed = TrainFeed(loader, limit=self.limits["train"], device=plan.device)
+        feed = TrainFeed(loader, limit=self.limits["train"], move=mover(plan.device, plan.dtype))
         self.estimated_stepping_batches = plan.count_steps(feed.batches)
         val = session.loader(val, "val_dataloader", needed=False) if overrides(module, "validation_step") else None
         validation = None
@@ -318,17 +324,17 @@ class Trainer:
         self._call(fit, "on_train_epoch_start")
         return time.perf_counter() + self.progress.every_s
 
-    def _optimize(self, fit: Fit) -> None:
-        optimizer = fit.optimization.optimizer
-        for hook in fit.hooks["on_before_optimizer_step"]:
-            hook(optimizer)
-        fit.clip()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        self.global_step += 1
-        for schedule in fit.optimization.schedules:
-            if schedule.interval == "step" and self.global_step % schedule.frequency == 0:
-                fit.move(schedule, self)
+    def _optimize(self, fit: Fit, index: int) -> None:
+        stepper, optimizer = fit.stepper, fit.stepper.optimization.optimizers[0]
+        stepper.step(optimizer)
+        stepper.zero_grad(optimizer, index)
+        stepper.move("step", self.global_step)
+
+    def _optimize_by_closure(self, fit: Fit, batch: Any, index: int, size: int) -> Any:
+        stepper, optimizer = fit.stepper, fit.stepper.optimization.optimizers[0]
+        output = stepper.step_through_closure(optimizer, lambda: fit.compute(batch, index, size), index)
+        stepper.move("step", self.global_step)
+        return output
 
     def _tick(self, fit: Fit) -> float:
         """Now and then: values to the host, the bar moved, a finished checkpoint noted."""
@@ -341,7 +347,7 @@ class Trainer:
         gather, extra = fit.plan.world.gather, {"epoch": float(self.current_epoch)}
         fit.book.step = self.global_step
         if fit.leftover():
-            self._optimize(fit)
+            self._optimize(fit, fit.batch)
         fit.book.end_epoch(self.global_step, gather, extra)
         if fit.validation and (self.current_epoch + 1) % fit.plan.check_val_every_n_epoch == 0:
             fit.validation.run()
@@ -352,9 +358,8 @@ class Trainer:
         self.progress.end(fit.batch, {**fit.book.shown(), **self._shown(fit)})
         self.current_epoch += 1
         fit.batch = 0
-        for schedule in fit.optimization.schedules:
-            if schedule.interval == "epoch" and self.current_epoch % schedule.frequency == 0:
-                fit.move(schedule, self)
+        if fit.automatic:
+            fit.stepper.move("epoch", self.current_epoch)
         for hook in fit.hooks["on_checkpoint_due"]:
             hook(True)
 
