@@ -48,17 +48,23 @@ class Callback:
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Module) -> None:
         """After the last batch of an epoch and its validation."""
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: Module, batch: Any, batch_idx: int) -> None:
-        """The batch is on the device."""
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Module, batch: Any, batch_idx: int) -> int | None:
+        """The batch is on the device. Return -1 to skip the rest of the epoch."""
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Module, outputs: Any, batch: Any, batch_idx: int) -> None:
         """After the optimizer's step."""
+
+    def on_before_backward(self, trainer: Trainer, pl_module: Module, loss: Any) -> None:
+        """The loss of this batch is known."""
 
     def on_after_backward(self, trainer: Trainer, pl_module: Module) -> None:
         """Gradients of this batch are there."""
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Module, optimizer: Any) -> None:
         """Gradients are complete and not yet clipped."""
+
+    def on_before_zero_grad(self, trainer: Trainer, pl_module: Module, optimizer: Any) -> None:
+        """The step is taken; gradients are still there."""
 
     def on_validation_start(self, trainer: Trainer, pl_module: Module) -> None:
         """Before a validation."""
