@@ -24,7 +24,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_model
 from torch import Tensor
-from torch.utils import pytree
+from torch.utils import _pytree as pytree  # what torch.export itself flattens its inputs with
 
 from leyden.core.errors import CheckpointError, ConfigurationError
 from leyden.train import checkpoint
@@ -88,15 +88,12 @@ def to_torchscript(
     if not hasattr(torch.jit, method):
         found, do = f"torch {torch.__version__} has no TorchScript", "Use to_torch_export."
         raise ConfigurationError(asked=f"TorchScript of {type(module).__name__}", found=found, do=do)
-    # TorchScript would compile every property; ours are about training.
-    ours = [name for name, value in vars(Module).items() if isinstance(value, property)]
-    Module.__jit_unused_properties__ = ours  # type: ignore[attr-defined]
-    with _inference(module), warnings.catch_warnings():
+    with _inference(module), _without_properties(module), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is (deprecated|not supported)", DeprecationWarning)
         if method == "trace":
             args, named = _sample(module, "to_torchscript", example_inputs, "example_inputs")
             given = {"example_kwarg_inputs": named} if named else {"example_inputs": args}
-            script = torch.jit.trace(module, **given, **kwargs)
+            script = torch.jit.trace(module, **given, **kwargs)  # type: ignore[no-untyped-call]
         else:
             script = torch.jit.script(module, **kwargs)
         if file_path is not None:
@@ -157,10 +154,10 @@ def _any_batch(
     if tensors and all(one.shape[0] == 1 for one in tensors):  # torch.export takes a size of 1 for a constant
         args, named = pytree.tree_map(_double, args), pytree.tree_map(_double, named)
         tensors = [one for one in pytree.tree_leaves((args, named)) if isinstance(one, Tensor) and one.ndim]
-    shapes = torch.export.ShapesCollection()
+    shapes = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
     for one in tensors:
         shapes[one] = {0: torch.export.Dim.AUTO}  # AUTO: where forward fixes the size, it stays fixed
-    return args, named, shapes.dynamic_shapes(module, args, named)
+    return args, named, shapes.dynamic_shapes(module, args, named)  # type: ignore[no-untyped-call]
 
 
 def _double(value: Any) -> Any:
@@ -180,6 +177,24 @@ def _inference(module: Module) -> Iterator[None]:
         vars(module).update(running)
         for one, mode in modes.items():
             one.training = mode
+
+
+@contextmanager
+def _without_properties(module: Module) -> Iterator[None]:
+    """Of a class whose properties about training TorchScript neither compiles nor reads."""
+    kind = type(module)
+    ours = [name for name, value in vars(Module).items() if isinstance(value, property)]
+    hidden: dict[str, Any] = {"__module__": kind.__module__, "__jit_unused_properties__": ours}
+    for name in ours:
+        try:
+            getattr(module, name)
+        except ConfigurationError:  # it asks for a Trainer, and tracing reads every attribute
+            hidden[name] = None
+    module.__class__ = type(kind.__name__, (kind,), hidden)
+    try:
+        yield
+    finally:
+        module.__class__ = kind
 
 
 @contextmanager
