@@ -13,6 +13,7 @@ import os
 import shutil
 import socket
 import time
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -80,7 +81,12 @@ def write(path: Path, snapshot: Snapshot) -> None:
 
 
 def read(path: Path) -> Snapshot:
-    """Read a checkpoint and hold it against its checksums; raises CheckpointError naming what is wrong."""
+    """Read a checkpoint and hold it against its checksums; raises CheckpointError naming what is wrong.
+
+    A file is taken for a Lightning checkpoint, of which weights and hyperparameters are read.
+    """
+    if path.is_file():
+        return _read_lightning(path)
     manifest = check(path)
     training = torch.load(path / TRAINING, map_location="cpu", weights_only=True)
     return Snapshot(
@@ -140,8 +146,23 @@ def newest(folder: Path) -> Path | None:
     return found[-1].path if found else None
 
 
-def load_weights(module: torch.nn.Module, snapshot: Snapshot, path: Path) -> None:
-    """Put the weights into the module; raises CheckpointError that lists what does not fit."""
+def newest_whole(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole; says which damaged ones were stepped over."""
+    for found in sorted(committed(folder), key=lambda one: one.created_at, reverse=True):
+        try:
+            check(found.path)
+        except CheckpointError as error:
+            warnings.warn(f"{error.asked}; {error.found}. It is stepped over.", stacklevel=2)
+        else:
+            return found.path
+    return None
+
+
+def load_weights(module: torch.nn.Module, snapshot: Snapshot, path: Path, *, strict: bool = True) -> None:
+    """Put the weights into the module; raises CheckpointError that lists what does not fit.
+
+    Not `strict`: names that only one of them has are left alone.
+    """
     own = module.state_dict()
     missing = sorted(own.keys() - snapshot.weights.keys())
     unexpected = sorted(snapshot.weights.keys() - own.keys())
@@ -150,7 +171,7 @@ def load_weights(module: torch.nn.Module, snapshot: Snapshot, path: Path) -> Non
         for name, value in snapshot.weights.items()
         if name in own and own[name].shape != value.shape
     ]
-    if missing or unexpected or shapes:
+    if shapes or (strict and (missing or unexpected)):
         parts = [f"missing {_first(missing)}"] * bool(missing) + [f"unexpected {_first(unexpected)}"] * bool(unexpected)
         parts += [f"other shapes: {_first(shapes)}"] * bool(shapes)
         raise CheckpointError(
@@ -158,7 +179,7 @@ def load_weights(module: torch.nn.Module, snapshot: Snapshot, path: Path) -> Non
             found="they are another model's: " + "; ".join(parts),
             do="Build the model with the settings it was trained with.",
         )
-    module.load_state_dict(snapshot.weights)
+    module.load_state_dict(snapshot.weights, strict=strict)
 
 
 def sweep_drafts(folder: Path) -> None:
@@ -214,6 +235,24 @@ def _read_weights(file: Path) -> dict[str, Tensor]:
         weights: dict[str, Tensor] = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         aliases = json.loads((opened.metadata() or {}).get("aliases", "{}"))
     return weights | {name: weights[source] for name, source in aliases.items()}
+
+
+def _read_lightning(path: Path) -> Snapshot:
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        weights = dict(stored["state_dict"])
+    except Exception as error:
+        raise CheckpointError(
+            asked=f"checkpoint {path}",
+            found=f"it is no Lightning checkpoint of plain data ({str(error).splitlines()[0]})",
+            do="Give a checkpoint folder of Leyden's, or a .ckpt file that torch.load(weights_only=True) can read.",
+        ) from None
+    return Snapshot(
+        epoch=int(stored.get("epoch", 0)),
+        step=int(stored.get("global_step", 0)),
+        weights=weights,
+        training={"hyper_parameters": dict(stored.get("hyper_parameters", {}))},
+    )
 
 
 def _stamp(file: Path) -> dict[str, int]:

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from leyden.core.errors import CheckpointError, ConfigurationError
 from leyden.train import checkpoint, rng
 from leyden.train.hooks import Hook, collect
+from leyden.train.hparams import plain
 from leyden.train.loaders import TrainFeed
 from leyden.train.logbook import LogBook
 from leyden.train.module import Module
@@ -147,6 +148,7 @@ class Fit:
             "book": self.book.state_dict(),
             "evaluated": dict(trainer.eval_metrics),
             "callbacks": callbacks,
+            "hyper_parameters": {name: value for name, value in self.module.hparams.items() if plain(value)},
             "ranks": ranks,
         }
         if self.plan.world.rank != 0:
@@ -171,6 +173,12 @@ class Fit:
     def restore(self, trainer: Trainer, snapshot: checkpoint.Snapshot, path: Path) -> None:
         """Go on exactly where the checkpoint stood; the weights have been loaded before."""
         training, world = snapshot.training, self.plan.world
+        if "loop" not in training:
+            raise CheckpointError(
+                asked=f"training was to go on from {path}",
+                found="it is a Lightning checkpoint, which keeps no place in the data that Leyden could go on from",
+                do="Start from its weights: model = Model.load_from_checkpoint(path), then fit without ckpt_path.",
+            )
         if len(training["ranks"]) != world.size:
             raise CheckpointError(
                 asked=f"training was to go on from {path} with {world.size} ranks",

@@ -5,8 +5,10 @@ Names and signatures are Lightning's. Hooks cost nothing unless overridden: the 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from torch.optim import Optimizer
 
 from leyden.core.errors import ConfigurationError
 from leyden.train.hooks import Hooks
+from leyden.train.hparams import HyperParameters, arguments_for, choose, init_arguments
 
 if TYPE_CHECKING:
     from leyden.train.logbook import LogBook
@@ -29,6 +32,9 @@ class Module(nn.Module, Hooks):
 
     automatic_optimization = True
     """Whether the Trainer calls backward and steps the optimizer; set it to False to do so in `training_step`."""
+
+    example_input_array: Any = None
+    """A sample `forward` takes, for export; optional."""
 
     _book: LogBook | None = None
     _stepper: Stepper | None = None
@@ -48,6 +54,45 @@ class Module(nn.Module, Hooks):
         """Where the parameters live."""
         first = next(self.parameters(), None)
         return torch.device("cpu") if first is None else first.device
+
+    @property
+    def hparams(self) -> HyperParameters:
+        """What `save_hyperparameters` kept."""
+        if "_hparams" not in self.__dict__:
+            self.__dict__["_hparams"] = HyperParameters()
+        kept: HyperParameters = self.__dict__["_hparams"]
+        return kept
+
+    def save_hyperparameters(self, *names: str | Mapping[str, Any], ignore: str | Iterable[str] = ()) -> None:
+        """Keep the arguments of `__init__` in `self.hparams` and in checkpoints; call it in `__init__`.
+
+        All of them, or those named; or the items of a mapping. Raises ConfigurationError for an unknown name.
+        """
+        given = [one for one in names if isinstance(one, Mapping)]
+        words = [one for one in names if isinstance(one, str)]
+        frame = inspect.currentframe()
+        arguments = init_arguments(self, frame.f_back if frame else None)
+        left_out = [ignore] if isinstance(ignore, str) else list(ignore)
+        if words or not given:
+            self.hparams.update(choose(arguments, words, left_out))
+        for one in given:
+            self.hparams.update({name: value for name, value in one.items() if name not in left_out})
+
+    @classmethod
+    def load_from_checkpoint(
+        cls, checkpoint_path: str | Path, *, strict: bool = True, map_location: Any = None, **kwargs: Any
+    ) -> Self:
+        """A module with the weights of a checkpoint (Leyden's or Lightning's), built with its stored hyperparameters.
+
+        `kwargs` go over the stored ones. Raises CheckpointError where the checkpoint is not whole or does not fit.
+        """
+        from leyden.train import checkpoint
+
+        path = Path(checkpoint_path)
+        snapshot = checkpoint.read(path)
+        module = cls(**arguments_for(cls, snapshot.training.get("hyper_parameters", {}), kwargs))
+        checkpoint.load_weights(module, snapshot, path, strict=strict)
+        return module if map_location is None else module.to(map_location)
 
     @property
     def global_step(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 def find_checkpoint(trainer: Trainer, asked: str | Path | None, *, fitting: bool) -> Path | None:
     """The folder of the checkpoint asked for; None to start anew. Raises CheckpointError where there is none.
 
-    "last" in `fit` starts anew where nothing has been saved yet, so that one command line serves first run and resume.
+    "last" is the newest; "auto" the newest that is whole, for runs nobody watches. In `fit` both start anew where
+    nothing has been saved yet, so that one command line serves first run and resume.
     """
-    if asked is None or (trainer.fast_dev_run and str(asked) in ("best", "last")):
+    if asked is None or (trainer.fast_dev_run and str(asked) in ("auto", "best", "last")):
         return None  # a quick trial saves nothing that could be found again
     if str(asked) == "best":
         best = trainer.checkpoint_callback.best_model_path if trainer.checkpoint_callback else ""
@@ -31,39 +32,45 @@ def find_checkpoint(trainer: Trainer, asked: str | Path | None, *, fitting: bool
                 asked='ckpt_path="best"', found="this Trainer has saved no checkpoint", do="Call fit first."
             )
         return Path(best)
-    if str(asked) == "last":
-        last = _last(trainer)
+    if str(asked) in ("last", "auto"):
+        last = _last(trainer, checkpoint.newest if str(asked) == "last" else checkpoint.newest_whole)
         if last is None and not fitting:
             raise CheckpointError(
-                asked='ckpt_path="last"', found="no checkpoint has been saved yet", do="Call fit first, or give a path."
+                asked=f'ckpt_path="{asked}"',
+                found="no checkpoint has been saved yet",
+                do="Call fit first, or give a path.",
             )
         return last
     path = Path(asked).absolute()
+    if path.is_file():
+        return path
     return path if (path / checkpoint.MANIFEST).exists() else checkpoint.newest(path) or path
 
 
 def run_to_continue(found: Path | None, asked: str | Path | None) -> Path | None:
     """The run whose record goes on: that of the checkpoint "last" found; any other checkpoint begins a new run."""
-    if found is None or str(asked) != "last":
+    if found is None or str(asked) not in ("auto", "last"):
         return None
     run = found.parent.parent
     return run if (run / "run.json").exists() and found.parent.name == "checkpoints" else None
 
 
-def _last(trainer: Trainer, environ: Mapping[str, str] = os.environ) -> Path | None:
+def _last(
+    trainer: Trainer, pick: Callable[[Path], Path | None], environ: Mapping[str, str] = os.environ
+) -> Path | None:
     callback = trainer.checkpoint_callback
     if callback is not None and callback.dirpath is not None:
-        return checkpoint.newest(callback.dirpath)
+        return pick(callback.dirpath)
     if trainer.run is not None:
-        return checkpoint.newest(trainer.run.checkpoints)
+        return pick(trainer.run.checkpoints)
     if given := environ.get("LEYDEN_CHECKPOINT_DIR"):
-        return checkpoint.newest(Path(given))
+        return pick(Path(given))
     if given := environ.get("LEYDEN_RUN_DIR"):
-        return checkpoint.newest(Path(given) / "checkpoints")
+        return pick(Path(given) / "checkpoints")
     runs = sorted((trainer.default_root_dir / RUNS_FOLDER).glob("*/run.json"), reverse=True)  # ids sort by time
     for described in runs:
         if json.loads(described.read_text()).get("name") == Path(sys.argv[0]).stem:
-            newest = checkpoint.newest(described.parent / "checkpoints")
-            if newest is not None:
-                return newest
+            found = pick(described.parent / "checkpoints")
+            if found is not None:
+                return found
     return None

@@ -66,7 +66,7 @@ class Stage:
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
-        if str(self._asked) == "last" and self.checkpoint is None:
+        if str(self._asked) in ("auto", "last") and self.checkpoint is None and not trainer.fast_dev_run:
             trainer.say("no checkpoint has been saved yet: starting anew")
         return self
 
