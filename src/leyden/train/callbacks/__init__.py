@@ -4,5 +4,6 @@ from leyden.train.callbacks.base import Callback as Callback
 from leyden.train.callbacks.early_stopping import EarlyStopping as EarlyStopping
 from leyden.train.callbacks.lr_monitor import LearningRateMonitor as LearningRateMonitor
 from leyden.train.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
+from leyden.train.callbacks.stochastic_averaging import StochasticWeightAveraging as StochasticWeightAveraging
 from leyden.train.callbacks.weight_averaging import EMAWeightAveraging as EMAWeightAveraging
 from leyden.train.callbacks.weight_averaging import WeightAveraging as WeightAveraging

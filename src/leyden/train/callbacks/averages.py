@@ -69,30 +69,24 @@ class Averages:
             weights[name].copy_(own)
         self._aside = {}
 
-    @torch.no_grad()
-    def adopt(self) -> None:
-        """What the module, which holds the averages, has become is the average: its statistics were computed anew."""
-        for name, weight in self._weights().items():
-            self._values[name].copy_(weight)
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint must keep besides the module's weights; on the host, changing no more."""
+    def state(self, *, given: bool) -> dict[str, Any]:
+        """What a checkpoint must keep besides the module's weights, which are the averages where they are `given`."""
         weights = self._weights()
-        wide = {name: one for name, one in self._values.items() if one.dtype != weights[name].dtype}
-        own = (self._aside or weights) if self.count else {}
-        return {"count": self.count, "own": _copies(own), "wide": _copies(wide)}
+        own = self._aside or (weights if given and self.count else {})
+        averages = {name: one for name, one in self._values.items() if not given or one.dtype != weights[name].dtype}
+        return {"count": self.count, "own": _copies(own), "averages": _copies(averages)}
 
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state, for a module that has loaded the weights saved with it: they are the averages."""
+        """Go on from a state, for a module that has loaded the weights saved with it."""
         self.count = state["count"]
         if self.count:
             weights = self._weights()
             self._values = {name: self._widened(one) for name, one in weights.items()}
+            for name, average in state["averages"].items():
+                self._values[name].copy_(average)
             for name, own in state["own"].items():
                 weights[name].copy_(own)
-            for name, wide in state["wide"].items():
-                self._values[name].copy_(wide)
 
     def close(self) -> None:
         """Leave the module as it is, and let go of everything else."""

@@ -28,6 +28,9 @@ class WeightAveraging(Callback):
     Source: Polyak & Juditsky 1992, "Acceleration of Stochastic Approximation by Averaging", section 2.
     """
 
+    shows = True
+    """Whether validation and checkpoints have the averages already while training goes on."""
+
     def __init__(
         self,
         device: torch.device | str | int | None = None,
@@ -55,7 +58,7 @@ class WeightAveraging(Callback):
         if self.averages is None:
             return {}
         steps = {"latest_update_step": self._latest_update_step, "latest_update_epoch": self._latest_update_epoch}
-        return {**steps, "averages": self.averages.state()}
+        return {**steps, "averages": self.averages.state(given=self.shows)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._latest_update_step = state_dict["latest_update_step"]
@@ -74,7 +77,7 @@ class WeightAveraging(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Module, checkpoint: dict[str, Any]) -> None:
         if self.averages is not None:
-            self.averages.saving = True
+            self.averages.saving = self.shows
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Module, outputs: Any, batch: Any, batch_idx: int) -> None:
         step = trainer.global_step
@@ -89,7 +92,7 @@ class WeightAveraging(Callback):
             self._latest_update_epoch = epoch
 
     def on_validation_start(self, trainer: Trainer, pl_module: Module) -> None:
-        if self.averages is not None:
+        if self.averages is not None and self.shows:
             self.averages.put_in()
 
     def on_validation_end(self, trainer: Trainer, pl_module: Module) -> None:
