@@ -72,7 +72,8 @@ class Evaluation:
         """Evaluate once; returns what the steps returned, loader by loader, for "predict" only."""
         module, outer = self._session.module, self._session.module._book
         outputs: list[list[Any]] = []
-        with _evaluating(module), torch.inference_mode():
+        still = torch.inference_mode() if self._session.plan.inference_mode else torch.no_grad()
+        with _evaluating(module), still:
             module._book = self.book
             try:
                 self.done = 0

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, Sampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, Sampler, SequentialSampler
 
 from leyden.core.errors import ConfigurationError
 from leyden.train import rng
@@ -54,25 +54,35 @@ def shard(loader: Any, *, rank: int, size: int, training: bool, seed: int) -> An
         return loader
     if isinstance(loader.dataset, IterableDataset) or isinstance(loader.sampler, RankSampler):
         return loader
+    if loader.batch_sampler is not None and type(loader.batch_sampler) is not BatchSampler:
+        raise ConfigurationError(
+            asked=f"{size} ranks share a loader with a {type(loader.batch_sampler).__name__}",
+            found="Leyden can split samplers, not custom batch samplers",
+            do="Give the DataLoader a sampler and a batch_size, or shard in the batch sampler and use devices=1.",
+        )
     inner: Any = loader.sampler
     if isinstance(inner, RandomSampler) and inner.generator is not None:
         inner = copy.copy(inner)
         inner.generator = None  # the order must be the same on all ranks: it comes from (seed, epoch)
-    sampler = RankSampler(inner, rank=rank, size=size, even=training, seed=seed)
+    return _with_sampler(loader, RankSampler(inner, rank=rank, size=size, even=training, seed=seed))
+
+
+def _with_sampler(loader: DataLoader[Any], sampler: Sampler[int]) -> DataLoader[Any]:
     twin = copy.copy(loader)
     # DataLoader forbids these assignments after __init__; a copy keeps subclasses and all other settings as they are.
     object.__setattr__(twin, "sampler", sampler)
     if loader.batch_sampler is not None:
-        if type(loader.batch_sampler) is not BatchSampler:
-            raise ConfigurationError(
-                asked=f"{size} ranks share a loader with a {type(loader.batch_sampler).__name__}",
-                found="Leyden can split samplers, not custom batch samplers",
-                do="Give the DataLoader a sampler and a batch_size, or shard in the batch sampler and use devices=1.",
-            )
-        batches = BatchSampler(sampler, loader.batch_sampler.batch_size, loader.batch_sampler.drop_last)
+        batches = BatchSampler(sampler, loader.batch_size or 1, loader.drop_last)
         object.__setattr__(twin, "batch_sampler", batches)
     object.__setattr__(twin, "_iterator", None)
     return twin
+
+
+def unshuffled(loader: Any) -> Any:
+    """The same batches in the same order every epoch, as `overfit_batches` needs them."""
+    if not isinstance(loader, DataLoader) or not isinstance(loader.sampler, RandomSampler):
+        return loader
+    return _with_sampler(loader, SequentialSampler(loader.dataset))  # type: ignore[arg-type]
 
 
 def count_batches(loader: Any, limit: Limit, name: str) -> int | None:

@@ -26,12 +26,20 @@ class Choices:
     strategy: str
     precision: str
     max_epochs: int
+    min_epochs: int
     max_steps: int
+    min_steps: int
+    overfit_batches: int | float
     accumulate_grad_batches: int
     gradient_clip_val: float | None
     gradient_clip_algorithm: str
+    val_check_interval: int | float
     check_val_every_n_epoch: int
+    num_sanity_val_steps: int
     log_every_n_steps: int
+    deterministic: bool
+    inference_mode: bool
+    sync_batchnorm: bool
 
     def __post_init__(self) -> None:
         known = {"strategy": _STRATEGIES, "precision": _PRECISIONS, "gradient_clip_algorithm": ("norm", "value")}
@@ -43,6 +51,13 @@ class Choices:
             number = getattr(self, name)
             if number < 1:
                 raise ConfigurationError(asked=f"{name}={number}", found="it must be 1 or more", do=f"Set {name}=1.")
+        interval = self.val_check_interval
+        if interval <= 0 or (isinstance(interval, float) and interval > 1):
+            raise ConfigurationError(
+                asked=f"val_check_interval={interval}",
+                found="it is neither a number of batches nor a share of an epoch",
+                do="Give a whole number, or a float above 0 and at most 1.0.",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +84,27 @@ class Plan(Choices):
         if batches is None or self.max_epochs == -1:
             return bound
         return min(bound, self.max_epochs * math.ceil(batches / self.accumulate_grad_batches))
+
+    def validation_period(self, batches: int | None) -> int:
+        """Batches from one validation to the next within an epoch of so many; 0 for only at its end."""
+        interval = self.val_check_interval
+        if isinstance(interval, float) and interval == 1.0:
+            return 0
+        if isinstance(interval, int):
+            if batches is not None and interval > batches:
+                raise ConfigurationError(
+                    asked=f"val_check_interval={interval}",
+                    found=f"an epoch has {batches} batches, so validation would never run",
+                    do="Give a smaller number, or use check_val_every_n_epoch.",
+                )
+            return interval
+        if batches is None:
+            raise ConfigurationError(
+                asked=f"val_check_interval={interval}",
+                found="the loader has no length to take a share of",
+                do="Give a whole number of batches.",
+            )
+        return max(1, int(batches * interval))
 
     def describe(self) -> str:
         """One line for people."""

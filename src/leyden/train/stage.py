@@ -9,7 +9,7 @@ import signal
 import threading
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -41,7 +41,7 @@ class Stage:
         self._trainer, self._name = trainer, name
         self._module, self._datamodule, self._asked = module, datamodule, ckpt_path
         self.signal = 0
-        self._handlers: dict[int, Any] = {}
+        self._undo = contextlib.ExitStack()
         self.checkpoint: Path | None = None
         self.session: Session
 
@@ -59,6 +59,8 @@ class Stage:
             plan=plan,
             sink=run.writer.add if plan.world.rank == 0 else None,
         )
+        if plan.deterministic:
+            self._be_deterministic()
         if self._name == "fit":
             self._catch_signals()
         try:
@@ -74,8 +76,7 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         trainer, module = self._trainer, self._module
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        self._undo.close()
         trainer.progress.close()
         trainer.sanity_checking = False
         if error is not None:
@@ -129,6 +130,15 @@ class Stage:
         run = run or track.open_run(path, attempt=attempt, rank=world.rank)
         return Plan(device=self._device(world), world=world, **vars(trainer.choices)), run
 
+    def _be_deterministic(self) -> None:
+        """Operations that cannot be repeated bit for bit raise, for the length of this call."""
+        before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS has no other way to be told
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+        self._undo.callback(torch.use_deterministic_algorithms, before[0])
+        self._undo.callback(setattr, torch.backends.cudnn, "benchmark", before[1])
+
     def _device(self, world: World) -> torch.device:
         device = choose_device(self._trainer.accelerator, world, self._trainer.devices)
         if device.type == "cuda":
@@ -153,13 +163,15 @@ class Stage:
         for callback in trainer.callbacks:
             callback.setup(trainer, module, self._name)
         module.setup(self._name)
+        if self.session.plan.sync_batchnorm and world.size > 1:
+            torch.nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
         module.to(device=self.session.plan.device, dtype=self.session.plan.dtype)
 
     def _catch_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._handlers[number] = signal.signal(number, self._on_signal)
+            self._undo.callback(signal.signal, number, signal.signal(number, self._on_signal))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.signal:

@@ -17,18 +17,17 @@ from torch import Tensor
 from leyden import track
 from leyden.core.errors import CheckpointError
 from leyden.track.run import Run
-from leyden.train import checkpoint, rng
+from leyden.train import checkpoint
 from leyden.train.callbacks.base import Callback
 from leyden.train.callbacks.model_checkpoint import ModelCheckpoint, arrange
 from leyden.train.evaluate import Evaluation
 from leyden.train.fitting import Fit, loss_of
-from leyden.train.loaders import Limit, TrainFeed, as_list, mover, shard
-from leyden.train.module import DataModule, Module, overrides
-from leyden.train.optimizers import configure
+from leyden.train.loaders import Limit, as_list
+from leyden.train.module import DataModule, Module
 from leyden.train.plan import Choices, Plan
+from leyden.train.prepare import prepare
 from leyden.train.progress import Progress, Silent
 from leyden.train.saver import Saver
-from leyden.train.session import Session
 from leyden.train.stage import Stage
 
 
@@ -47,18 +46,25 @@ class Trainer:
         strategy: str = "auto",
         precision: str = "32-true",
         max_epochs: int | None = None,
+        min_epochs: int = 0,
         max_steps: int = -1,
+        min_steps: int = 0,
         limit_train_batches: Limit = None,
         limit_val_batches: Limit = None,
         limit_test_batches: Limit = None,
         limit_predict_batches: Limit = None,
+        overfit_batches: int | float = 0,
         fast_dev_run: bool | int = False,
         accumulate_grad_batches: int = 1,
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str = "norm",
+        val_check_interval: int | float = 1.0,
         check_val_every_n_epoch: int = 1,
         num_sanity_val_steps: int = 2,
         log_every_n_steps: int = 50,
+        deterministic: bool = False,
+        inference_mode: bool = True,
+        sync_batchnorm: bool = False,
         callbacks: Sequence[Callback] | Callback | None = None,
         enable_checkpointing: bool = True,
         enable_progress_bar: bool = True,
@@ -78,14 +84,21 @@ class Trainer:
             strategy=strategy,
             precision=precision,
             max_epochs=max_epochs if max_epochs is not None else (1000 if max_steps == -1 else -1),
+            min_epochs=min_epochs,
             max_steps=max_steps,
+            min_steps=min_steps,
+            overfit_batches=overfit_batches,
             accumulate_grad_batches=accumulate_grad_batches,
             gradient_clip_val=gradient_clip_val,
             gradient_clip_algorithm=gradient_clip_algorithm,
+            val_check_interval=val_check_interval,
             check_val_every_n_epoch=check_val_every_n_epoch,
+            num_sanity_val_steps=num_sanity_val_steps,
             log_every_n_steps=log_every_n_steps,
+            deterministic=deterministic,
+            inference_mode=inference_mode,
+            sync_batchnorm=sync_batchnorm,
         )
-        self._sanity_steps = num_sanity_val_steps
         self.callbacks = arrange(callbacks, saving=enable_checkpointing)
         self.accelerator, self.devices, self.fast_dev_run = accelerator, devices, bool(fast_dev_run)
         self.enable_progress_bar = enable_progress_bar
@@ -119,8 +132,9 @@ class Trainer:
         if isinstance(train_dataloaders, DataModule):
             train_dataloaders, datamodule = None, train_dataloaders
         with Stage(self, "fit", model, datamodule, ckpt_path) as stage:
-            fit = self._fit = self._prepare(stage.session, train_dataloaders, val_dataloaders, stage.checkpoint)
-            self._train(fit, stage)
+            self._forget()
+            self._fit = prepare(self, stage.session, train_dataloaders, val_dataloaders, stage.checkpoint)
+            self._train(self._fit, stage)
             stage.end_if_signalled()
 
     def _train(self, fit: Fit, stage: Stage) -> None:  # noqa: PLR0912  straight-line on purpose: this is the loop
@@ -131,9 +145,9 @@ class Trainer:
         backward, by_closure = fit.stepper.backward, fit.stepper.needs_closure
         flush_every, accumulates, automatic = plan.log_every_n_steps, plan.accumulate_grad_batches > 1, fit.automatic
         takes_index, clock = fit.arity > 1, time.perf_counter
-        size, boundary = 1, True
+        size, boundary, period = 1, True, plan.validation_period(fit.feed.batches)
         self._call(fit, "on_fit_start", "on_train_start")
-        while self._goes_on(plan):
+        while self._goes_on(plan, stage):
             due = self._begin_epoch(fit)
             for index, batch in fit.begin_epoch(self.current_epoch):
                 book.step, book.batch = self.global_step, batch
@@ -160,6 +174,8 @@ class Trainer:
                     hook(output, batch, index)
                 if clock() >= due or fit.batch % flush_every == 0:
                     due = self._tick(fit)
+                if period and fit.batch % period == 0 and fit.batch != fit.feed.batches:
+                    self._validate(fit)
                 if boundary:
                     for hook in checkpoint_due:
                         hook(False)
@@ -270,51 +286,27 @@ class Trainer:
 
     # Parts of the loop, in the order they come ----------------------------------------------------------------------
 
-    def _prepare(self, session: Session, train: Any, val: Any, path: Path | None) -> Fit:
-        plan, module = session.plan, session.module
+    def _forget(self) -> None:
+        self._fit = None
         self.current_epoch = self.global_step = 0
-        self.should_stop, self.eval_metrics = False, {}
-        snapshot = checkpoint.read(path) if path else None
-        if snapshot and path:
-            checkpoint.load_weights(module, snapshot, path)
-        seed = plan.world.share(torch.initial_seed() % 2**62)
-        loader = session.loader(train, "train_dataloader")
-        loader = shard(loader, rank=plan.world.rank, size=plan.world.size, training=True, seed=seed)
-        feed = TrainFeed(loader, limit=self.limits["train"], move=mover(plan.device, plan.dtype))
-        self.estimated_stepping_batches = plan.count_steps(feed.batches)
-        val = session.loader(val, "val_dataloader", needed=False) if overrides(module, "validation_step") else None
-        validation = None
-        if val is not None and self.limits["validate"] != 0:
-            validation = Evaluation(self, session, "validate", as_list(val), self.limits["validate"])
-        fit = Fit(self, session, feed=feed, optimization=configure(module), validation=validation)
-        self.say(f"{fit.describe()}; record in {self.run.path if self.run else None}")
-        if snapshot and path:
-            self._fit = fit
-            fit.restore(self, snapshot, path)
-            self.say(f"going on from {path} (epoch {self.current_epoch}, step {self.global_step})")
-        elif validation and self._sanity_steps:
-            self._check_sanity(validation)
-        return fit
+        self.should_stop = self.validated = False
+        self.eval_metrics = {}
 
-    def _check_sanity(self, validation: Evaluation) -> None:
-        """A few validation batches before training, so that a mistake there shows at once; changes no random number."""
-        self.sanity_checking = True
-        state = rng.capture()
-        validation.run(most=self._sanity_steps, silent=True)
-        rng.restore(state)
-        validation.forget()
-        self.sanity_checking = False
-
-    def _goes_on(self, plan: Plan) -> bool:
-        if self.should_stop or plan.max_epochs == self.current_epoch:
+    def _goes_on(self, plan: Plan, stage: Stage) -> bool:
+        if stage.signal or plan.max_epochs == self.current_epoch or self._has_stopped(plan):
             return False
         return plan.max_steps == -1 or self.global_step < plan.max_steps
 
     def _breaks_off(self, plan: Plan, stage: Stage) -> bool:
         """After a step: was it the last, or did a callback or a signal (to any rank) say so?"""
-        if plan.world.size == 1 or self.global_step % plan.log_every_n_steps == 0:
-            self.should_stop = self.should_stop or bool(stage.agree())
-        return self.should_stop or self.global_step == plan.max_steps
+        if (plan.world.size == 1 or self.global_step % plan.log_every_n_steps == 0) and stage.agree():
+            return True
+        return self.global_step == plan.max_steps or self._has_stopped(plan)
+
+    def _has_stopped(self, plan: Plan) -> bool:
+        """Whether a callback's wish to stop counts already."""
+        enough = self.current_epoch >= plan.min_epochs and self.global_step >= plan.min_steps
+        return self.should_stop and enough
 
     def _begin_epoch(self, fit: Fit) -> float:
         fit.module.train()
@@ -349,9 +341,8 @@ class Trainer:
         if fit.leftover():
             self._optimize(fit, fit.batch)
         fit.book.end_epoch(self.global_step, gather, extra)
-        if fit.validation and (self.current_epoch + 1) % fit.plan.check_val_every_n_epoch == 0:
-            fit.validation.run()
-            self.validated = True
+        if (fit.batch % (fit.plan.validation_period(fit.feed.batches) or fit.batch)) == 0:
+            self._validate(fit)
         if fit.hooks["on_train_epoch_end"]:
             self._call(fit, "on_train_epoch_end")
             fit.book.end_epoch(self.global_step, gather, extra)
@@ -362,6 +353,11 @@ class Trainer:
             fit.stepper.move("epoch", self.current_epoch)
         for hook in fit.hooks["on_checkpoint_due"]:
             hook(True)
+
+    def _validate(self, fit: Fit) -> None:
+        if fit.validation and (self.current_epoch + 1) % fit.plan.check_val_every_n_epoch == 0:
+            fit.validation.run()
+            self.validated = True
 
     def _finish(self, fit: Fit) -> None:
         fit.book.flush()

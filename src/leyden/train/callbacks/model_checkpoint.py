@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class ModelCheckpoint(Callback):
     """Write a checkpoint at every epoch's end, or every n steps; keep the best `save_top_k` and always the newest.
 
+    With `monitor`, a validation in mid-epoch (`val_check_interval`) is followed by a checkpoint too.
+
     Without `monitor` only the newest is kept (`save_top_k=-1` keeps all). The newest is what `ckpt_path="last"` takes,
     `best_model_path` what `ckpt_path="best"` takes. A full disk does not end training: the checkpoints there stay
     whole, a warning says so, the next one is tried; only if the very last cannot be written does `fit` raise.
@@ -45,6 +47,7 @@ class ModelCheckpoint(Callback):
         self.every_n_epochs = every_n_epochs or (None if every_n_train_steps else 1)
         self._kept: dict[str, float] = {}  # path -> score (NaN without one), oldest first
         self._last_step = -1
+        self._scored = False  # a validation has run since the last checkpoint
         self._failure: CheckpointError | None = None
 
     @property
@@ -70,11 +73,15 @@ class ModelCheckpoint(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._kept = {path: score for path, score in state_dict["kept"].items() if Path(path).exists()}
 
+    def on_validation_end(self, trainer: Trainer, pl_module: Module) -> None:
+        self._scored = not trainer.sanity_checking
+
     def on_checkpoint_due(self, trainer: Trainer, pl_module: Module, epoch_end: bool) -> None:
         steps, epochs = self.every_n_train_steps, self.every_n_epochs
         at_step = steps is not None and trainer.global_step % steps == 0
         at_epoch = epoch_end and epochs is not None and trainer.current_epoch % epochs == 0
-        if (at_step and trainer.global_step != self._last_step) or at_epoch:
+        at_score = self._scored and self.monitor is not None and steps is None
+        if (at_step and trainer.global_step != self._last_step) or at_epoch or at_score:
             self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: Module) -> None:
@@ -100,7 +107,7 @@ class ModelCheckpoint(Callback):
             score = read_monitor(trainer, self.monitor, "ModelCheckpoint")
         self._kept.pop(path, None)
         self._kept[path] = score
-        self._last_step = trainer.global_step
+        self._last_step, self._scored = trainer.global_step, False
         trainer.save_checkpoint(path, on_done=lambda error: self._done(path, error, trainer.is_global_zero))
 
     def _ranked(self) -> list[str]:
