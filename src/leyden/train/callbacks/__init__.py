@@ -2,6 +2,7 @@
 
 from leyden.train.callbacks.base import Callback as Callback
 from leyden.train.callbacks.early_stopping import EarlyStopping as EarlyStopping
+from leyden.train.callbacks.loss_guard import LossGuard as LossGuard
 from leyden.train.callbacks.lr_monitor import LearningRateMonitor as LearningRateMonitor
 from leyden.train.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
 from leyden.train.callbacks.stochastic_averaging import StochasticWeightAveraging as StochasticWeightAveraging
