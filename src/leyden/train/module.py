@@ -20,6 +20,7 @@ from leyden.train.hparams import HyperParameters, arguments_for, choose, init_ar
 
 if TYPE_CHECKING:
     from leyden.train.logbook import LogBook
+    from leyden.train.loggers.base import Logger
     from leyden.train.stepper import Stepper
     from leyden.train.trainer import Trainer
 
@@ -179,6 +180,31 @@ class Module(nn.Module, Hooks):
     def untoggle_optimizer(self, optimizer: Any) -> None:
         """The other optimizers' parameters require gradients again."""
         self._toggled.__exit__(None, None, None)
+
+    @property
+    def logger(self) -> Logger | None:
+        """The Trainer's first logger, if any."""
+        return self.trainer.logger
+
+    def to_onnx(self, file_path: str | Path, input_sample: Any = None, **kwargs: Any) -> Any:
+        """Write `forward` as an ONNX graph that takes any batch size; see `leyden.train.export.to_onnx`."""
+        from leyden.train import export
+
+        return export.to_onnx(self, file_path, input_sample, **kwargs)
+
+    def to_torch_export(self, file_path: str | Path, input_sample: Any = None) -> torch.export.ExportedProgram:
+        """Write `forward` as a `torch.export` program (.pt2); see `leyden.train.export.to_torch_export`."""
+        from leyden.train import export
+
+        return export.to_torch_export(self, file_path, input_sample)
+
+    def to_torchscript(
+        self, file_path: str | Path | None = None, method: str = "script", example_inputs: Any = None, **kwargs: Any
+    ) -> torch.jit.ScriptModule:
+        """`forward` as TorchScript, written too if there is a path; see `leyden.train.export.to_torchscript`."""
+        from leyden.train import export
+
+        return export.to_torchscript(self, file_path, method, example_inputs, **kwargs)
 
     def freeze(self) -> None:
         """No parameter requires a gradient, and the module is in evaluation mode."""

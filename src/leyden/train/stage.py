@@ -16,6 +16,8 @@ import torch
 from leyden import track
 from leyden.track.run import RUNS_FOLDER, Run
 from leyden.train import progress
+from leyden.train.logbook import Sink
+from leyden.train.loggers.base import FanOut, fan_out
 from leyden.train.plan import Plan, adopt_world, choose_device, count_devices
 from leyden.train.ranks import World, follow_parent, join, start_local
 from leyden.train.resume import find_checkpoint, run_to_continue
@@ -42,6 +44,7 @@ class Stage:
         self._module, self._datamodule, self._asked = module, datamodule, ckpt_path
         self.signal = 0
         self._undo = contextlib.ExitStack()
+        self._others: FanOut | None = None
         self.checkpoint: Path | None = None
         self.session: Session
 
@@ -57,12 +60,14 @@ class Stage:
             datamodule=datamodule,
             callbacks=tuple(trainer.callbacks),
             plan=plan,
-            sink=run.writer.add if plan.world.rank == 0 else None,
+            sink=self._sink(run) if plan.world.rank == 0 else None,
         )
         if plan.deterministic:
             self._be_deterministic()
         if self._name == "fit":
             self._catch_signals()
+        if self._others is not None and module.hparams:
+            self._others.log_hyperparams(module.hparams)
         try:
             self._set_up(plan.world)
         except BaseException as error:
@@ -89,6 +94,8 @@ class Stage:
         module.teardown(self._name)
         if self._datamodule is not None:
             self._datamodule.teardown(self._name)
+        if self._others is not None:
+            self._others.finalize("failed" if error else "success")
         module._book = module._stepper = None
         if trainer.run is not None:
             trainer.run.writer.flush()
@@ -151,6 +158,18 @@ class Stage:
             return track.current()
         resume = run_to_continue(self.checkpoint, self._asked)
         return track.start(self._trainer.default_root_dir / RUNS_FOLDER, resume=resume)
+
+    def _sink(self, run: Run) -> Sink:
+        """Where rows of metrics go: Leyden's own record, and the loggers given."""
+        if not self._trainer.loggers:
+            return run.writer.add
+        others = self._others = fan_out(self._trainer.loggers)
+
+        def both(step: int, row: dict[str, float]) -> None:
+            run.writer.add(step, row)
+            others(step, row)
+
+        return both
 
     def _set_up(self, world: World) -> None:
         trainer, module, datamodule = self._trainer, self._module, self._datamodule

@@ -23,6 +23,7 @@ from leyden.train.callbacks.model_checkpoint import ModelCheckpoint, arrange
 from leyden.train.evaluate import Evaluation
 from leyden.train.fitting import Fit, loss_of
 from leyden.train.loaders import Limit, as_list
+from leyden.train.loggers.base import Logger
 from leyden.train.module import DataModule, Module
 from leyden.train.plan import Choices, Plan
 from leyden.train.prepare import prepare
@@ -36,6 +37,7 @@ class Trainer:
 
     `devices=N` on a CPU starts N ranks. `max_epochs=-1` or `max_steps=-1` mean no such bound; without either, 1000
     epochs. Every value logged is kept; `log_every_n_steps` says how often values cross from the device to the host.
+    Leyden's own record is always written; `logger` takes others beside it (`leyden.train.loggers`).
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Trainer:
         inference_mode: bool = True,
         sync_batchnorm: bool = False,
         callbacks: Sequence[Callback] | Callback | None = None,
+        logger: Logger | Sequence[Logger] | None = None,
         enable_checkpointing: bool = True,
         enable_progress_bar: bool = True,
         default_root_dir: str | Path | None = None,
@@ -99,6 +102,7 @@ class Trainer:
             inference_mode=inference_mode,
             sync_batchnorm=sync_batchnorm,
         )
+        self.loggers: list[Logger] = [logger] if isinstance(logger, Logger) else list(logger or ())
         self.callbacks = arrange(callbacks, saving=enable_checkpointing)
         self.accelerator, self.devices, self.fast_dev_run = accelerator, devices, bool(fast_dev_run)
         self.enable_progress_bar = enable_progress_bar
@@ -254,6 +258,11 @@ class Trainer:
     def is_global_zero(self) -> bool:
         """Whether this is rank 0."""
         return self._plan is None or self._plan.world.rank == 0
+
+    @property
+    def logger(self) -> Logger | None:
+        """The first of the loggers given, beside Leyden's own record."""
+        return self.loggers[0] if self.loggers else None
 
     @property
     def checkpoint_dir(self) -> Path:

@@ -1,0 +1,55 @@
+"""Do loggers get what the record gets?"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import leyden
+from leyden.train.loggers import CSVLogger
+from leyden.train.loggers.base import Logger
+from tests.train.models import Line, loader
+
+
+class Kept(Line):
+    def __init__(self, width: int = 3) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+
+
+class Broken(Logger):
+    name = "broken"
+    version = 0
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        raise ConnectionError("no route")
+
+    def log_hyperparams(self, params: Any) -> None:
+        raise ConnectionError("no route")
+
+
+def test_every_step_and_every_validation(tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path, name="line")
+    trainer = leyden.Trainer(max_epochs=2, accelerator="cpu", enable_progress_bar=False, logger=logger)
+    model = Kept()
+    trainer.fit(model, loader(), loader(16))
+    assert trainer.logger is logger
+    with Path(logger.log_dir, "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    steps = {int(row["step"]): float(row["train_loss_step"]) for row in rows if row.get("train_loss_step")}
+    assert list(steps) == list(range(16))
+    assert list(steps.values()) == pytest.approx(model.losses)
+    assert [int(row["step"]) for row in rows if row.get("val_loss")] == [8, 16]
+    assert yaml.safe_load(Path(logger.log_dir, "hparams.yaml").read_text()) == {"width": 3}
+
+
+def test_a_broken_logger_stops_nothing() -> None:
+    trainer = leyden.Trainer(max_epochs=2, accelerator="cpu", enable_progress_bar=False, logger=[Broken()])
+    with pytest.warns(UserWarning, match="Broken failed: no route"):
+        trainer.fit(Kept(), loader(), loader(16))
+    assert trainer.global_step == 16
