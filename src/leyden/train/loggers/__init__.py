@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 _HOMES = {
     "CSVLogger": "leyden.train.loggers.csv_logs",
     "Logger": "leyden.train.loggers.base",
+    "MLFlowLogger": "leyden.train.loggers.mlflow",
     "TensorBoardLogger": "leyden.train.loggers.tensorboard",
+    "WandbLogger": "leyden.train.loggers.wandb",
     "fan_out": "leyden.train.loggers.base",
 }
 
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     from leyden.train.loggers.base import Logger as Logger
     from leyden.train.loggers.base import fan_out as fan_out
     from leyden.train.loggers.csv_logs import CSVLogger as CSVLogger
+    from leyden.train.loggers.mlflow import MLFlowLogger as MLFlowLogger
     from leyden.train.loggers.tensorboard import TensorBoardLogger as TensorBoardLogger
+    from leyden.train.loggers.wandb import WandbLogger as WandbLogger
 
 
 def __getattr__(name: str) -> object:
