@@ -6,5 +6,7 @@ from leyden.train.callbacks.loss_guard import LossGuard as LossGuard
 from leyden.train.callbacks.lr_monitor import LearningRateMonitor as LearningRateMonitor
 from leyden.train.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
 from leyden.train.callbacks.stochastic_averaging import StochasticWeightAveraging as StochasticWeightAveraging
+from leyden.train.callbacks.throughput import ThroughputMonitor as ThroughputMonitor
+from leyden.train.callbacks.timer import Timer as Timer
 from leyden.train.callbacks.weight_averaging import EMAWeightAveraging as EMAWeightAveraging
 from leyden.train.callbacks.weight_averaging import WeightAveraging as WeightAveraging
