@@ -168,7 +168,8 @@ def _double(value: Any) -> Any:
 def _inference(module: Module) -> Iterator[None]:
     """Evaluation mode, no gradients, and no Trainer in sight; all of it put back."""
     modes = {one: one.training for one in module.modules()}
-    running = {name: vars(module).pop(name) for name in inspect.get_annotations(Module) if name in vars(module)}
+    ours = [name for name in inspect.get_annotations(Module) if name.startswith("_")]
+    running = {name: vars(module).pop(name) for name in ours if name in vars(module)}
     try:
         with torch.no_grad():
             module.eval()
