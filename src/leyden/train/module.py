@@ -28,14 +28,12 @@ if TYPE_CHECKING:
 class Module(nn.Module, Hooks):
     """A system of networks together with its training, validation, test and predict steps.
 
-    Override `training_step` and `configure_optimizers`; the rest is optional.
+    Override `training_step` and `configure_optimizers`; the rest is optional. An attribute `example_input_array`, if
+    there is one, is the sample that export calls `forward` with.
     """
 
     automatic_optimization = True
     """Whether the Trainer calls backward and steps the optimizer; set it to False to do so in `training_step`."""
-
-    example_input_array: Any = None
-    """A sample `forward` takes, for export; optional."""
 
     _book: LogBook | None = None
     _stepper: Stepper | None = None
