@@ -1,10 +1,12 @@
 """What can be added to training without touching the Module?"""
 
 from leyden.train.callbacks.base import Callback as Callback
+from leyden.train.callbacks.device_stats import DeviceStatsMonitor as DeviceStatsMonitor
 from leyden.train.callbacks.early_stopping import EarlyStopping as EarlyStopping
 from leyden.train.callbacks.loss_guard import LossGuard as LossGuard
 from leyden.train.callbacks.lr_monitor import LearningRateMonitor as LearningRateMonitor
 from leyden.train.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
+from leyden.train.callbacks.model_summary import ModelSummary as ModelSummary
 from leyden.train.callbacks.stochastic_averaging import StochasticWeightAveraging as StochasticWeightAveraging
 from leyden.train.callbacks.throughput import ThroughputMonitor as ThroughputMonitor
 from leyden.train.callbacks.timer import Timer as Timer
