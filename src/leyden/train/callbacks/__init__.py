@@ -7,6 +7,9 @@ from leyden.train.callbacks.loss_guard import LossGuard as LossGuard
 from leyden.train.callbacks.lr_monitor import LearningRateMonitor as LearningRateMonitor
 from leyden.train.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
 from leyden.train.callbacks.model_summary import ModelSummary as ModelSummary
+from leyden.train.callbacks.small import BasePredictionWriter as BasePredictionWriter
+from leyden.train.callbacks.small import LambdaCallback as LambdaCallback
+from leyden.train.callbacks.small import OnExceptionCheckpoint as OnExceptionCheckpoint
 from leyden.train.callbacks.stochastic_averaging import StochasticWeightAveraging as StochasticWeightAveraging
 from leyden.train.callbacks.throughput import ThroughputMonitor as ThroughputMonitor
 from leyden.train.callbacks.timer import Timer as Timer
