@@ -3,6 +3,8 @@
 from leyden.train.callbacks.base import Callback as Callback
 from leyden.train.callbacks.device_stats import DeviceStatsMonitor as DeviceStatsMonitor
 from leyden.train.callbacks.early_stopping import EarlyStopping as EarlyStopping
+from leyden.train.callbacks.finetuning import BackboneFinetuning as BackboneFinetuning
+from leyden.train.callbacks.finetuning import BaseFinetuning as BaseFinetuning
 from leyden.train.callbacks.loss_guard import LossGuard as LossGuard
 from leyden.train.callbacks.lr_monitor import LearningRateMonitor as LearningRateMonitor
 from leyden.train.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
