@@ -170,7 +170,7 @@ class PyTorchProfiler(Profiler):
         **kwargs: Any,
     ) -> None:
         super().__init__(dirpath, filename)
-        if sort_by_key is not None and not hasattr(FunctionEventAvg(), sort_by_key):  # type: ignore[no-untyped-call]
+        if sort_by_key is not None and not hasattr(FunctionEventAvg(), sort_by_key):
             asked, known = f"sort_by_key={sort_by_key!r}", "cpu_time_total, self_device_time_total, count and the like"
             raise ConfigurationError(asked=asked, found="torch's table has no such column", do=f"Use one of {known}.")
         self._export, self._row_limit = export_to_chrome, row_limit

@@ -23,6 +23,7 @@ def test_rows_and_hyperparameters() -> None:
     logger.log_metrics({"loss": 0.25})
     logger.finalize("success")
     logger.log_metrics({"test_loss": 2.0}, 4)  # a later call of the Trainer
+    logger.finalize("success")
 
     client = MlflowClient(f"sqlite:///{Path('out/mlflow.db').absolute()}")
     assert logger.run_id == logger.version
@@ -47,6 +48,43 @@ def test_rows_and_hyperparameters() -> None:
     other = MLFlowLogger("streets", save_dir="out")
     other.log_metrics({"loss": 1.0}, 0)
     assert other.run_id not in (None, logger.run_id)
+
+
+def test_rows_are_sent_together() -> None:
+    now = [0.0]
+    logger = MLFlowLogger(save_dir="out", clock=lambda: now[0])
+
+    def sent() -> int:
+        assert logger.run_id is not None
+        return len(logger.experiment.get_metric_history(logger.run_id, "loss"))
+
+    logger.log_metrics({"loss": 1.0}, 0)
+    assert sent() == 1
+    logger.log_metrics({"loss": 1.0}, 1)
+    assert sent() == 1
+    now[0] = 5.0
+    logger.log_metrics({"loss": 1.0}, 2)
+    assert sent() == 3
+    logger.log_metrics({f"m{number}": 1.0 for number in range(1500)} | {"loss": 1.0}, 3)
+    assert sent() == 4
+    logger.log_metrics({"loss": 1.0}, 4)
+    logger.save()
+    assert sent() == 5
+
+
+def test_rows_outlive_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise ConnectionError("away")
+
+    logger = MLFlowLogger(save_dir="out")
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", away)
+        for step in range(2):
+            with pytest.raises(ConnectionError):  # at every row, so that `fan_out` can count
+                logger.log_metrics({"loss": 1.0}, step)
+    logger.log_metrics({"loss": 1.0}, 2)
+    assert logger.run_id is not None
+    assert [one.step for one in logger.experiment.get_metric_history(logger.run_id, "loss")] == [0, 1, 2]
 
 
 def test_a_missing_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,8 +54,10 @@ def test_the_writer_is_at_hand_for_images() -> None:
 def test_hyperparameters() -> None:
     logger = TensorBoardLogger("logs")
     logger.log_hyperparams({"lr": 0.1, "net": {"width": 8, "shape": (1, 2)}})
+    logger.log_metrics({"hp_metric": 0.7}, 9)
+    logger.log_hyperparams({"lr": 0.1})  # a later call of the Trainer
     logger.save()
-    assert points(logger, "hp_metric") == [(0, -1.0)]
+    assert points(logger, "hp_metric") == [(0, -1.0), (9, pytest.approx(0.7))]
     content = read(logger).summary_metadata["_hparams_/session_start_info"].plugin_data.content
     shown = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
     assert shown["lr"].number_value == 0.1

@@ -1,10 +1,14 @@
-"""How do rows reach MLflow? Through its client, whose run is opened with the first row."""
+"""How do rows reach MLflow? Through its client, whose run is opened with the first row.
+
+A request takes milliseconds to seconds and training waits for it, so rows are sent together.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +16,18 @@ from leyden.train.loggers.base import Logger, Params, as_dict, flatten, needs, p
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
-_PARAMS_A_CALL, _LONGEST_PARAM = 100, 6000  # what MLflow's server takes: mlflow.utils.validation
+_METRICS_A_CALL, _PARAMS_A_CALL, _LONGEST_PARAM = 1000, 100, 6000  # what its server takes: mlflow.utils.validation
+_EVERY_S = 5.0
 
 
 class MLFlowLogger(Logger):
     """Sends rows to an MLflow server or database.
 
     `tracking_uri` defaults to $MLFLOW_TRACKING_URI, else to a SQLite file, `<save_dir>/mlflow.db`: MLflow has closed
-    the plain folder of files that stood there before. `run_id` goes on with a run; `synchronous=False` lets MLflow send
-    rows from a thread of its own.
+    the plain folder of files that stood there before. `run_id` goes on with a run. Rows are sent every five seconds, at
+    1000 numbers, and by `save`; `synchronous=False` lets MLflow send them from a thread of its own.
     Raises ConfigurationError with the first row where the package mlflow is not installed.
     """
 
@@ -36,6 +42,7 @@ class MLFlowLogger(Logger):
         artifact_location: str | None = None,
         run_id: str | None = None,
         synchronous: bool | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._experiment_name, self._run_name, self._run_id = experiment_name, run_name, run_id
         self._uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
@@ -43,6 +50,8 @@ class MLFlowLogger(Logger):
         self._tags, self._prefix, self._synchronous = dict(tags or {}), prefix, synchronous
         self._client: MlflowClient | None = None
         self._next_step = 0
+        self._clock, self._sent_at = clock, -math.inf
+        self._waiting: list[Metric] = []
 
     @property
     def experiment(self) -> MlflowClient:
@@ -71,14 +80,25 @@ class MLFlowLogger(Logger):
         return self._run_id
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """One row, in one request; without a step, one more than the last."""
+        """One row; without a step, one more than the last."""
         step = self._next_step if step is None else step
         self._next_step = step + 1
-        client, now_ms = self.experiment, int(time.time() * 1000)
+        _ = self.experiment  # a package that is missing is said by name
         from mlflow.entities import Metric
 
-        row = [Metric(name, value, now_ms, step) for name, value in prefixed(metrics, self._prefix).items()]
-        client.log_batch(self._run_id, metrics=row, synchronous=self._synchronous)
+        now = self._clock()
+        for name, value in prefixed(metrics, self._prefix).items():
+            self._waiting.append(Metric(name, value, int(now * 1000), step))
+        if len(self._waiting) >= _METRICS_A_CALL or now - self._sent_at >= _EVERY_S:
+            self.save()
+
+    def save(self) -> None:
+        """Send the rows that wait; after an error they wait on, and the next row tries again."""
+        while self._waiting:
+            some = self._waiting[:_METRICS_A_CALL]
+            self.experiment.log_batch(self._run_id, metrics=some, synchronous=self._synchronous)
+            del self._waiting[: len(some)]
+        self._sent_at = self._clock()
 
     def log_hyperparams(self, params: Params) -> None:
         """As MLflow's params, nested ones under `a/b`; values are text, cut at 6000 characters."""
@@ -90,7 +110,8 @@ class MLFlowLogger(Logger):
             client.log_batch(self._run_id, params=found[first : first + _PARAMS_A_CALL], synchronous=self._synchronous)
 
     def finalize(self, status: str) -> None:
-        """Mark the run FINISHED or FAILED; rows of a later call still join it."""
+        """Send what waits and mark the run FINISHED or FAILED; rows of a later call still join it."""
+        self.save()
         if self._client is not None and self._run_id is not None:
             self._client.set_terminated(self._run_id, "FAILED" if status == "failed" else "FINISHED")
 

@@ -34,6 +34,7 @@ class TensorBoardLogger(FolderLogger):
         self._sub_dir, self._default_hp_metric, self._kwargs = sub_dir, default_hp_metric, kwargs
         self._writer: SummaryWriter | None = None
         self._next_step = 0
+        self._shown: tuple[dict[str, Any], Mapping[str, float]] | None = None
 
     @property
     def experiment(self) -> SummaryWriter:
@@ -59,15 +60,16 @@ class TensorBoardLogger(FolderLogger):
         super().log_hyperparams(params)
         if metrics is None:
             metrics = {"hp_metric": -1.0} if self._default_hp_metric else {}
-        if not metrics:
-            return
-        writer = self.experiment
-        from torch.utils.tensorboard.summary import hparams
-
         shown = {
             name: value if isinstance(value, bool | int | float | str) else str(value)
             for name, value in flatten(self.hparams).items()
         }
+        if not metrics or (shown, metrics) == self._shown:  # a test after training must not reset hp_metric
+            return
+        self._shown = shown, metrics
+        writer = self.experiment
+        from torch.utils.tensorboard.summary import hparams
+
         self.log_metrics(metrics, 0)
         for summary in hparams(shown, dict(metrics)):  # type: ignore[no-untyped-call]
             writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
