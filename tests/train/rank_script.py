@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import leyden
+from leyden.train import checkpoint
 from tests.train.models import Line, loader, regression, seeded
 
 
@@ -59,6 +60,31 @@ class ByHand(Line):
         self.manual_backward(0.5 * (self.net(batch[0]) - batch[1]).square().mean())
         self.optimizers().step()
         self.optimizers().zero_grad()
+
+
+class Deep(Line):
+    """A module with blocks, and parameters of its own beside them."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 8)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Dropout(dropout)) for _ in range(3))
+        self.scale = nn.Parameter(torch.ones(1))
+        self.net = nn.Sequential(nn.Linear(8, 1))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = (self(batch[0]) - batch[1]).square().mean()
+        self.log("train_loss", loss)
+        return loss
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("test_loss", (self(batch[0]) - batch[1]).square().mean())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        for block in self.blocks:
+            x = x + block(x) * self.scale
+        return self.net(x)  # type: ignore[no-any-return]
 
 
 class Turn(leyden.Callback):
@@ -112,8 +138,35 @@ def main() -> None:
         trainer = leyden.Trainer(max_epochs=3, callbacks=[Turn(rest[0]), saves], log_every_n_steps=2, **settings)
         trainer.fit(line, loader(32, 4, shuffle=True), ckpt_path=rest[1] if len(rest) > 1 else None)
         tell(digest=digest(line), step=trainer.global_step)
+    elif mode == "fsdp":
+        sharded(rest[0], settings, [Turn(rest[1])] if len(rest) > 1 else [], rest[2] if len(rest) > 2 else None)
     elif mode == "logs":
         logs_of_ranks(settings)
+
+
+def sharded(strategy: str, settings: dict[str, Any], callbacks: list[leyden.Callback], ckpt: str | None) -> None:
+    leyden.seed_everything(3 + rank())
+    model = Deep(dropout=0.2 if callbacks else 0.0)
+    if rank() == 0 or strategy == "ddp":
+        leyden.seed_everything(3)
+        model = Deep(dropout=0.2 if callbacks else 0.0)
+    saves = leyden.ModelCheckpoint(every_n_train_steps=2)
+    trainer = leyden.Trainer(
+        max_epochs=3,
+        strategy=strategy,
+        accumulate_grad_batches=1 if callbacks else 2,
+        gradient_clip_val=1.0,
+        callbacks=[*callbacks, saves],
+        precision=os.environ.get("PRECISION", "32-true"),
+        **settings,
+    )
+    trainer.fit(model, loader(64, 4), ckpt_path=ckpt)
+    [scores] = trainer.test(model, loader(21, 4), ckpt_path="best")
+    held = sum(one.to_local().numel() if hasattr(one, "to_local") else one.numel() for one in model.parameters())
+    whole = Deep()
+    last = Path(saves.last_model_path)
+    checkpoint.load_weights(whole, checkpoint.read(last), last)
+    tell(digest=digest(whole), scores=scores, held=held, kind=type(next(model.parameters())).__name__)
 
 
 def logs_of_ranks(settings: dict[str, Any]) -> None:

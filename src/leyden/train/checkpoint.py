@@ -30,6 +30,7 @@ import leyden
 from leyden.core.errors import CheckpointError
 from leyden.core.process import alive
 from leyden.core.units import format_size
+from leyden.train import sharding
 
 FORMAT = 1
 MANIFEST, WEIGHTS, TRAINING = "manifest.json", "model.safetensors", "training.pt"
@@ -179,7 +180,10 @@ def load_weights(module: torch.nn.Module, snapshot: Snapshot, path: Path, *, str
             found="they are another model's: " + "; ".join(parts),
             do="Build the model with the settings it was trained with.",
         )
-    module.load_state_dict(snapshot.weights, strict=strict)
+    if sharding.is_sharded(module):
+        sharding.load_weights(module, snapshot.weights, strict=strict)
+    else:
+        module.load_state_dict(snapshot.weights, strict=strict)
 
 
 def sweep_drafts(folder: Path) -> None:

@@ -15,6 +15,7 @@ from leyden.train.hooks import collect
 from leyden.train.loaders import Limit, count_batches, mover, shard
 from leyden.train.logbook import LogBook
 from leyden.train.session import count_arguments
+from leyden.train.sharding import is_sharded
 
 if TYPE_CHECKING:
     from leyden.train.session import Session
@@ -41,13 +42,14 @@ class Evaluation:
                 do=f"Check the data set's length, drop_last, and limit_{short}_batches.",
             )
         self._step = getattr(module, f"{self._word}_step")
-        self._arity = count_arguments(self._step)
+        self._arity = count_arguments(module, f"{self._word}_step")
         self._hooks = {
             moment: collect(f"on_{self._word}_{moment}", trainer, module, session.callbacks)
             for moment in ("start", "end", "epoch_start", "epoch_end", "batch_start", "batch_end")
         }
         self.book = LogBook(training=False, sink=session.sink)
         self.done = 0  # batches of the last run
+        self._in_step = is_sharded(module)  # then every forward pass is collective
 
     @property
     def batches(self) -> int | None:
@@ -98,6 +100,7 @@ class Evaluation:
         starts, ends, kept = self._hooks["batch_start"], self._hooks["batch_end"], []
         forward, progress = self._session.plan.forward_context(), self._trainer.progress
         due, iterator = time.perf_counter() + progress.every_s, iter(loader)
+        before, last = self.done, None
         for index in range(total) if total is not None else iter(int, 1):
             try:
                 batch = next(iterator)
@@ -114,12 +117,29 @@ class Evaluation:
             self.done += 1
             if self._stage == "predict":
                 kept.append(output)
+            last = batch
             if time.perf_counter() >= due or index % 256 == 255:
                 book.flush()
                 due = time.perf_counter() + progress.every_s
                 if not silent:
                     progress.update(self.done, {})
+        if self._in_step:
+            self._keep_step(last, self.done - before, loader_idx)
         return kept
+
+    def _keep_step(self, batch: Any, done: int, loader_idx: int) -> None:
+        """Run the last batch again, unrecorded, while other ranks still have batches: they wait for our parts."""
+        module, world = self._session.module, self._session.plan.world
+        if min(counts := world.gather(done)) == 0:
+            raise ConfigurationError(
+                asked=f"{self._stage} of a sharded module over {world.size} ranks",
+                found="a rank has no batch, so it cannot take part in the others' forward passes",
+                do="Use a smaller batch_size, so that every rank has at least one.",
+            )
+        book, module._book = module._book, LogBook(training=False, sink=None)
+        for index in range(done, max(counts)):
+            self._step(*(batch, index, loader_idx)[: self._arity])
+        module._book = book
 
     def _finish(self, silent: bool) -> None:
         session, trainer = self._session, self._trainer

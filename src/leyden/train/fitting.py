@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from leyden.core.errors import CheckpointError, ConfigurationError
-from leyden.train import checkpoint, rng
+from leyden.train import checkpoint, rng, sharding
 from leyden.train.hooks import Hook, collect
 from leyden.train.hparams import plain
 from leyden.train.loaders import TrainFeed
@@ -72,18 +72,20 @@ class Fit:
         self._parallel: DistributedDataParallel | None = None
         self._resume: Mapping[str, Any] | None = None
         self._waiting = 0  # micro-batches whose gradients wait for the optimizer
-        self.arity = min(2, count_arguments(self.module.training_step))
+        self.arity = min(2, count_arguments(self.module, "training_step"))
         self.step: Callable[..., Any] = self.module.training_step
         self.automatic = self.module.automatic_optimization
         if not self.automatic:
             _check_manual(plan)
-        if plan.world.size > 1 and self.automatic:
+        if plan.world.size > 1 and self.automatic and not plan.sharded:
             self.step = self._parallel = DistributedDataParallel(
                 _TrainingStep(self.module),
                 device_ids=[plan.device] if plan.device.type == "cuda" else None,
                 find_unused_parameters=plan.strategy == "ddp_find_unused_parameters_true",
             )
-        elif plan.world.size > 1:  # by hand: `manual_backward` exchanges gradients, so only the start must be the same
+        elif (
+            plan.world.size > 1 and not plan.sharded
+        ):  # by hand: `manual_backward` exchanges gradients, so only the start must be the same
             for value in self.module.state_dict().values():
                 torch.distributed.broadcast(value, src=0)
 
@@ -111,6 +113,8 @@ class Fit:
 
     def quiet(self, boundary: bool) -> AbstractContextManager[Any]:
         """Around a micro-batch whose gradients need not be exchanged yet."""
+        if self.plan.sharded:
+            sharding.exchange_now(self.module, boundary)
         return _NOTHING if boundary or self._parallel is None else self._parallel.no_sync()
 
     def compute(self, batch: Any, index: int, size: int) -> Any:
@@ -127,7 +131,7 @@ class Fit:
         size, left = self.plan.accumulate_grad_batches, self._waiting
         if left == 0:
             return False
-        if self._parallel is not None:
+        if self._parallel is not None or self.plan.sharded:
             raise ConfigurationError(
                 asked=f"accumulate_grad_batches={size} over {self.plan.world.size} ranks",
                 found="the loader ended unannounced inside a window, so the gradients were not exchanged",
@@ -151,9 +155,10 @@ class Fit:
             "hyper_parameters": {name: value for name, value in self.module.hparams.items() if plain(value)},
             "ranks": ranks,
         }
+        whole = self._gather() if self.plan.sharded else None
         if self.plan.world.rank != 0:
             return None
-        training |= _to_host(self.stepper.optimization.state_dict())
+        training |= _to_host(self.stepper.optimization.state_dict()) if whole is None else whole[1]
         if self.stepper.scaler is not None:
             training["scaler"] = self.stepper.scaler.state_dict()
         extra: dict[str, Any] = {}
@@ -161,7 +166,7 @@ class Fit:
             one.on_save_checkpoint(trainer, self.module, extra)
         self.module.on_save_checkpoint(extra)
         training["extra"] = _to_host(extra)
-        weights = _to_host(self.module.state_dict())
+        weights = _to_host(self.module.state_dict()) if whole is None else whole[0]
         return checkpoint.Snapshot(
             epoch=trainer.current_epoch,
             step=trainer.global_step,
@@ -190,7 +195,7 @@ class Fit:
                 one.load_state_dict(training["callbacks"][one.state_key])
             one.on_load_checkpoint(trainer, self.module, training["extra"])
         self.module.on_load_checkpoint(training["extra"])
-        self.stepper.optimization.load_state_dict(training)
+        self._load_optimization(training, path)
         if self.stepper.scaler is not None and "scaler" in training:
             self.stepper.scaler.load_state_dict(training["scaler"])
         self.book.load_state_dict(training["book"])
@@ -200,6 +205,30 @@ class Fit:
         self.batch = loop["batch"]
         self._resume = mine["feed"]
         rng.restore(mine["rng"])
+
+    def _gather(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Whole weights, and the optimization's state with whole tensors, on rank 0. Collective."""
+        optimization = self.stepper.optimization
+        state = sharding.gather_optimizer(self.module, optimization.optimizers[0])
+        schedules = [one.scheduler.state_dict() for one in optimization.schedules]
+        return sharding.gather_weights(self.module), {"sharded": [state], "schedules": schedules}
+
+    def _load_optimization(self, training: Mapping[str, Any], path: Path) -> None:
+        if self.plan.sharded != ("sharded" in training):
+            raise CheckpointError(
+                asked=f"training was to go on from {path} with strategy={self.plan.strategy!r}",
+                found="its optimizer's state was written "
+                + ("with" if "sharded" in training else "without")
+                + ' "fsdp"',
+                do="Use the strategy it was written with, or load only its weights.",
+            )
+        optimization = self.stepper.optimization
+        if not self.plan.sharded:
+            optimization.load_state_dict(training)
+            return
+        sharding.load_optimizer(self.module, optimization.optimizers[0], training["sharded"][0])
+        for schedule, saved in zip(optimization.schedules, training["schedules"], strict=True):
+            schedule.scheduler.load_state_dict(saved)
 
 
 class _TrainingStep(nn.Module):

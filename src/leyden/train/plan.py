@@ -12,7 +12,7 @@ import torch
 from leyden.core.errors import ConfigurationError, nearest
 from leyden.train.ranks import World
 
-_STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
+_STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "fsdp")
 _MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _TRUE = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
 _PRECISIONS = ("32-true", "32", *_MIXED, *_TRUE)
@@ -51,6 +51,12 @@ class Choices:
             number = getattr(self, name)
             if number < 1:
                 raise ConfigurationError(asked=f"{name}={number}", found="it must be 1 or more", do=f"Set {name}=1.")
+        if self.strategy == "fsdp" and self.precision == "16-mixed":
+            raise ConfigurationError(
+                asked='strategy="fsdp" with precision="16-mixed"',
+                found="16-bit losses would have to be scaled alike on all ranks, which is not built",
+                do='Use precision="bf16-mixed".',
+            )
         interval = self.val_check_interval
         if interval <= 0 or (isinstance(interval, float) and interval > 1):
             raise ConfigurationError(
@@ -68,13 +74,18 @@ class Plan(Choices):
     world: World
 
     @property
+    def sharded(self) -> bool:
+        """Whether each rank holds only a part of the model."""
+        return self.strategy == "fsdp" and self.world.size > 1
+
+    @property
     def dtype(self) -> torch.dtype | None:
         """What parameters and batches are cast to; None leaves them as they are."""
         return _TRUE.get(self.precision)
 
     def forward_context(self) -> contextlib.AbstractContextManager[Any]:
         """Around every step: automatic mixed precision, another default dtype, or nothing."""
-        if self.precision in _MIXED:
+        if self.precision in _MIXED and not self.sharded:  # FSDP casts by itself
             return torch.autocast(self.device.type, dtype=_MIXED[self.precision])
         return DefaultDtype(self.dtype) if self.dtype else contextlib.nullcontext()
 
@@ -108,7 +119,7 @@ class Plan(Choices):
 
     def describe(self) -> str:
         """One line for people."""
-        ranks = "" if self.world.size == 1 else f" × {self.world.size} ranks (DDP)"
+        ranks = "" if self.world.size == 1 else f" × {self.world.size} ranks ({'FSDP' if self.sharded else 'DDP'})"
         return f"{self.device.type}{ranks}, {self.precision}"
 
 

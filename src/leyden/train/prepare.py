@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from leyden.train import checkpoint, rng
+from leyden.train import checkpoint, rng, sharding
 from leyden.train.evaluate import Evaluation
 from leyden.train.fitting import Fit
 from leyden.train.loaders import TrainFeed, as_list, mover, shard, unshuffled
@@ -30,6 +30,8 @@ def prepare(trainer: Trainer, session: Session, train: Any, val: Any, path: Path
     val = _validation_loaders(session, val)
     if plan.overfit_batches:
         loader, val = unshuffled(loader), val and [unshuffled(loader)]
+    if plan.sharded:
+        sharding.shard_module(module, plan)
     seed = plan.world.share(torch.initial_seed() % 2**62)
     loader = shard(loader, rank=plan.world.rank, size=plan.world.size, training=True, seed=seed)
     feed = TrainFeed(loader, limit=plan.overfit_batches or trainer.limits["train"], move=mover(plan.device, plan.dtype))

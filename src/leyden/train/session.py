@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,12 +56,15 @@ def check_module(module: object, datamodule: object) -> None:
         )
 
 
-def count_arguments(step: Callable[..., Any]) -> int:
-    """How many of (batch, batch_idx, dataloader_idx) a step takes.
+def count_arguments(module: Module, name: str) -> int:
+    """How many of (batch, batch_idx, dataloader_idx) a step takes, as its class wrote it.
 
-    >>> count_arguments(lambda batch: None), count_arguments(lambda batch, *rest: None)
-    (1, 3)
+    >>> class Short(Module):
+    ...     def test_step(self, batch): ...
+    >>> count_arguments(Short(), "test_step"), count_arguments(Short(), "validation_step")
+    (1, 2)
     """
+    step = getattr(type(module), name).__get__(module)  # sharding puts wrappers without a signature on the instance
     kinds = [parameter.kind for parameter in inspect.signature(step).parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL in kinds:
         return 3
