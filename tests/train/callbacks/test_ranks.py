@@ -1,0 +1,34 @@
+"""Do callbacks decide the same on every rank? Two real processes on gloo."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.slow
+def test_two_ranks_end_with_the_same_good_weights(tmp_path: Path) -> None:
+    """A NaN on rank 1 alone rolls both back; averages and statistics are the same on both."""
+    script = Path(__file__).with_name("rank_script.py")
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert first["rollbacks"] == 2
+    assert all(math.isfinite(number) for run in first["weights"] for tensor in run for number in tensor)
