@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import leyden
+from leyden.core.errors import ConfigurationError
 from leyden.train.callbacks import (
     DeviceStatsMonitor,
     EMAWeightAveraging,
@@ -55,8 +56,15 @@ def main() -> None:
         ema = isinstance(one, EMAWeightAveraging)
         values = list(model.parameters()) if ema else list(model.state_dict().values())
         found.append([value.double().flatten().tolist() for value in values])
-    rank = os.environ["RANK"]
-    Path(f"rank{rank}.json").write_text(json.dumps({"weights": found, "rollbacks": guard.rollbacks}))
+    refused = []
+    for one in (averaging[0], guard):
+        trainer = leyden.Trainer(accelerator="cpu", devices=2, strategy="fsdp", max_epochs=1, callbacks=one)
+        try:
+            trainer.fit(Normed(), loader())
+        except ConfigurationError as error:
+            refused.append(str(error))
+    told = {"weights": found, "rollbacks": guard.rollbacks, "refused": refused}
+    Path(f"rank{os.environ['RANK']}.json").write_text(json.dumps(told))
 
 
 if __name__ == "__main__":

@@ -137,8 +137,7 @@ def test_accumulated_batches_are_judged_at_the_step() -> None:
     assert equal(model, clean)
 
 
-@pytest.mark.parametrize("crash", [7, 10, 17])
-@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize(("crash", "every"), [(7, 1), (10, 2), (17, 1)])
 def test_resumed_equals_uninterrupted(crash: int, every: int) -> None:
     def guard() -> LossGuard:
         return rolls(snapshot_every_n_steps=4, check_every_n_steps=every)

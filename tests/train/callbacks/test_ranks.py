@@ -31,4 +31,5 @@ def test_two_ranks_end_with_the_same_good_weights(tmp_path: Path) -> None:
     first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
     assert first["rollbacks"] == 2
+    assert ["each rank holds only a part" in words for words in first["refused"]] == [True, True]
     assert all(math.isfinite(number) for run in first["weights"] for tensor in run for number in tensor)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+from leyden.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from leyden.train.trainer import Trainer
 
 MultiAverage = Callable[[Sequence[Tensor], Sequence[Tensor], int], None]
 """(averages, weights, how many were averaged before): brings the weights into the averages, in place."""
@@ -28,11 +33,6 @@ class Averages:
         self.count = 0
         self.saving = False
         self._hook = module.register_state_dict_post_hook(partial(self._give))  # type: ignore[no-untyped-call]
-
-    @property
-    def values(self) -> list[Tensor]:
-        """The averages themselves."""
-        return list(self._values.values())
 
     @torch.no_grad()
     def update(self) -> None:
@@ -116,6 +116,16 @@ class Averages:
         for name, one in module.state_dict(keep_vars=True).items():
             if id(one) in given:  # tied weights are one tensor under several names, and so is their average
                 state[prefix + name] = given[id(one)]
+
+
+def need_whole_weights(trainer: Trainer, who: str) -> None:
+    """Raise ConfigurationError where each rank holds only a part of the weights."""
+    if trainer.plan.sharded:
+        raise ConfigurationError(
+            asked=f'{who} with strategy="fsdp"',
+            found="each rank holds only a part of the weights",
+            do='Use strategy="ddp", or leave it out.',
+        )
 
 
 def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from leyden.core.errors import ConfigurationError, nearest
+from leyden.train.callbacks.averages import need_whole_weights
 from leyden.train.callbacks.base import Callback
 from leyden.train.callbacks.weight_averaging import WeightAveraging
 
@@ -77,6 +78,10 @@ class LossGuard(Callback):
         self.spikes, self.rollbacks = state_dict["spikes"], state_dict["rollbacks"]
         self._again, self._waiting = state_dict["again"], list(state_dict["waiting"])
         self._good.extend(state_dict["good"])
+
+    def setup(self, trainer: Trainer, pl_module: Module, stage: str) -> None:
+        if stage == "fit" and self.action == "rollback":
+            need_whole_weights(trainer, 'LossGuard(action="rollback")')
 
     def on_train_start(self, trainer: Trainer, pl_module: Module) -> None:
         self._running = trainer, pl_module

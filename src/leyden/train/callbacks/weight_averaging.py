@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from leyden.core.errors import ConfigurationError
-from leyden.train.callbacks.averages import Averages, MultiAverage
+from leyden.train.callbacks.averages import Averages, MultiAverage, need_whole_weights
 from leyden.train.callbacks.base import Callback
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ class WeightAveraging(Callback):
     Override `should_update` to say when; by default after every optimizer step. All weights count equally unless
     `avg_fn(average, weight, count)` or `multi_avg_fn`, its form for lists that works in place, says otherwise.
     A checkpoint's weights are the averages; going on from it restores both, bit for bit. `device` keeps the averages
-    elsewhere, `use_buffers=False` copies buffers instead of averaging them.
+    elsewhere, `use_buffers=False` copies buffers instead of averaging them. Raises ConfigurationError with
+    strategy="fsdp", where no rank has all weights.
     Source: Polyak & Juditsky 1992, "Acceleration of Stochastic Approximation by Averaging", section 2.
     """
 
@@ -49,6 +50,7 @@ class WeightAveraging(Callback):
         self.averages: Averages | None = None
         self._latest_update_step, self._latest_update_epoch = 0, -1
         self._loaded: dict[str, Any] | None = None
+        self._over = False
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """Whether to average after the optimizer step `step_idx`, or after the epoch `epoch_idx`; both count from 0."""
@@ -67,6 +69,8 @@ class WeightAveraging(Callback):
 
     def setup(self, trainer: Trainer, pl_module: Module, stage: str) -> None:
         if stage == "fit":
+            need_whole_weights(trainer, type(self).__name__)
+            self._over = False
             self._latest_update_step, self._latest_update_epoch = 0, -1
             self.averages = Averages(pl_module, self._multi_avg_fn, device=self._device, buffers=self._use_buffers)
 
@@ -100,11 +104,12 @@ class WeightAveraging(Callback):
             self.averages.take_out()
 
     def on_train_end(self, trainer: Trainer, pl_module: Module) -> None:
+        self._over = True
         if self.averages is not None:
             self.averages.put_in()
 
     def on_exception(self, trainer: Trainer, pl_module: Module, exception: BaseException) -> None:
-        if self.averages is not None:
+        if self.averages is not None and not self._over:  # within a validation, that is
             self.averages.take_out()
 
     def teardown(self, trainer: Trainer, pl_module: Module, stage: str) -> None:
