@@ -53,6 +53,7 @@ def test_rows_and_hyperparameters() -> None:
     logger.log_metrics({"test_loss": 2}, step=4)  # a later call of the Trainer
     assert (logger.name, logger.version) == ("streets", "abc")
     logger.experiment.finish()
+    wandb.teardown()  # the helper process has ended, so its file is whole; after `finish` alone it may be empty
 
     found = records(Path("logs"))
     rows = [
