@@ -77,6 +77,9 @@ class Deep(Line):
         self.log("train_loss", loss)
         return loss
 
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", (self(batch[0]) - batch[1]).square().mean())
+
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.log("test_loss", (self(batch[0]) - batch[1]).square().mean())
 
@@ -160,7 +163,7 @@ def sharded(strategy: str, settings: dict[str, Any], callbacks: list[leyden.Call
         precision=os.environ.get("PRECISION", "32-true"),
         **settings,
     )
-    trainer.fit(model, loader(64, 4), ckpt_path=ckpt)
+    trainer.fit(model, loader(64, 4), loader(21, 4), ckpt_path=ckpt)
     [scores] = trainer.test(model, loader(21, 4), ckpt_path="best")
     held = sum(one.to_local().numel() if hasattr(one, "to_local") else one.numel() for one in model.parameters())
     whole = Deep()

@@ -78,7 +78,7 @@ def test_names_and_mappings() -> None:
     class Wrong(Line):
         def __init__(self, width: int) -> None:
             super().__init__()
-            self.save_hyperparameters("widht")
+            self.save_hyperparameters("wdth")
 
     with pytest.raises(ConfigurationError, match="did you mean 'width'"):
         Wrong(1)

@@ -12,9 +12,11 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity
 
+import leyden
 from leyden.core.errors import ConfigurationError
 from leyden.train import profilers
 from leyden.train.profilers import PyTorchProfiler, SimpleProfiler, memory_snapshot
+from tests.train.models import Line, loader
 
 
 class Clock:
@@ -194,3 +196,17 @@ def test_a_real_snapshot_knows_who_allocated() -> None:
         for block in segment["blocks"]
     ]
     assert any(block.get("requested_size") == held[0].nbytes and block["frames"] for block in blocks)
+
+
+def test_the_trainer_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
+    model = Line()
+    trainer = leyden.Trainer(max_epochs=2, accelerator="cpu", enable_progress_bar=False, profiler="simple")
+    trainer.fit(model, loader(), loader(16))
+    printed = capsys.readouterr().out
+    for action, count in (("training_step", 16), ("backward", 16), ("optimizer_step", 16), ("validation_step", 6)):
+        [line] = [line for line in printed.splitlines() if line.strip(" |").startswith(action)]
+        assert str(count) in line
+    assert "train_dataloader_next" in printed
+    plain = Line()
+    leyden.Trainer(max_epochs=1, accelerator="cpu", enable_progress_bar=False).fit(plain, loader())
+    assert "training_step" not in capsys.readouterr().out

@@ -42,6 +42,8 @@ class Evaluation:
                 do=f"Check the data set's length, drop_last, and limit_{short}_batches.",
             )
         self._step = getattr(module, f"{self._word}_step")
+        if session.profiler is not None:
+            self._step = session.profiler.wrap(f"{self._word}_step", self._step)
         self._arity = count_arguments(module, f"{self._word}_step")
         self._hooks = {
             moment: collect(f"on_{self._word}_{moment}", trainer, module, session.callbacks)
@@ -74,7 +76,9 @@ class Evaluation:
         """Evaluate once; returns what the steps returned, loader by loader, for "predict" only."""
         module, outer = self._session.module, self._session.module._book
         outputs: list[list[Any]] = []
-        still = torch.inference_mode() if self._session.plan.inference_mode else torch.no_grad()
+        # FSDP gathers weights into buffers that training writes to again, which inference tensors forbid.
+        inference = self._session.plan.inference_mode and not self._in_step
+        still = torch.inference_mode() if inference else torch.no_grad()
         with _evaluating(module), still:
             module._book = self.book
             try:
@@ -100,6 +104,8 @@ class Evaluation:
         starts, ends, kept = self._hooks["batch_start"], self._hooks["batch_end"], []
         forward, progress = self._session.plan.forward_context(), self._trainer.progress
         due, iterator = time.perf_counter() + progress.every_s, iter(loader)
+        if self._session.profiler is not None:
+            iterator = self._session.profiler.iterate(f"{self._stage}_dataloader_next", iterator)
         before, last = self.done, None
         for index in range(total) if total is not None else iter(int, 1):
             try:

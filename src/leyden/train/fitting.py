@@ -26,6 +26,7 @@ from leyden.train.stepper import Stepper, parameters_of
 
 if TYPE_CHECKING:
     from leyden.train.evaluate import Evaluation
+    from leyden.train.profilers import Profiler
     from leyden.train.trainer import Trainer
 
 _NOTHING = nullcontext()
@@ -88,6 +89,18 @@ class Fit:
         ):  # by hand: `manual_backward` exchanges gradients, so only the start must be the same
             for value in self.module.state_dict().values():
                 torch.distributed.broadcast(value, src=0)
+        if session.profiler is not None:
+            self.profile(session.profiler)
+
+    def call(self, *moments: str) -> None:
+        """Call the hooks of these moments."""
+        for moment in moments:
+            for hook in self.hooks[moment]:
+                hook()
+
+    def shown(self) -> dict[str, float]:
+        """What the progress bar shows: training's values, and those of the last validation."""
+        return {**self.book.shown(), **(self.validation.book.shown() if self.validation else {})}
 
     def describe(self) -> str:
         """One line for people: what is trained, how large it is, and on what."""
@@ -95,12 +108,21 @@ class Fit:
         count = sum(size for size, _ in sizes)
         frozen = sum(size for size, trained in sizes if not trained)
         parameters = f"{count:,} parameters" + (f", {frozen:,} of them frozen" if frozen else "")
-        return f"{type(self.module).__name__}: {parameters}, on {self.plan.describe()}"
+        name = type(self.module).__name__.removeprefix("FSDP" if self.plan.sharded else "")
+        return f"{name}: {parameters}, on {self.plan.describe()}"
+
+    def profile(self, profiler: Profiler) -> None:
+        """Time the actions of every step."""
+        self.step = profiler.wrap("training_step", self.step)
+        self.stepper.backward = profiler.wrap("backward", self.stepper.backward)  # type: ignore[method-assign]
+        self.stepper.step = profiler.wrap("optimizer_step", self.stepper.step)  # type: ignore[method-assign]
 
     def begin_epoch(self, epoch: int) -> Iterator[tuple[int, Any]]:
         """Batches of this epoch from the place reached."""
         resume, self._resume = self._resume, None
-        return self.feed.epoch(epoch, resume, self.batch)
+        batches = self.feed.epoch(epoch, resume, self.batch)
+        profiler = self.session.profiler
+        return batches if profiler is None else profiler.iterate("train_dataloader_next", batches)
 
     def window(self, index: int) -> tuple[int, bool]:
         """(micro-batches of this batch's accumulation window, whether this is its last)."""
@@ -161,12 +183,13 @@ class Fit:
         training |= _to_host(self.stepper.optimization.state_dict()) if whole is None else whole[1]
         if self.stepper.scaler is not None:
             training["scaler"] = self.stepper.scaler.state_dict()
-        extra: dict[str, Any] = {}
+        weights = _to_host(self.module.state_dict()) if whole is None else whole[0]
+        extra: dict[str, Any] = {"state_dict": weights}
         for one in self.session.callbacks:
             one.on_save_checkpoint(trainer, self.module, extra)
         self.module.on_save_checkpoint(extra)
+        weights = extra.pop("state_dict")
         training["extra"] = _to_host(extra)
-        weights = _to_host(self.module.state_dict()) if whole is None else whole[0]
         return checkpoint.Snapshot(
             epoch=trainer.current_epoch,
             step=trainer.global_step,

@@ -118,7 +118,7 @@ class Hooks:
         """After one batch."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add plain data and tensors to the checkpoint."""
+        """Add plain data and tensors to the checkpoint; the weights it will hold are `checkpoint["state_dict"]`."""
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Read what `on_save_checkpoint` added."""

@@ -23,6 +23,7 @@ class Schedule:
     interval: str = "epoch"
     frequency: int = 1
     monitor: str | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ def _schedule(given: Any) -> Schedule:
             raise ConfigurationError(
                 asked=f"lr_scheduler has a key {key!r}", found="there is none", do=nearest(key, _SCHEDULE_KEYS)
             )
-    schedule = Schedule(**{key: value for key, value in fields.items() if key not in ("name", "strict")})
+    schedule = Schedule(**{key: value for key, value in fields.items() if key != "strict"})
     if schedule.interval not in ("step", "epoch"):
         raise ConfigurationError(
             asked=f"lr_scheduler interval {schedule.interval!r}", found="it is unknown", do='Use "step" or "epoch".'

@@ -12,6 +12,7 @@ from leyden.train.callbacks.base import Callback
 from leyden.train.logbook import Sink
 from leyden.train.module import DataModule, Module, overrides
 from leyden.train.plan import Plan
+from leyden.train.profilers import Profiler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class Session:
     callbacks: Sequence[Callback]
     plan: Plan
     sink: Sink | None
+    profiler: Profiler | None = None
 
     def loader(self, given: Any, method: str, *, needed: bool = True) -> Any:
         """What was passed, else what the DataModule or the Module makes; None if not needed and nowhere defined."""

@@ -19,6 +19,7 @@ from leyden.train import progress
 from leyden.train.logbook import Sink
 from leyden.train.loggers.base import FanOut, fan_out
 from leyden.train.plan import Plan, adopt_world, choose_device, count_devices
+from leyden.train.profilers import memory_snapshot
 from leyden.train.ranks import World, follow_parent, join, start_local
 from leyden.train.resume import find_checkpoint, run_to_continue
 from leyden.train.session import Session, check_module
@@ -60,8 +61,12 @@ class Stage:
             datamodule=datamodule,
             callbacks=tuple(trainer.callbacks),
             plan=plan,
+            profiler=trainer.profiler,
             sink=self._sink(run) if plan.world.rank == 0 else None,
         )
+        if trainer.profiler is not None:
+            trainer.profiler.setup(self._name, plan.world.rank, run.path)
+        self._undo.enter_context(memory_snapshot(run.path, plan.world.rank))
         if plan.deterministic:
             self._be_deterministic()
         if self._name == "fit":
@@ -81,7 +86,7 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         trainer, module = self._trainer, self._module
-        self._undo.close()
+        self._undo.__exit__(kind, error, trace)
         trainer.progress.close()
         trainer.sanity_checking = False
         if error is not None:
@@ -94,6 +99,9 @@ class Stage:
         module.teardown(self._name)
         if self._datamodule is not None:
             self._datamodule.teardown(self._name)
+        if trainer.profiler is not None:
+            trainer.profiler.teardown(self._name)
+            trainer.profiler.describe()
         if self._others is not None:
             self._others.finalize("failed" if error else "success")
         module._book = module._stepper = None
@@ -101,10 +109,12 @@ class Stage:
             trainer.run.writer.flush()
 
     def agree(self) -> int:
-        """The signal that has come to any rank, 0 if none. Collective."""
-        world = self.session.plan.world
+        """The signal that has come to any rank, 0 if none; `should_stop` on one rank counts for all. Collective."""
+        world, trainer = self.session.plan.world, self._trainer
         if world.size > 1:
-            self.signal = max(world.gather(self.signal))
+            everyone = world.gather((self.signal, trainer.should_stop))
+            self.signal = max(number for number, _ in everyone)
+            trainer.should_stop = any(stop for _, stop in everyone)
         return self.signal
 
     def end_if_signalled(self) -> None:

@@ -27,6 +27,7 @@ from leyden.train.loggers.base import Logger
 from leyden.train.module import DataModule, Module
 from leyden.train.plan import Choices, Plan
 from leyden.train.prepare import prepare
+from leyden.train.profilers import Profiler, choose
 from leyden.train.progress import Progress, Silent
 from leyden.train.saver import Saver
 from leyden.train.stage import Stage
@@ -69,6 +70,7 @@ class Trainer:
         sync_batchnorm: bool = False,
         callbacks: Sequence[Callback] | Callback | None = None,
         logger: Logger | Sequence[Logger] | None = None,
+        profiler: Profiler | str | None = None,
         enable_checkpointing: bool = True,
         enable_progress_bar: bool = True,
         default_root_dir: str | Path | None = None,
@@ -103,6 +105,7 @@ class Trainer:
             sync_batchnorm=sync_batchnorm,
         )
         self.loggers: list[Logger] = [logger] if isinstance(logger, Logger) else list(logger or ())
+        self.profiler = choose(profiler)
         self.callbacks = arrange(callbacks, saving=enable_checkpointing)
         self.accelerator, self.devices, self.fast_dev_run = accelerator, devices, bool(fast_dev_run)
         self.enable_progress_bar = enable_progress_bar
@@ -150,7 +153,7 @@ class Trainer:
         flush_every, accumulates, automatic = plan.log_every_n_steps, plan.accumulate_grad_batches > 1, fit.automatic
         takes_index, clock = fit.arity > 1, time.perf_counter
         size, boundary, period = 1, True, plan.validation_period(fit.feed.batches)
-        self._call(fit, "on_fit_start", "on_train_start")
+        fit.call("on_fit_start", "on_train_start")
         while self._goes_on(plan, stage):
             due = self._begin_epoch(fit)
             for index, batch in fit.begin_epoch(self.current_epoch):
@@ -302,15 +305,17 @@ class Trainer:
         self.eval_metrics = {}
 
     def _goes_on(self, plan: Plan, stage: Stage) -> bool:
-        if stage.signal or plan.max_epochs == self.current_epoch or self._has_stopped(plan):
+        if stage.agree() or plan.max_epochs == self.current_epoch or self._has_stopped(plan):
             return False
         return plan.max_steps == -1 or self.global_step < plan.max_steps
 
     def _breaks_off(self, plan: Plan, stage: Stage) -> bool:
         """After a step: was it the last, or did a callback or a signal (to any rank) say so?"""
-        if (plan.world.size == 1 or self.global_step % plan.log_every_n_steps == 0) and stage.agree():
+        if self.global_step == plan.max_steps:
             return True
-        return self.global_step == plan.max_steps or self._has_stopped(plan)
+        if plan.world.size > 1 and self.global_step % plan.log_every_n_steps:
+            return False  # ranks ask each other only now and then, and must break off together
+        return bool(stage.agree()) or self._has_stopped(plan)
 
     def _has_stopped(self, plan: Plan) -> bool:
         """Whether a callback's wish to stop counts already."""
@@ -322,7 +327,7 @@ class Trainer:
         most = fit.plan.max_epochs
         number = f"{self.current_epoch + 1:>{len(str(most))}}/{most}" if most > 0 else str(self.current_epoch + 1)
         self.progress.begin(f"epoch {number}", fit.feed.batches, fit.batch)
-        self._call(fit, "on_train_epoch_start")
+        fit.call("on_train_epoch_start")
         return time.perf_counter() + self.progress.every_s
 
     def _optimize(self, fit: Fit, index: int) -> None:
@@ -340,7 +345,7 @@ class Trainer:
     def _tick(self, fit: Fit) -> float:
         """Now and then: values to the host, the bar moved, a finished checkpoint noted."""
         fit.book.flush()
-        self.progress.update(fit.batch, {**fit.book.shown(), **self._shown(fit)})
+        self.progress.update(fit.batch, fit.shown())
         self._saver.poll()
         return time.perf_counter() + self.progress.every_s
 
@@ -353,9 +358,9 @@ class Trainer:
         if (fit.batch % (fit.plan.validation_period(fit.feed.batches) or fit.batch)) == 0:
             self._validate(fit)
         if fit.hooks["on_train_epoch_end"]:
-            self._call(fit, "on_train_epoch_end")
+            fit.call("on_train_epoch_end")
             fit.book.end_epoch(self.global_step, gather, extra)
-        self.progress.end(fit.batch, {**fit.book.shown(), **self._shown(fit)})
+        self.progress.end(fit.batch, fit.shown())
         self.current_epoch += 1
         fit.batch = 0
         if fit.automatic:
@@ -370,16 +375,8 @@ class Trainer:
 
     def _finish(self, fit: Fit) -> None:
         fit.book.flush()
-        self._call(fit, "on_train_end", "on_fit_end")
+        fit.call("on_train_end", "on_fit_end")
         self._saver.close()
-
-    def _shown(self, fit: Fit) -> dict[str, float]:
-        return fit.validation.book.shown() if fit.validation and self.validated else {}
-
-    def _call(self, fit: Fit, *moments: str) -> None:
-        for moment in moments:
-            for hook in fit.hooks[moment]:
-                hook()
 
     def _evaluate(
         self, stage: str, method: str, model: Module, loaders: Any, datamodule: DataModule | None, ckpt_path: Any

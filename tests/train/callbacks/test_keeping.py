@@ -111,6 +111,17 @@ def test_no_checkpointing() -> None:
     assert checkpoint.committed(trainer.checkpoint_dir) == []
 
 
+def test_two_keepers_keep_their_own() -> None:
+    best, recent = leyden.ModelCheckpoint(monitor="score"), leyden.ModelCheckpoint("recent", every_n_train_steps=2)
+    trainer = fit([3, 1, 9, 2, 4], best, recent)
+    assert kept(trainer) == ["epoch=2", "epoch=5"]
+    assert [one.step for one in checkpoint.committed(Path("recent"))] == [5]
+    state = checkpoint.read(Path(best.last_model_path)).training["callbacks"]
+    assert len(state) == 2
+    with pytest.raises(ConfigurationError, match="two callbacks with the state key 'EarlyStopping'"):
+        fit([1], leyden.EarlyStopping("score"), leyden.EarlyStopping("score", mode="max"))
+
+
 def test_mistakes() -> None:
     with pytest.raises(ConfigurationError, match='"min" or "max"'):
         leyden.EarlyStopping("x", mode="least")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,8 +21,8 @@ class Averages:
     """The averages of one module. Empty until the first `update`, which takes the weights as they are.
 
     16-bit weights are averaged in 32 bits: a share of 0.001 is less than bfloat16 can add to a number (2⁻⁸ of it).
-    Numbers that are no floats (counters) are copied. While a checkpoint is written (`saving`), the module's
-    `state_dict` gives the averages, so that who loads its weights gets what was validated; `state` keeps the others.
+    Numbers that are no floats (counters) are copied. A checkpoint gets the averages (`give`), so that who loads its
+    weights gets what was validated; `state` keeps the others.
     """
 
     def __init__(self, module: nn.Module, average: MultiAverage, *, device: Any = None, buffers: bool = True) -> None:
@@ -31,8 +30,6 @@ class Averages:
         self._values: dict[str, Tensor] = {}
         self._aside: dict[str, Tensor] = {}  # the module's own weights, while it holds the averages
         self.count = 0
-        self.saving = False
-        self._hook = module.register_state_dict_post_hook(partial(self._give))  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def update(self) -> None:
@@ -69,6 +66,16 @@ class Averages:
             weights[name].copy_(own)
         self._aside = {}
 
+    def give(self, weights: dict[str, Tensor]) -> None:
+        """Put the averages in the place of a checkpoint's weights."""
+        if self.count:
+            given = {
+                id(one): self._values[name].to("cpu", one.dtype, copy=True) for name, one in self._weights().items()
+            }
+            for name, one in self._module.state_dict(keep_vars=True).items():
+                if id(one) in given:  # tied weights are one tensor under several names, and so is their average
+                    weights[name] = given[id(one)]
+
     def state(self, *, given: bool) -> dict[str, Any]:
         """What a checkpoint must keep besides the module's weights, which are the averages where they are `given`."""
         weights = self._weights()
@@ -90,14 +97,11 @@ class Averages:
 
     def close(self) -> None:
         """Leave the module as it is, and let go of everything else."""
-        self._hook.remove()
         self._values, self._aside = {}, {}
 
     def _weights(self) -> dict[str, Tensor]:
         """Parameters and saved buffers, each once, under the first of its names."""
-        saving, self.saving = self.saving, False
         found = self._module.state_dict(keep_vars=True)
-        self.saving = saving
         unique: dict[int, tuple[str, Tensor]] = {}
         for name, one in found.items():
             if isinstance(one, Tensor) and not name.endswith("_extra_state"):
@@ -107,15 +111,6 @@ class Averages:
     def _widened(self, weight: Tensor) -> Tensor:
         dtype = torch.promote_types(weight.dtype, torch.float32) if weight.is_floating_point() else weight.dtype
         return weight.detach().to(self._device or weight.device, dtype, copy=True)
-
-    def _give(self, module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
-        if not self.saving or not self.count:
-            return
-        self.saving = False  # for this one call, and the names below are asked of the module itself
-        given = {id(one): self._values[name].to(one.dtype) for name, one in self._weights().items()}
-        for name, one in module.state_dict(keep_vars=True).items():
-            if id(one) in given:  # tied weights are one tensor under several names, and so is their average
-                state[prefix + name] = given[id(one)]
 
 
 def need_whole_weights(trainer: Trainer, who: str) -> None:

@@ -136,7 +136,7 @@ class Callback:
         """Training ends with this error."""
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Module, checkpoint: dict[str, Any]) -> None:
-        """Add plain data and tensors to the checkpoint."""
+        """Add plain data and tensors to the checkpoint; the weights it will hold are `checkpoint["state_dict"]`."""
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Module, checkpoint: dict[str, Any]) -> None:
         """Read what `on_save_checkpoint` added."""

@@ -67,6 +67,11 @@ class ModelCheckpoint(Callback):
         """The newest; "" where there is none."""
         return next(reversed(self._kept), "")
 
+    @property
+    def state_key(self) -> str:
+        """Several in one Trainer are told apart by what they watch and when."""
+        return f"ModelCheckpoint({self.monitor}, {self.mode}, {self.every_n_train_steps}, {self.every_n_epochs})"
+
     def state_dict(self) -> dict[str, Any]:
         return {"kept": dict(self._kept)}
 
@@ -136,4 +141,12 @@ def arrange(callbacks: Sequence[Callback] | Callback | None, *, saving: bool) ->
     given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
     if saving and not any(isinstance(one, ModelCheckpoint) for one in given):
         given.append(ModelCheckpoint())
+    keys = [one.state_key for one in given if type(one).state_dict is not Callback.state_dict]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ConfigurationError(
+                asked=f"two callbacks with the state key {key!r}",
+                found="a checkpoint would keep the state of one of them only",
+                do="Give one of them a state_key of its own (override the property), or leave one out.",
+            )
     return sorted(given, key=lambda one: isinstance(one, ModelCheckpoint))

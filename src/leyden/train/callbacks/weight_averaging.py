@@ -80,8 +80,8 @@ class WeightAveraging(Callback):
             self.averages.load(loaded)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Module, checkpoint: dict[str, Any]) -> None:
-        if self.averages is not None:
-            self.averages.saving = self.shows
+        if self.averages is not None and self.shows:
+            self.averages.give(checkpoint["state_dict"])
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Module, outputs: Any, batch: Any, batch_idx: int) -> None:
         step = trainer.global_step
