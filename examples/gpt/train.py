@@ -155,9 +155,9 @@ def main() -> None:
     )
     trainer.fit(model, datamodule=data, ckpt_path=args.ckpt_path)
     model.print(f"{trainer.metrics['val_loss'] / 0.6931:.3f} bits a byte on files the model has never seen")
-    begin = torch.tensor([list(b"def main(")])
-    [text] = trainer.predict(model, DataLoader(begin, batch_size=1))  # type: ignore[arg-type]
-    model.print(text)
+    begins = torch.tensor([list(b"def main("), list(b"class Foo")])  # with two ranks, each continues one
+    for text in trainer.predict(model, DataLoader(begins, batch_size=1)):  # type: ignore[arg-type]
+        model.print(text)
 
 
 if __name__ == "__main__":

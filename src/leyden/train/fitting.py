@@ -102,6 +102,10 @@ class Fit:
         """What the progress bar shows: training's values, and those of the last validation."""
         return {**self.book.shown(), **(self.validation.book.shown() if self.validation else {})}
 
+    def let_go(self) -> None:
+        """Training is over: what only it needs is freed now, not at some time while the interpreter goes down."""
+        self.step, self._parallel = self.module.training_step, None
+
     def describe(self) -> str:
         """One line for people: what is trained, how large it is, and on what."""
         sizes = [(one.numel(), one.requires_grad) for one in self.module.parameters()]

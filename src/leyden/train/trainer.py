@@ -141,7 +141,10 @@ class Trainer:
         with Stage(self, "fit", model, datamodule, ckpt_path) as stage:
             self._forget()
             self._fit = prepare(self, stage.session, train_dataloaders, val_dataloaders, stage.checkpoint)
-            self._train(self._fit, stage)
+            try:
+                self._train(self._fit, stage)
+            finally:
+                self._fit.let_go()
             stage.end_if_signalled()
 
     def _train(self, fit: Fit, stage: Stage) -> None:  # noqa: PLR0912  straight-line on purpose: this is the loop
