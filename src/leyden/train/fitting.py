@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from leyden.train.profilers import Profiler
     from leyden.train.trainer import Trainer
 
-_NOTHING = nullcontext()
+NOTHING = nullcontext()
 _MOMENTS = (
     "on_fit_start",
     "on_fit_end",
@@ -141,7 +141,7 @@ class Fit:
         """Around a micro-batch whose gradients need not be exchanged yet."""
         if self.plan.sharded:
             sharding.exchange_now(self.module, boundary)
-        return _NOTHING if boundary or self._parallel is None else self._parallel.no_sync()
+        return NOTHING if boundary or self._parallel is None else self._parallel.no_sync()
 
     def compute(self, batch: Any, index: int, size: int) -> Any:
         """Forward and backward of one batch, for optimizers that ask for them."""

@@ -21,7 +21,7 @@ from leyden.train import checkpoint
 from leyden.train.callbacks.base import Callback
 from leyden.train.callbacks.model_checkpoint import ModelCheckpoint, arrange
 from leyden.train.evaluate import Evaluation
-from leyden.train.fitting import Fit, loss_of
+from leyden.train.fitting import NOTHING, Fit, loss_of
 from leyden.train.loaders import Limit, as_list
 from leyden.train.loggers.base import Logger
 from leyden.train.module import DataModule, Module
@@ -120,8 +120,6 @@ class Trainer:
         self._fit: Fit | None = None
         self._saver = Saver()
 
-    # What is asked of it ------------------------------------------------------------------------------------------
-
     def fit(
         self,
         model: Module,
@@ -171,7 +169,7 @@ class Trainer:
                 elif by_closure and boundary:
                     output = self._optimize_by_closure(fit, batch, index, size)
                 else:
-                    with fit.quiet(boundary):
+                    with fit.quiet(boundary) if accumulates else NOTHING:
                         with forward:
                             output = step(batch, index) if takes_index else step(batch)
                         loss = output if isinstance(output, Tensor) and output.requires_grad else loss_of(output)
@@ -316,9 +314,11 @@ class Trainer:
         """After a step: was it the last, or did a callback or a signal (to any rank) say so?"""
         if self.global_step == plan.max_steps:
             return True
-        if plan.world.size > 1 and self.global_step % plan.log_every_n_steps:
-            return False  # ranks ask each other only now and then, and must break off together
-        return bool(stage.agree()) or self._has_stopped(plan)
+        if plan.world.size > 1:
+            if self.global_step % plan.log_every_n_steps:
+                return False  # ranks ask each other only now and then, and must break off together
+            stage.agree()
+        return bool(stage.signal) or (self.should_stop and self._has_stopped(plan))
 
     def _has_stopped(self, plan: Plan) -> bool:
         """Whether a callback's wish to stop counts already."""
