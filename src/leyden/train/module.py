@@ -25,7 +25,27 @@ if TYPE_CHECKING:
     from leyden.train.trainer import Trainer
 
 
-class Module(nn.Module, Hooks):
+class Loaders:
+    """Where batches come from: a Module or a DataModule may say so."""
+
+    def train_dataloader(self) -> Iterable[Any]:
+        """Batches to train on, unless `fit` is given them."""
+        raise missing(self, "train_dataloader")
+
+    def val_dataloader(self) -> Any:
+        """A loader of batches to validate on, or several."""
+        raise missing(self, "val_dataloader")
+
+    def test_dataloader(self) -> Any:
+        """A loader of batches to test on, or several."""
+        raise missing(self, "test_dataloader")
+
+    def predict_dataloader(self) -> Any:
+        """A loader of batches to predict, or several."""
+        raise missing(self, "predict_dataloader")
+
+
+class Module(nn.Module, Hooks, Loaders):
     """A system of networks together with its training, validation, test and predict steps.
 
     Override `training_step` and `configure_optimizers`; the rest is optional. An attribute `example_input_array`, if
@@ -105,15 +125,15 @@ class Module(nn.Module, Hooks):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | Mapping[str, Any] | None:
         """The loss of one batch: a scalar tensor, a mapping with the key "loss", or None to skip the batch."""
-        raise _missing(self, "training_step")
+        raise missing(self, "training_step")
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
         """One batch of validation; `self.log` what matters. May take a third argument, `dataloader_idx`."""
-        raise _missing(self, "validation_step")
+        raise missing(self, "validation_step")
 
     def test_step(self, batch: Any, batch_idx: int) -> Any:
         """One batch of the test; as `validation_step`."""
-        raise _missing(self, "test_step")
+        raise missing(self, "test_step")
 
     def predict_step(self, batch: Any, batch_idx: int) -> Any:
         """What `Trainer.predict` collects for one batch; the default calls the module."""
@@ -121,7 +141,7 @@ class Module(nn.Module, Hooks):
 
     def configure_optimizers(self) -> Any:
         """An optimizer, or ([optimizer], [scheduler]), or {"optimizer": …, "lr_scheduler": …}; several by hand."""
-        raise _missing(self, "configure_optimizers")
+        raise missing(self, "configure_optimizers")
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """How gradients come from a loss; override to do it another way."""
@@ -221,22 +241,6 @@ class Module(nn.Module, Hooks):
             )
         return self._stepper
 
-    def train_dataloader(self) -> Iterable[Any]:
-        """Batches to train on, unless `fit` is given them."""
-        raise _missing(self, "train_dataloader")
-
-    def val_dataloader(self) -> Any:
-        """A loader of batches to validate on, or several."""
-        raise _missing(self, "val_dataloader")
-
-    def test_dataloader(self) -> Any:
-        """A loader of batches to test on, or several."""
-        raise _missing(self, "test_dataloader")
-
-    def predict_dataloader(self) -> Any:
-        """A loader of batches to predict, or several."""
-        raise _missing(self, "predict_dataloader")
-
     def log(
         self,
         name: str,
@@ -274,7 +278,7 @@ class Module(nn.Module, Hooks):
             print(*values)
 
 
-class DataModule:
+class DataModule(Loaders):
     """Where batches come from: downloads, splits and loaders, apart from the science.
 
     `prepare_data` runs on one process a node (download, unpack: set no state), `setup` on every rank.
@@ -291,22 +295,6 @@ class DataModule:
     def teardown(self, stage: str) -> None:
         """Let go of what `setup` made."""
 
-    def train_dataloader(self) -> Iterable[Any]:
-        """Batches to train on."""
-        raise _missing(self, "train_dataloader")
-
-    def val_dataloader(self) -> Any:
-        """A loader of batches to validate on, or several."""
-        raise _missing(self, "val_dataloader")
-
-    def test_dataloader(self) -> Any:
-        """A loader of batches to test on, or several."""
-        raise _missing(self, "test_dataloader")
-
-    def predict_dataloader(self) -> Any:
-        """A loader of batches to predict, or several."""
-        raise _missing(self, "predict_dataloader")
-
 
 def overrides(owner: Module | DataModule, method: str) -> bool:
     """Whether the user wrote this method."""
@@ -314,7 +302,8 @@ def overrides(owner: Module | DataModule, method: str) -> bool:
     return getattr(type(owner), method, None) is not getattr(base, method)
 
 
-def _missing(owner: object, method: str) -> ConfigurationError:
+def missing(owner: object, method: str) -> ConfigurationError:
+    """The error of a method that the user has yet to write."""
     name = type(owner).__name__
     return ConfigurationError(
         asked=f"{name}.{method} is needed", found=f"{name} does not define it", do=f"Write {method} in {name}."

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from leyden.core.errors import ConfigurationError
 from leyden.train.callbacks.base import Callback
+from leyden.train.module import missing
 
 if TYPE_CHECKING:
     from leyden.train.module import Module
@@ -35,11 +36,11 @@ class BaseFinetuning(Callback):
 
     def freeze_before_training(self, pl_module: Module) -> None:
         """Freeze what must not be trained from the start; called before the optimizer is made."""
-        raise NotImplementedError
+        raise missing(self, "freeze_before_training")
 
     def finetune_function(self, pl_module: Module, epoch: int, optimizer: Optimizer) -> None:
         """Thaw what is due at the beginning of this epoch; called for each optimizer."""
-        raise NotImplementedError
+        raise missing(self, "finetune_function")
 
     def state_dict(self) -> dict[str, Any]:
         added = [list(groups) for groups in self._added]

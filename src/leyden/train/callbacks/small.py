@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from leyden.core.errors import CheckpointError, ConfigurationError, nearest
 from leyden.train.callbacks.base import Callback
+from leyden.train.module import missing
 
 if TYPE_CHECKING:
     from leyden.train.module import Module
@@ -63,7 +64,7 @@ class BasePredictionWriter(Callback):
         dataloader_idx: int,
     ) -> None:
         """Write what `predict_step` returned for one batch."""
-        raise NotImplementedError
+        raise missing(self, "write_on_batch_end")
 
     def write_on_epoch_end(
         self,
@@ -73,7 +74,7 @@ class BasePredictionWriter(Callback):
         batch_indices: Sequence[Any] | None,
     ) -> None:
         """Write all predictions: a list of batches, or with several loaders a list of such lists."""
-        raise NotImplementedError
+        raise missing(self, "write_on_epoch_end")
 
     def on_predict_start(self, trainer: Trainer, pl_module: Module) -> None:
         self._predictions = []
