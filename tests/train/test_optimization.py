@@ -292,6 +292,7 @@ class TwoAutomatic(Pair):
     ("model", "settings", "words"),
     [
         (Forgetful, {}, "did not call the closure"),
+        (Forgetful, {"precision": "16-mixed"}, "cannot scale its losses"),
         (TwoAutomatic, {}, "Set self.automatic_optimization = False"),
         (ByHand, {"accumulate_grad_batches": 2}, "accumulate_grad_batches=2"),
         (ByHand, {"gradient_clip_val": 1.0}, r"self\.clip_gradients"),

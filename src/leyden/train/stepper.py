@@ -68,21 +68,21 @@ class Stepper:
 
     def step(self, optimizer: Optimizer, closure: Callable[[], Any] | None = None, batch_idx: int = 0) -> None:
         """One step of one optimizer, counted."""
+        if closure is not None and self.scaler is not None:
+            raise ConfigurationError(
+                asked=f'{type(optimizer).__name__} with precision="16-mixed"',
+                found="a step that calls a closure (LBFGS, or the Module's own optimizer_step) cannot scale its losses",
+                do='Use precision="bf16-mixed", or another optimizer and no optimizer_step.',
+            )
         if closure is None:
             self._ready(optimizer)
         if closure is not None and overrides(self._module, "optimizer_step"):
             self._module.optimizer_step(self._trainer.current_epoch, batch_idx, optimizer, closure)
         elif self.scaler is None:
             optimizer.step(closure)
-        elif closure is None:
+        else:
             self.scaler.step(optimizer)
             self.scaler.update()
-        else:
-            raise ConfigurationError(
-                asked=f'{type(optimizer).__name__} with precision="16-mixed"',
-                found="an optimizer that calls a closure cannot scale its losses",
-                do='Use precision="bf16-mixed" or another optimizer.',
-            )
         self._trainer.global_step += 1
 
     def step_through_closure(self, optimizer: Optimizer, evaluate: Callable[[], Any], batch_idx: int) -> Any:
