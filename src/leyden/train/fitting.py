@@ -1,21 +1,18 @@
-"""What does training hold while it runs, and how does all of it get into a checkpoint and back?"""
+"""What does training hold while it runs?"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from leyden.core.errors import CheckpointError, ConfigurationError
-from leyden.train import checkpoint, rng, sharding
+from leyden.core.errors import ConfigurationError
+from leyden.train import sharding
 from leyden.train.hooks import Hook, collect
-from leyden.train.hparams import plain
 from leyden.train.loaders import TrainFeed
 from leyden.train.logbook import LogBook
 from leyden.train.module import Module
@@ -71,7 +68,7 @@ class Fit:
         }
         self.stepper = self.module._stepper = Stepper(trainer, self.module, plan, optimization, self.hooks)
         self._parallel: DistributedDataParallel | None = None
-        self._resume: Mapping[str, Any] | None = None
+        self.resume_feed: Mapping[str, Any] | None = None
         self._waiting = 0  # micro-batches whose gradients wait for the optimizer
         self.arity = min(2, count_arguments(self.module, "training_step"))
         self.step: Callable[..., Any] = self.module.training_step
@@ -123,7 +120,7 @@ class Fit:
 
     def begin_epoch(self, epoch: int) -> Iterator[tuple[int, Any]]:
         """Batches of this epoch from the place reached."""
-        resume, self._resume = self._resume, None
+        resume, self.resume_feed = self.resume_feed, None
         batches = self.feed.epoch(epoch, resume, self.batch)
         profiler = self.session.profiler
         return batches if profiler is None else profiler.iterate("train_dataloader_next", batches)
@@ -169,94 +166,6 @@ class Fit:
         self._waiting = 0
         return True
 
-    def snapshot(self, trainer: Trainer) -> checkpoint.Snapshot | None:
-        """A copy of everything on the host, on rank 0; None on the others. Collective."""
-        callbacks = {one.state_key: state for one in self.session.callbacks if (state := one.state_dict())}
-        ranks = self.plan.world.gather({"rng": rng.capture(), "feed": self.feed.state_dict()})
-        training: dict[str, Any] = {
-            "loop": {"epoch": trainer.current_epoch, "batch": self.batch, "global_step": trainer.global_step},
-            "book": self.book.state_dict(),
-            "evaluated": dict(trainer.eval_metrics),
-            "callbacks": callbacks,
-            "hyper_parameters": {name: value for name, value in self.module.hparams.items() if plain(value)},
-            "ranks": ranks,
-        }
-        whole = self._gather() if self.plan.sharded else None
-        if self.plan.world.rank != 0:
-            return None
-        training |= _to_host(self.stepper.optimization.state_dict()) if whole is None else whole[1]
-        if self.stepper.scaler is not None:
-            training["scaler"] = self.stepper.scaler.state_dict()
-        weights = _to_host(self.module.state_dict()) if whole is None else whole[0]
-        extra: dict[str, Any] = {"state_dict": weights}
-        for one in self.session.callbacks:
-            one.on_save_checkpoint(trainer, self.module, extra)
-        self.module.on_save_checkpoint(extra)
-        weights = extra.pop("state_dict")
-        training["extra"] = _to_host(extra)
-        return checkpoint.Snapshot(
-            epoch=trainer.current_epoch,
-            step=trainer.global_step,
-            weights=weights,
-            training=training,
-            metrics={name: value for name, value in trainer.metrics.items() if not math.isnan(value)},
-        )
-
-    def restore(self, trainer: Trainer, snapshot: checkpoint.Snapshot, path: Path) -> None:
-        """Go on exactly where the checkpoint stood; the weights have been loaded before."""
-        training, world = snapshot.training, self.plan.world
-        if "loop" not in training:
-            raise CheckpointError(
-                asked=f"training was to go on from {path}",
-                found="it is a Lightning checkpoint, which keeps no place in the data that Leyden could go on from",
-                do="Start from its weights: model = Model.load_from_checkpoint(path), then fit without ckpt_path.",
-            )
-        if len(training["ranks"]) != world.size:
-            raise CheckpointError(
-                asked=f"training was to go on from {path} with {world.size} ranks",
-                found=f"it was written by {len(training['ranks'])}",
-                do=f"Use devices={len(training['ranks'])}, or load only the weights.",
-            )
-        for one in self.session.callbacks:
-            if one.state_key in training["callbacks"]:
-                one.load_state_dict(training["callbacks"][one.state_key])
-            one.on_load_checkpoint(trainer, self.module, training["extra"])
-        self.module.on_load_checkpoint(training["extra"])
-        self._load_optimization(training, path)
-        if self.stepper.scaler is not None and "scaler" in training:
-            self.stepper.scaler.load_state_dict(training["scaler"])
-        self.book.load_state_dict(training["book"])
-        trainer.eval_metrics = dict(training["evaluated"])
-        loop, mine = training["loop"], training["ranks"][world.rank]
-        trainer.current_epoch, trainer.global_step = loop["epoch"], loop["global_step"]
-        self.batch = loop["batch"]
-        self._resume = mine["feed"]
-        rng.restore(mine["rng"])
-
-    def _gather(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Whole weights, and the optimization's state with whole tensors, on rank 0. Collective."""
-        optimization = self.stepper.optimization
-        state = sharding.gather_optimizer(self.module, optimization.optimizers[0])
-        schedules = [one.scheduler.state_dict() for one in optimization.schedules]
-        return sharding.gather_weights(self.module), {"sharded": [state], "schedules": schedules}
-
-    def _load_optimization(self, training: Mapping[str, Any], path: Path) -> None:
-        if self.plan.sharded != ("sharded" in training):
-            raise CheckpointError(
-                asked=f"training was to go on from {path} with strategy={self.plan.strategy!r}",
-                found="its optimizer's state was written "
-                + ("with" if "sharded" in training else "without")
-                + ' "fsdp"',
-                do="Use the strategy it was written with, or load only its weights.",
-            )
-        optimization = self.stepper.optimization
-        if not self.plan.sharded:
-            optimization.load_state_dict(training)
-            return
-        sharding.load_optimizer(self.module, optimization.optimizers[0], training["sharded"][0])
-        for schedule, saved in zip(optimization.schedules, training["schedules"], strict=True):
-            schedule.scheduler.load_state_dict(saved)
-
 
 class _TrainingStep(nn.Module):
     """Lets DistributedDataParallel see `training_step` as a forward pass."""
@@ -301,22 +210,3 @@ def _check_manual(plan: Plan) -> None:
                 found="this Module optimizes by hand (automatic_optimization is False)",
                 do="Accumulate and clip in training_step: step less often, and call self.clip_gradients(…).",
             )
-
-
-def _to_host(value: Any) -> Any:
-    """A copy of nested plain data whose tensors are on the host and change no more; shared tensors stay shared."""
-    copies: dict[tuple[Any, ...], Tensor] = {}
-
-    def copy(item: Any) -> Any:
-        if isinstance(item, Tensor):
-            key = (item.data_ptr(), item.shape, item.stride(), item.dtype) if item.numel() else (id(item),)
-            if key not in copies:
-                copies[key] = torch.empty_like(item, device="cpu", requires_grad=False).copy_(item.detach())
-            return copies[key]
-        if isinstance(item, Mapping):
-            return {key: copy(part) for key, part in item.items()}
-        if isinstance(item, list | tuple):
-            return type(item)(copy(part) for part in item)
-        return item
-
-    return copy(value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from leyden.train import checkpoint, rng, sharding
+from leyden.train import checkpoint, rng, sharding, snapshots
 from leyden.train.evaluate import Evaluation
 from leyden.train.fitting import Fit
 from leyden.train.loaders import TrainFeed, as_list, mover, shard, unshuffled
@@ -43,7 +43,7 @@ def prepare(trainer: Trainer, session: Session, train: Any, val: Any, path: Path
     fit = Fit(trainer, session, feed=feed, optimization=configure(module), validation=validation)
     trainer.say(f"{fit.describe()}; record in {trainer.run.path if trainer.run else None}")
     if snapshot and path:
-        fit.restore(trainer, snapshot, path)
+        snapshots.restore(fit, trainer, snapshot, path)
         trainer.say(f"going on from {path} (epoch {trainer.current_epoch}, step {trainer.global_step})")
     elif validation and plan.num_sanity_val_steps:
         _check_sanity(trainer, validation, plan.num_sanity_val_steps)

@@ -17,7 +17,7 @@ from torch import Tensor
 from leyden import track
 from leyden.core.errors import CheckpointError
 from leyden.track.run import Run
-from leyden.train import checkpoint
+from leyden.train import checkpoint, snapshots
 from leyden.train.callbacks.base import Callback
 from leyden.train.callbacks.model_checkpoint import ModelCheckpoint, arrange
 from leyden.train.evaluate import Evaluation
@@ -237,7 +237,7 @@ class Trainer:
         """
         if self._fit is None:
             raise CheckpointError(asked="save_checkpoint", found="nothing has been trained", do="Call it during fit.")
-        snapshot = self._fit.snapshot(self)
+        snapshot = snapshots.capture(self._fit, self)
         if self.run is not None:
             self.run.writer.flush()  # a resumed run has every point up to its checkpoint, whatever killed it
         if snapshot is None:
