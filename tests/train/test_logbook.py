@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from leyden.core.errors import ConfigurationError
-from leyden.train.logbook import LogBook, _batch_size
+from leyden.train.logbook import LogBook, batch_size_of
 
 
 class Rows:
@@ -143,5 +143,5 @@ def test_mistakes(value: Any, settings: dict[str, Any], words: str) -> None:
         (torch.tensor(1.0), 1),
     ],
 )
-def test_batch_size(batch: Any, size: int) -> None:
-    assert _batch_size(batch) == size
+def test_batch_size_of(batch: Any, size: int) -> None:
+    assert batch_size_of(batch) == size

@@ -19,7 +19,8 @@ from leyden.train.module import Module
 from leyden.train.optimizers import Optimization
 from leyden.train.plan import Plan
 from leyden.train.session import Session, count_arguments
-from leyden.train.stepper import Stepper, parameters_of
+from leyden.train.stepper import Stepper, exchange, parameters_of
+from leyden.train.ways import ByTokens, choose_way
 
 if TYPE_CHECKING:
     from leyden.train.evaluate import Evaluation
@@ -62,7 +63,10 @@ class Fit:
         self.book = LogBook(training=True, sink=session.sink)
         self.module._book = self.book
         self.forward = plan.forward_context()
+        self.say = trainer.say
         self.batch = 0  # batches of this epoch that are done
+        self.before = 0  # batches of the epochs before, where validation is counted over epochs
+        self.micro_batches = plan.window  # to a step of the optimizer; a callback may change it between epochs
         self.hooks: dict[str, tuple[Hook, ...]] = {
             name: collect(name, trainer, self.module, session.callbacks) for name in _MOMENTS
         }
@@ -70,24 +74,16 @@ class Fit:
         self._parallel: DistributedDataParallel | None = None
         self.resume_feed: Mapping[str, Any] | None = None
         self._waiting = 0  # micro-batches whose gradients wait for the optimizer
-        self.arity = min(2, count_arguments(self.module, "training_step"))
+        self.arity = min(3 if plan.truncated_bptt_steps else 2, count_arguments(self.module, "training_step"))
         self.step: Callable[..., Any] = self.module.training_step
         self.automatic = self.module.automatic_optimization
         if not self.automatic:
             _check_manual(plan)
-        if plan.world.size > 1 and self.automatic and not plan.sharded:
-            self.step = self._parallel = DistributedDataParallel(
-                _TrainingStep(self.module),
-                device_ids=[plan.device] if plan.device.type == "cuda" else None,
-                find_unused_parameters=plan.strategy == "ddp_find_unused_parameters_true",
-            )
-        elif (
-            plan.world.size > 1 and not plan.sharded
-        ):  # by hand: `manual_backward` exchanges gradients, so only the start must be the same
-            for value in self.module.state_dict().values():
-                torch.distributed.broadcast(value, src=0)
+        if plan.world.size > 1 and not plan.sharded:
+            self._spread(plan)
         if session.profiler is not None:
             self.profile(session.profiler)
+        self.way = choose_way(self)
 
     def call(self, *moments: str) -> None:
         """Call the hooks of these moments."""
@@ -127,7 +123,7 @@ class Fit:
 
     def window(self, index: int) -> tuple[int, bool]:
         """(micro-batches of this batch's accumulation window, whether this is its last)."""
-        size, total = self.plan.accumulate_grad_batches, self.feed.batches
+        size, total = self.micro_batches, self.feed.batches
         first = index - index % size
         if total is not None and index < total:
             size = min(size, total - first)
@@ -140,31 +136,52 @@ class Fit:
             sharding.exchange_now(self.module, boundary)
         return NOTHING if boundary or self._parallel is None else self._parallel.no_sync()
 
-    def compute(self, batch: Any, index: int, size: int) -> Any:
-        """Forward and backward of one batch, for optimizers that ask for them."""
+    def compute(self, batch: Any, index: int, share: float | Callable[[Any], Any], hiddens: Any = None) -> Any:
+        """Forward and backward of one batch whose loss counts by `share`, or by what `share` makes of the output."""
         with self.forward:
-            output = self.step(batch, index) if self.arity > 1 else self.step(batch)
+            output = self.step(*(batch, index, hiddens)[: self.arity])
         loss = loss_of(output)
         if loss is not None:
-            self.stepper.backward(loss if size == 1 else loss / size)
+            self.stepper.backward(loss * (share(output) if callable(share) else share))
         return output
 
-    def leftover(self) -> bool:
-        """Whether micro-batches wait for a step because the loader ended inside a window without having said so."""
-        size, left = self.plan.accumulate_grad_batches, self._waiting
+    def close_window(self) -> None:
+        """The step for micro-batches still waiting: the loader ended inside a window without having said so."""
+        size, left = self.micro_batches, self._waiting
         if left == 0:
-            return False
-        if self._parallel is not None or self.plan.sharded:
+            return
+        self._waiting = 0
+        if self.plan.sharded:
             raise ConfigurationError(
                 asked=f"accumulate_grad_batches={size} over {self.plan.world.size} ranks",
                 found="the loader ended unannounced inside a window, so the gradients were not exchanged",
                 do="Give the data set a __len__, or set limit_train_batches to a multiple of the window.",
             )
-        for parameter in parameters_of(self.stepper.optimization.optimizers[0]):
+        if self._parallel is not None:
+            exchange(self.trained)
+        if isinstance(self.way, ByTokens):
+            return self.way.finish(self.batch)
+        for parameter in self.trained:
             if parameter.grad is not None:
                 parameter.grad.mul_(size / left)  # they were divided by the whole window
-        self._waiting = 0
-        return True
+        self.stepper.optimize(self.batch)
+
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters of the first optimizer."""
+        return parameters_of(self.stepper.optimization.optimizers[0])
+
+    def _spread(self, plan: Plan) -> None:
+        """Let ranks exchange gradients: DDP does it during backward, other ways when they are ready for it."""
+        if self.automatic and not plan.fits_memory:
+            self.step = self._parallel = DistributedDataParallel(
+                _TrainingStep(self.module),
+                device_ids=[plan.device] if plan.device.type == "cuda" else None,
+                find_unused_parameters=plan.strategy == "ddp_find_unused_parameters_true",
+            )
+            return
+        for value in self.module.state_dict().values():
+            torch.distributed.broadcast(value, src=0)
 
 
 class _TrainingStep(nn.Module):
@@ -201,7 +218,7 @@ def loss_of(output: Any) -> Tensor | None:
 
 def _check_manual(plan: Plan) -> None:
     for name, asked in (
-        ("accumulate_grad_batches", plan.accumulate_grad_batches > 1),
+        ("accumulate_grad_batches", plan.window > 1),
         ("gradient_clip_val", plan.gradient_clip_val is not None),
     ):
         if asked:

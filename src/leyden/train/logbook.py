@@ -88,8 +88,16 @@ class LogBook:
             value = value.detach() if value.requires_grad else value.clone()
         weight = 1.0
         if slot.settings.on_epoch:
-            weight = float(_batch_size(self.batch) if batch_size is None else batch_size)
+            weight = float(batch_size_of(self.batch) if batch_size is None else batch_size)
         self._pending.append((slot, self.step, value, weight))
+
+    def mark(self) -> int:
+        """A place that `rewind` can go back to, as long as nothing is flushed between."""
+        return len(self._pending)
+
+    def rewind(self, mark: int) -> None:
+        """Forget what was logged since: the step it came from is done again."""
+        del self._pending[mark:]
 
     def flush(self) -> None:
         """Bring waiting values to the host and write them to the run's record."""
@@ -208,14 +216,14 @@ def _to_host(values: list[Tensor | float]) -> list[float]:
     return host
 
 
-def _batch_size(batch: Any) -> int:
+def batch_size_of(batch: Any) -> int:
     """Samples in a batch: the length of its first tensor, wherever it is nested; 1 if there is none."""
     if isinstance(batch, Tensor):
         return batch.shape[0] if batch.ndim else 1
     parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()
     for part in parts:
         if isinstance(part, Tensor | Mapping | list | tuple):
-            return _batch_size(part)
+            return batch_size_of(part)
     return 1
 
 

@@ -167,6 +167,12 @@ class Module(nn.Module, Hooks, Loaders):
         """How a learning-rate schedule moves; `metric` is what ReduceLROnPlateau watches."""
         scheduler.step() if metric is None else scheduler.step(metric)
 
+    def tbptt_split_batch(self, batch: Any, split_size: int) -> list[Any]:
+        """A batch in stretches of `split_size` along its time axis, for `truncated_bptt_steps`; default: axis 1."""
+        from leyden.train.ways import cut_time
+
+        return cut_time(batch, split_size)
+
     def optimizers(self) -> Any:
         """The optimizer, or a list of several, for manual optimization; their steps are counted and scaled."""
         manual = self._running().manual

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -30,26 +31,49 @@ class Choices:
     max_steps: int
     min_steps: int
     overfit_batches: int | float
-    accumulate_grad_batches: int
+    accumulate_grad_batches: int | str
+    accumulate_by: str
+    truncated_bptt_steps: int
     gradient_clip_val: float | None
     gradient_clip_algorithm: str
+    scale_lr: str | None
+    lr_warmup: str | int
     val_check_interval: int | float
-    check_val_every_n_epoch: int
+    check_val_every_n_epoch: int | None
     num_sanity_val_steps: int
+    reload_dataloaders_every_n_epochs: int
+    use_distributed_sampler: bool
     log_every_n_steps: int
+    compile: bool | str
     deterministic: bool
+    benchmark: bool | None
+    detect_anomaly: bool
     inference_mode: bool
     sync_batchnorm: bool
 
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Choices:
+        """The choices among the Trainer's arguments."""
+        return cls(**{one.name: arguments[one.name] for one in fields(cls)})
+
     def __post_init__(self) -> None:
-        known = {"strategy": _STRATEGIES, "precision": _PRECISIONS, "gradient_clip_algorithm": ("norm", "value")}
+        known: dict[str, tuple[Any, ...]] = {
+            "strategy": _STRATEGIES,
+            "precision": _PRECISIONS,
+            "gradient_clip_algorithm": ("norm", "value"),
+            "accumulate_by": ("batches", "tokens"),
+            "scale_lr": (None, "linear", "sqrt"),
+            "compile": (False, True, "blocks"),
+        }
         for name, options in known.items():
             value = getattr(self, name)
             if value not in options:
                 raise ConfigurationError(asked=f"{name}={value!r}", found="it is unknown", do=nearest(value, options))
         for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
             number = getattr(self, name)
-            if number < 1:
+            if number in ({"accumulate_grad_batches": "auto", "check_val_every_n_epoch": None}.get(name, 1), 1):
+                continue
+            if not isinstance(number, int) or number < 1:
                 raise ConfigurationError(asked=f"{name}={number}", found="it must be 1 or more", do=f"Set {name}=1.")
         if self.strategy == "fsdp" and self.precision == "16-mixed":
             raise ConfigurationError(
@@ -58,6 +82,12 @@ class Choices:
                 do='Use precision="bf16-mixed".',
             )
         interval = self.val_check_interval
+        if self.check_val_every_n_epoch is None and not isinstance(interval, int):
+            raise ConfigurationError(
+                asked=f"check_val_every_n_epoch=None with val_check_interval={interval}",
+                found="without epochs to count, validation is counted in batches",
+                do="Give a whole number of batches as val_check_interval.",
+            )
         if interval <= 0 or (isinstance(interval, float) and interval > 1):
             raise ConfigurationError(
                 asked=f"val_check_interval={interval}",
@@ -79,6 +109,16 @@ class Plan(Choices):
         return self.strategy == "fsdp" and self.world.size > 1
 
     @property
+    def window(self) -> int:
+        """Micro-batches to a step of the optimizer."""
+        return 1 if isinstance(self.accumulate_grad_batches, str) else self.accumulate_grad_batches
+
+    @property
+    def fits_memory(self) -> bool:
+        """Whether a batch that does not fit the memory is computed in parts."""
+        return self.accumulate_grad_batches == "auto"
+
+    @property
     def dtype(self) -> torch.dtype | None:
         """What parameters and batches are cast to; None leaves them as they are."""
         return _TRUE.get(self.precision)
@@ -94,7 +134,7 @@ class Plan(Choices):
         bound = math.inf if self.max_steps == -1 else self.max_steps
         if batches is None or self.max_epochs == -1:
             return bound
-        return min(bound, self.max_epochs * math.ceil(batches / self.accumulate_grad_batches))
+        return min(bound, self.max_epochs * math.ceil(batches / self.window))
 
     def validation_period(self, batches: int | None) -> int:
         """Batches from one validation to the next within an epoch of so many; 0 for only at its end."""
@@ -102,11 +142,11 @@ class Plan(Choices):
         if isinstance(interval, float) and interval == 1.0:
             return 0
         if isinstance(interval, int):
-            if batches is not None and interval > batches:
+            if batches is not None and interval > batches and self.check_val_every_n_epoch is not None:
                 raise ConfigurationError(
                     asked=f"val_check_interval={interval}",
                     found=f"an epoch has {batches} batches, so validation would never run",
-                    do="Give a smaller number, or use check_val_every_n_epoch.",
+                    do="Give a smaller number, or check_val_every_n_epoch=None to count on over epochs.",
                 )
             return interval
         if batches is None:

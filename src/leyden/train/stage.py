@@ -56,6 +56,7 @@ class Stage:
         trainer._plan, trainer.run = plan, run
         trainer.progress = progress.choose(enabled=trainer.enable_progress_bar, first=plan.world.rank == 0)
         module._trainer = trainer
+        trainer.stage, trainer.datamodule, trainer.lightning_module = self._name, datamodule, module
         self.session = Session(
             module=module,
             datamodule=datamodule,
@@ -67,8 +68,7 @@ class Stage:
         if trainer.profiler is not None:
             trainer.profiler.setup(self._name, plan.world.rank, run.path)
         self._undo.enter_context(memory_snapshot(run.path, plan.world.rank))
-        if plan.deterministic:
-            self._be_deterministic()
+        self._set_torch(plan)
         if self._name == "fit":
             self._catch_signals()
         if self._others is not None and module.hparams:
@@ -88,7 +88,7 @@ class Stage:
         trainer, module = self._trainer, self._module
         self._undo.__exit__(kind, error, trace)
         trainer.progress.close()
-        trainer.sanity_checking = False
+        trainer.sanity_checking, trainer.stage = False, None
         if error is not None:
             for callback in trainer.callbacks:
                 callback.on_exception(trainer, module, error)
@@ -147,14 +147,18 @@ class Stage:
         run = run or track.open_run(path, attempt=attempt, rank=world.rank)
         return Plan(device=self._device(world), world=world, **vars(trainer.choices)), run
 
-    def _be_deterministic(self) -> None:
-        """Operations that cannot be repeated bit for bit raise, for the length of this call."""
-        before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS has no other way to be told
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
-        self._undo.callback(torch.use_deterministic_algorithms, before[0])
-        self._undo.callback(setattr, torch.backends.cudnn, "benchmark", before[1])
+    def _set_torch(self, plan: Plan) -> None:
+        """Torch's own switches, for the length of this call. Deterministic: what cannot be repeated bit for bit raises."""
+        if plan.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS has no other way to be told
+            self._undo.callback(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled())
+            torch.use_deterministic_algorithms(True)
+        if plan.detect_anomaly:
+            self._undo.enter_context(torch.autograd.set_detect_anomaly(True))
+        benchmark = False if plan.deterministic else plan.benchmark
+        if benchmark is not None:
+            self._undo.callback(setattr, torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
+            torch.backends.cudnn.benchmark = benchmark
 
     def _device(self, world: World) -> torch.device:
         device = choose_device(self._trainer.accelerator, world, self._trainer.devices)

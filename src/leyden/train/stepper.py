@@ -85,6 +85,13 @@ class Stepper:
             self.scaler.update()
         self._trainer.global_step += 1
 
+    def optimize(self, batch_idx: int) -> None:
+        """Automatic optimization's step: gradients are there; after it they are gone and schedules have moved."""
+        optimizer = self.optimization.optimizers[0]
+        self.step(optimizer)
+        self.zero_grad(optimizer, batch_idx)
+        self.move("step", self._trainer.global_step)
+
     def step_through_closure(self, optimizer: Optimizer, evaluate: Callable[[], Any], batch_idx: int) -> Any:
         """A step for LBFGS, or for a Module's own `optimizer_step`: they call for forward and backward themselves."""
         outputs: list[Any] = []
@@ -99,6 +106,7 @@ class Stepper:
 
         self.step(optimizer, closure, batch_idx)
         self.zero_grad(optimizer, batch_idx)
+        self.move("step", self._trainer.global_step)
         if not outputs:
             raise ConfigurationError(
                 asked=f"{type(self._module).__name__}.optimizer_step",

@@ -5,21 +5,18 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from leyden import track
 from leyden.core.errors import CheckpointError
-from leyden.track.run import Run
 from leyden.train import checkpoint, snapshots
+from leyden.train.callbacks.arrange import arrange
 from leyden.train.callbacks.base import Callback
-from leyden.train.callbacks.model_checkpoint import ModelCheckpoint, arrange
 from leyden.train.evaluate import Evaluation
 from leyden.train.fitting import NOTHING, Fit, loss_of
 from leyden.train.loaders import Limit, as_list
@@ -28,12 +25,12 @@ from leyden.train.module import DataModule, Module
 from leyden.train.plan import Choices, Plan
 from leyden.train.prepare import prepare
 from leyden.train.profilers import Profiler, choose
-from leyden.train.progress import Progress, Silent
-from leyden.train.saver import Saver
+from leyden.train.spans import bounds
 from leyden.train.stage import Stage
+from leyden.train.state import TrainerState
 
 
-class Trainer:
+class Trainer(TrainerState):
     """Runs a Module: devices, ranks, precision, logging and checkpoints. Arguments have Lightning's names and meaning.
 
     `devices=N` on a CPU starts N ranks. `max_epochs=-1` or `max_steps=-1` mean no such bound; without either, 1000
@@ -46,26 +43,37 @@ class Trainer:
         *,
         accelerator: str = "auto",
         devices: int | str | list[int] = "auto",
+        num_nodes: int = 1,
         strategy: str = "auto",
         precision: str = "32-true",
         max_epochs: int | None = None,
         min_epochs: int = 0,
         max_steps: int = -1,
         min_steps: int = 0,
+        max_time: str | timedelta | Mapping[str, float] | None = None,
         limit_train_batches: Limit = None,
         limit_val_batches: Limit = None,
         limit_test_batches: Limit = None,
         limit_predict_batches: Limit = None,
         overfit_batches: int | float = 0,
         fast_dev_run: bool | int = False,
-        accumulate_grad_batches: int = 1,
+        accumulate_grad_batches: int | str = 1,
+        accumulate_by: str = "batches",
+        truncated_bptt_steps: int = 0,
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str = "norm",
+        scale_lr: str | None = None,
+        lr_warmup: str | int = "5ep",
         val_check_interval: int | float = 1.0,
-        check_val_every_n_epoch: int = 1,
+        check_val_every_n_epoch: int | None = 1,
         num_sanity_val_steps: int = 2,
+        reload_dataloaders_every_n_epochs: int = 0,
+        use_distributed_sampler: bool = True,
         log_every_n_steps: int = 50,
+        compile: bool | str = False,  # noqa: A002  torch's own word
         deterministic: bool = False,
+        benchmark: bool | None = None,
+        detect_anomaly: bool = False,
         inference_mode: bool = True,
         sync_batchnorm: bool = False,
         callbacks: Sequence[Callback] | Callback | None = None,
@@ -73,8 +81,10 @@ class Trainer:
         profiler: Profiler | str | None = None,
         enable_checkpointing: bool = True,
         enable_progress_bar: bool = True,
+        enable_model_summary: bool = False,
         default_root_dir: str | Path | None = None,
     ) -> None:
+        super().__init__()
         if fast_dev_run:
             quick = int(fast_dev_run)
             limit_train_batches = limit_val_batches = limit_test_batches = limit_predict_batches = quick
@@ -85,40 +95,14 @@ class Trainer:
             "test": limit_test_batches,
             "predict": limit_predict_batches,
         }
-        self.choices = Choices(
-            strategy=strategy,
-            precision=precision,
-            max_epochs=max_epochs if max_epochs is not None else (1000 if max_steps == -1 else -1),
-            min_epochs=min_epochs,
-            max_steps=max_steps,
-            min_steps=min_steps,
-            overfit_batches=overfit_batches,
-            accumulate_grad_batches=accumulate_grad_batches,
-            gradient_clip_val=gradient_clip_val,
-            gradient_clip_algorithm=gradient_clip_algorithm,
-            val_check_interval=val_check_interval,
-            check_val_every_n_epoch=check_val_every_n_epoch,
-            num_sanity_val_steps=num_sanity_val_steps,
-            log_every_n_steps=log_every_n_steps,
-            deterministic=deterministic,
-            inference_mode=inference_mode,
-            sync_batchnorm=sync_batchnorm,
-        )
-        self.loggers: list[Logger] = [logger] if isinstance(logger, Logger) else list(logger or ())
+        max_epochs, max_steps, time_s = bounds(max_epochs, max_steps, max_time)
+        self.choices = Choices.of(locals())
+        self.loggers = [logger] if isinstance(logger, Logger) else list(logger or ())
         self.profiler = choose(profiler)
-        self.callbacks = arrange(callbacks, saving=enable_checkpointing)
+        self.callbacks = arrange(callbacks, time_s, saving=enable_checkpointing, summary=enable_model_summary)
         self.accelerator, self.devices, self.fast_dev_run = accelerator, devices, bool(fast_dev_run)
         self.enable_progress_bar = enable_progress_bar
         self.default_root_dir = Path(default_root_dir or ".").absolute()
-        self.progress: Progress = Silent(talks=True)
-        self.current_epoch = self.global_step = 0
-        self.should_stop = self.sanity_checking = self.validated = False
-        self.eval_metrics: dict[str, float] = {}
-        self.estimated_stepping_batches = math.inf
-        self.run: Run | None = None
-        self._plan: Plan | None = None
-        self._fit: Fit | None = None
-        self._saver = Saver()
 
     def fit(
         self,
@@ -150,13 +134,13 @@ class Trainer:
         starts, ends, checkpoint_due = (
             hooks[f"on_{it}"] for it in ("train_batch_start", "train_batch_end", "checkpoint_due")
         )
-        backward, by_closure = fit.stepper.backward, fit.stepper.needs_closure
-        flush_every, accumulates, automatic = plan.log_every_n_steps, plan.accumulate_grad_batches > 1, fit.automatic
-        takes_index, clock = fit.arity > 1, time.perf_counter
-        size, boundary, period = 1, True, plan.validation_period(fit.feed.batches)
+        backward, optimize, way = fit.stepper.backward, fit.stepper.optimize, fit.way
+        flush_every, automatic, takes_index, clock = plan.log_every_n_steps, fit.automatic, fit.arity > 1, time.perf_counter
+        period = plan.validation_period(fit.feed.batches)
         fit.call("on_fit_start", "on_train_start")
         while self._goes_on(plan, stage):
             due = self._begin_epoch(fit)
+            size, boundary, accumulates = 1, True, fit.micro_batches > 1
             for index, batch in fit.begin_epoch(self.current_epoch):
                 book.step, book.batch = self.global_step, batch
                 if starts and any([hook(batch, index) == -1 for hook in starts]):  # noqa: C419  all are to be called
@@ -166,8 +150,8 @@ class Trainer:
                 if not automatic:
                     with forward:
                         output = step(batch, index) if takes_index else step(batch)
-                elif by_closure and boundary:
-                    output = self._optimize_by_closure(fit, batch, index, size)
+                elif way is not None:
+                    output = way(batch, index, size, boundary)
                 else:
                     with fit.quiet(boundary) if accumulates else NOTHING:
                         with forward:
@@ -176,13 +160,13 @@ class Trainer:
                         if loss is not None:
                             backward(loss if size == 1 else loss / size)
                     if boundary:
-                        self._optimize(fit, index)
+                        optimize(index)
                 fit.batch = index + 1
                 for hook in ends:
                     hook(output, batch, index)
                 if clock() >= due or fit.batch % flush_every == 0:
                     due = self._tick(fit)
-                if period and fit.batch % period == 0 and fit.batch != fit.feed.batches:
+                if period and (fit.before + fit.batch) % period == 0 and fit.batch != fit.feed.batches:
                     self._validate(fit)
                 if boundary:
                     for hook in checkpoint_due:
@@ -249,54 +233,6 @@ class Trainer:
             self._saver.wait()
             checkpoint.write(Path(filepath), snapshot)
 
-    # What it knows ------------------------------------------------------------------------------------------------
-
-    @property
-    def plan(self) -> Plan:
-        """Every choice of the running or last call; raises RuntimeError before the first."""
-        if self._plan is None:
-            raise RuntimeError("the plan is made by fit, validate, test or predict")
-        return self._plan
-
-    @property
-    def is_global_zero(self) -> bool:
-        """Whether this is rank 0."""
-        return self._plan is None or self._plan.world.rank == 0
-
-    @property
-    def logger(self) -> Logger | None:
-        """The first of the loggers given, beside Leyden's own record."""
-        return self.loggers[0] if self.loggers else None
-
-    @property
-    def checkpoint_dir(self) -> Path:
-        """Where this run's checkpoints lie."""
-        return (self.run or track.current()).checkpoints
-
-    @property
-    def checkpoint_callback(self) -> ModelCheckpoint | None:
-        """The first ModelCheckpoint, if there is one."""
-        return next((one for one in self.callbacks if isinstance(one, ModelCheckpoint)), None)
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The last value of every metric, epoch means included."""
-        return {**(self._fit.book.latest() if self._fit else {}), **self.eval_metrics}
-
-    @property
-    def callback_metrics(self) -> dict[str, Tensor]:
-        """`metrics` as tensors, as Lightning has them."""
-        return {name: torch.tensor(value, dtype=torch.float64) for name, value in self.metrics.items()}
-
-    def say(self, text: str) -> None:
-        """A line for the user, once, beside the progress bar."""
-        if self.is_global_zero:
-            self.progress.say(text)
-
-    def wait_for_checkpoints(self) -> None:
-        """Until every checkpoint asked for is whole, or has failed."""
-        self._saver.wait()
-
     # Parts of the loop, in the order they come ----------------------------------------------------------------------
 
     def _forget(self) -> None:
@@ -333,18 +269,6 @@ class Trainer:
         fit.call("on_train_epoch_start")
         return time.perf_counter() + self.progress.every_s
 
-    def _optimize(self, fit: Fit, index: int) -> None:
-        stepper, optimizer = fit.stepper, fit.stepper.optimization.optimizers[0]
-        stepper.step(optimizer)
-        stepper.zero_grad(optimizer, index)
-        stepper.move("step", self.global_step)
-
-    def _optimize_by_closure(self, fit: Fit, batch: Any, index: int, size: int) -> Any:
-        stepper, optimizer = fit.stepper, fit.stepper.optimization.optimizers[0]
-        output = stepper.step_through_closure(optimizer, lambda: fit.compute(batch, index, size), index)
-        stepper.move("step", self.global_step)
-        return output
-
     def _tick(self, fit: Fit) -> float:
         """Now and then: values to the host, the bar moved, a finished checkpoint noted."""
         fit.book.flush()
@@ -355,16 +279,18 @@ class Trainer:
     def _end_epoch(self, fit: Fit) -> None:
         gather, extra = fit.plan.world.gather, {"epoch": float(self.current_epoch)}
         fit.book.step = self.global_step
-        if fit.leftover():
-            self._optimize(fit, fit.batch)
+        fit.close_window()
         fit.book.end_epoch(self.global_step, gather, extra)
-        if (fit.batch % (fit.plan.validation_period(fit.feed.batches) or fit.batch)) == 0:
+        done = fit.before + fit.batch
+        if done % (fit.plan.validation_period(fit.feed.batches) or done) == 0:
             self._validate(fit)
         if fit.hooks["on_train_epoch_end"]:
             fit.call("on_train_epoch_end")
             fit.book.end_epoch(self.global_step, gather, extra)
         self.progress.end(fit.batch, fit.shown())
         self.current_epoch += 1
+        if fit.plan.check_val_every_n_epoch is None:
+            fit.before = done
         fit.batch = 0
         if fit.automatic:
             fit.stepper.move("epoch", self.current_epoch)
@@ -372,7 +298,7 @@ class Trainer:
             hook(True)
 
     def _validate(self, fit: Fit) -> None:
-        if fit.validation and (self.current_epoch + 1) % fit.plan.check_val_every_n_epoch == 0:
+        if fit.validation and (self.current_epoch + 1) % (fit.plan.check_val_every_n_epoch or 1) == 0:
             fit.validation.run()
             self.validated = True
 

@@ -73,7 +73,7 @@ def test_time_before_a_resume_counts(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_mistakes() -> None:
     with pytest.raises(ConfigurationError, match="DD:HH:MM:SS"):
-        Timer("12:00:00")
+        Timer("at noon")
     with pytest.raises(ConfigurationError, match="hour"):
         Timer({"hour": 3})
     with pytest.raises(ConfigurationError, match="interval='batch'"):

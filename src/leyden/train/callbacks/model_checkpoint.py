@@ -134,19 +134,3 @@ class ModelCheckpoint(Callback):
             del self._kept[one]
             if remove and (Path(one) / checkpoint.MANIFEST).exists():
                 shutil.rmtree(one, ignore_errors=True)
-
-
-def arrange(callbacks: Sequence[Callback] | Callback | None, *, saving: bool) -> list[Callback]:
-    """The callbacks as a list, with a ModelCheckpoint if one is wanted; these come last, to save the others' state."""
-    given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
-    if saving and not any(isinstance(one, ModelCheckpoint) for one in given):
-        given.append(ModelCheckpoint())
-    keys = [one.state_key for one in given if type(one).state_dict is not Callback.state_dict]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise ConfigurationError(
-                asked=f"two callbacks with the state key {key!r}",
-                found="a checkpoint would keep the state of one of them only",
-                do="Give one of them a state_key of its own (override the property), or leave one out.",
-            )
-    return sorted(given, key=lambda one: isinstance(one, ModelCheckpoint))

@@ -12,7 +12,7 @@ import torch
 
 from leyden.core.errors import ConfigurationError
 from leyden.train.callbacks.base import Callback
-from leyden.train.logbook import _batch_size
+from leyden.train.logbook import batch_size_of
 
 if TYPE_CHECKING:
     from leyden.train.module import Module
@@ -35,7 +35,7 @@ class ThroughputMonitor(Callback):
 
     def __init__(
         self,
-        batch_size_fn: Callable[[Any], int] = _batch_size,
+        batch_size_fn: Callable[[Any], int] = batch_size_of,
         length_fn: Callable[[Any], int] | None = None,
         *,
         available_flops: float | None = None,

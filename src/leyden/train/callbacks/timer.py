@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -11,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 from leyden.core.errors import ConfigurationError
 from leyden.core.units import format_duration
 from leyden.train.callbacks.base import Callback
+from leyden.train.spans import read_span
 
 if TYPE_CHECKING:
     from leyden.train.module import Module
     from leyden.train.trainer import Trainer
 
-Duration = str | timedelta | Mapping[str, float]
 _STAGES = ("train", "validate", "test")
 
 
 class Timer(Callback):
     """Measure the time of training, validation and test, and stop training when `duration` is over.
 
-    `duration`: "DD:HH:MM:SS", a timedelta, or a mapping of its arguments ({"hours": 12}); None only measures.
+    `duration`: "3h", "DD:HH:MM:SS", a timedelta, or a mapping of its arguments ({"hours": 12}); None only measures.
     `interval`: whether to look after every "step" or every "epoch". Time spent before a resume counts. Of several
     ranks the first one's clock holds, and steps are looked at every `log_every_n_steps`. `clock` counts seconds.
     Raises ConfigurationError for other words.
@@ -31,7 +30,7 @@ class Timer(Callback):
 
     def __init__(
         self,
-        duration: Duration | None = None,
+        duration: str | timedelta | Mapping[str, float] | None = None,
         interval: str = "step",
         verbose: bool = True,
         *,
@@ -41,7 +40,7 @@ class Timer(Callback):
             raise ConfigurationError(
                 asked=f"Timer(interval={interval!r})", found="it is unknown", do='Use "step" or "epoch".'
             )
-        self._duration_s = None if duration is None else read_duration(duration).total_seconds()
+        self._duration_s = None if duration is None else _seconds(duration)
         self._interval, self._verbose, self._clock = interval, verbose, clock
         self._start: dict[str, float] = {}
         self._end: dict[str, float] = {}
@@ -110,25 +109,13 @@ class Timer(Callback):
         trainer.should_stop = True
 
 
-def read_duration(duration: Duration) -> timedelta:
-    """The timedelta that is meant; raises ConfigurationError for a string or key that is none.
-
-    >>> read_duration("01:02:00:30")
-    datetime.timedelta(days=1, seconds=7230)
-    """
-    do = 'Use "DD:HH:MM:SS" (e.g. "00:12:00:00"), a timedelta, or {"hours": 12}.'
-    if isinstance(duration, timedelta):
-        return duration
-    if isinstance(duration, Mapping):
-        try:
-            return timedelta(**duration)
-        except TypeError as error:
-            raise ConfigurationError(asked=f"duration={duration!r}", found=str(error), do=do) from None
-    match = re.fullmatch(r"(\d+):(\d\d):(\d\d):(\d\d)", duration.strip())
-    if match is None:
-        raise ConfigurationError(asked=f"duration={duration!r}", found="it is no duration", do=do)
-    days, hours, minutes, seconds = map(int, match.groups())
-    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+def _seconds(duration: str | timedelta | Mapping[str, float]) -> float:
+    span = read_span(duration)
+    if span.time_s is None:
+        raise ConfigurationError(
+            asked=f"Timer({duration!r})", found="it is no time", do="Use max_epochs or max_steps of the Trainer for it."
+        )
+    return span.time_s
 
 
 def _known(stage: str) -> str:

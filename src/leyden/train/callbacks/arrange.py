@@ -1,0 +1,36 @@
+"""Which callbacks does a Trainer have, and in which order?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from leyden.core.errors import ConfigurationError
+from leyden.train.callbacks.base import Callback
+from leyden.train.callbacks.model_checkpoint import ModelCheckpoint
+from leyden.train.callbacks.model_summary import ModelSummary
+from leyden.train.callbacks.timer import Timer
+
+
+def arrange(
+    callbacks: Sequence[Callback] | Callback | None, time_s: float | None = None, *, saving: bool, summary: bool = False
+) -> list[Callback]:
+    """The callbacks as a list, with those that arguments of the Trainer ask for.
+
+    ModelCheckpoints come last, to save the others' state. Raises ConfigurationError where two would share a state.
+    """
+    given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+    if time_s is not None:
+        given.append(Timer({"seconds": time_s}))
+    if summary and not any(isinstance(one, ModelSummary) for one in given):
+        given.append(ModelSummary())
+    if saving and not any(isinstance(one, ModelCheckpoint) for one in given):
+        given.append(ModelCheckpoint())
+    keys = [one.state_key for one in given if type(one).state_dict is not Callback.state_dict]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ConfigurationError(
+                asked=f"two callbacks with the state key {key!r}",
+                found="a checkpoint would keep the state of one of them only",
+                do="Give one of them a state_key of its own (override the property), or leave one out.",
+            )
+    return sorted(given, key=lambda one: isinstance(one, ModelCheckpoint))
