@@ -20,6 +20,7 @@ from leyden.train.optimizers import Optimization
 from leyden.train.plan import Plan
 from leyden.train.session import Session, count_arguments
 from leyden.train.stepper import Stepper, exchange, parameters_of
+from leyden.train.strategies import DDP
 from leyden.train.ways import ByTokens, choose_way
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class Fit:
             self.step = self._parallel = DistributedDataParallel(
                 _TrainingStep(self.module),
                 device_ids=[plan.device] if plan.device.type == "cuda" else None,
-                find_unused_parameters=plan.strategy == "ddp_find_unused_parameters_true",
+                **(plan.strategy.options() if isinstance(plan.strategy, DDP) else {}),
             )
             return
         for value in self.module.state_dict().values():

@@ -12,8 +12,8 @@ import torch
 
 from leyden.core.errors import ConfigurationError, nearest
 from leyden.train.ranks import World
+from leyden.train.strategies import Strategy, choose
 
-_STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "fsdp")
 _MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _TRUE = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
 _PRECISIONS = ("32-true", "32", *_MIXED, *_TRUE)
@@ -24,7 +24,7 @@ _ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
 class Choices:
     """What the user chose, checked; the fields are the Trainer's arguments."""
 
-    strategy: str
+    strategy: Strategy
     precision: str
     max_epochs: int
     min_epochs: int
@@ -54,11 +54,11 @@ class Choices:
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Choices:
         """The choices among the Trainer's arguments."""
-        return cls(**{one.name: arguments[one.name] for one in fields(cls)})
+        given = {**arguments, "strategy": choose(arguments["strategy"])}
+        return cls(**{one.name: given[one.name] for one in fields(cls)})
 
     def __post_init__(self) -> None:
         known: dict[str, tuple[Any, ...]] = {
-            "strategy": _STRATEGIES,
             "precision": _PRECISIONS,
             "gradient_clip_algorithm": ("norm", "value"),
             "accumulate_by": ("batches", "tokens"),
@@ -75,12 +75,6 @@ class Choices:
                 continue
             if not isinstance(number, int) or number < 1:
                 raise ConfigurationError(asked=f"{name}={number}", found="it must be 1 or more", do=f"Set {name}=1.")
-        if self.strategy == "fsdp" and self.precision == "16-mixed":
-            raise ConfigurationError(
-                asked='strategy="fsdp" with precision="16-mixed"',
-                found="16-bit losses would have to be scaled alike on all ranks, which is not built",
-                do='Use precision="bf16-mixed".',
-            )
         interval = self.val_check_interval
         if self.check_val_every_n_epoch is None and not isinstance(interval, int):
             raise ConfigurationError(
@@ -103,10 +97,28 @@ class Plan(Choices):
     device: torch.device
     world: World
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.strategy.check(self.world.size, self.precision)
+
     @property
     def sharded(self) -> bool:
         """Whether each rank holds only a part of the model."""
-        return self.strategy == "fsdp" and self.world.size > 1
+        return self.strategy.spreads and self.world.size > 1
+
+    @property
+    def data_rank(self) -> int:
+        """Which share of the data this rank works on; ranks that compute layers together have the same."""
+        return self.world.rank // self.strategy.ranks_per_batch
+
+    @property
+    def data_size(self) -> int:
+        """Into how many shares the data is divided."""
+        return self.world.size // self.strategy.ranks_per_batch
+
+    def gather_data(self, item: Any) -> list[Any]:
+        """One item of every share of the data, on every rank. Collective."""
+        return self.world.gather(item)[:: self.strategy.ranks_per_batch]
 
     @property
     def window(self) -> int:
@@ -125,7 +137,7 @@ class Plan(Choices):
 
     def forward_context(self) -> contextlib.AbstractContextManager[Any]:
         """Around every step: automatic mixed precision, another default dtype, or nothing."""
-        if self.precision in _MIXED and not self.sharded:  # FSDP casts by itself
+        if self.precision in _MIXED:
             return torch.autocast(self.device.type, dtype=_MIXED[self.precision])
         return DefaultDtype(self.dtype) if self.dtype else contextlib.nullcontext()
 
@@ -159,7 +171,7 @@ class Plan(Choices):
 
     def describe(self) -> str:
         """One line for people."""
-        ranks = "" if self.world.size == 1 else f" × {self.world.size} ranks ({'FSDP' if self.sharded else 'DDP'})"
+        ranks = f" × {self.world.size} ranks ({self.strategy.describe(self.world.size)})" if self.world.size > 1 else ""
         return f"{self.device.type}{ranks}, {self.precision}"
 
 

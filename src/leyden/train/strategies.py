@@ -41,6 +41,10 @@ class Strategy:
     def check(self, ranks: int, precision: str) -> None:
         """Raise ConfigurationError where so many ranks, or this precision, cannot work with the strategy."""
 
+    def describe(self, ranks: int) -> str:
+        """What people call it."""
+        return self.name.upper()
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -118,11 +122,15 @@ class FSDP(Strategy):
                 do=f"Set replicate to {_divisors(ranks)}, or change devices.",
             )
 
+    def describe(self, ranks: int) -> str:
+        """As `Strategy.describe`."""
+        return "FSDP" if self.replicate == 1 else f"HSDP, {self.replicate} × {ranks // self.replicate}"
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class TensorParallel(Strategy):
-    """`size` neighbouring ranks compute each layer together (Shoeybi et al. 2019, "Megatron-LM", §3), FSDP over the rest.
+    """`size` neighbouring ranks compute each layer together (Shoeybi et al. 2019, §3), FSDP over the rest.
 
     `plan` maps names of submodules, `*` standing for one part of a name, to "colwise" (each rank computes a part of
     the outputs), "rowwise" (of the inputs), "sequence" (norms over a part of the sequence) or a `ParallelStyle` of
@@ -174,6 +182,11 @@ class TensorParallel(Strategy):
                 do='Use precision="bf16-mixed".',
             )
         self.fsdp.check(ranks // self.size, precision)
+
+    def describe(self, ranks: int) -> str:
+        """As `Strategy.describe`."""
+        rest = ranks // self.size
+        return f"tensor parallel {self.size}" + (f" × {self.fsdp.describe(rest)} {rest}" if rest > 1 else "")
 
 
 @final
