@@ -117,7 +117,7 @@ def test_state_goes_on() -> None:
     twin.load_state_dict(book.state_dict())
     add(twin, "loss", 4.0, on_epoch=True, batch_size=3)
     twin.end_epoch(0, alone)
-    assert twin.latest() == {"loss": 3.5}
+    assert twin.latest() == {"loss": 3.5, "loss_step": 4.0, "loss_epoch": 3.5}
 
 
 @pytest.mark.parametrize(

@@ -241,13 +241,13 @@ def test_the_modules_own_ways() -> None:
     quiet(max_steps=1, gradient_clip_val=0.5, num_sanity_val_steps=0).fit(Own(), loader())
     assert seen == [
         "step 0 0",
+        "before zero",
+        "zero",
         "before backward",
         "backward",
         "after backward",
         "before step",
         "clip 0.5 norm",
-        "before zero",
-        "zero",
         "schedule",
     ]
 

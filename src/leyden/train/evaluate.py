@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,46 +12,56 @@ from torch import nn
 
 from leyden.core.errors import ConfigurationError
 from leyden.train.hooks import collect
-from leyden.train.loaders import Limit, count_batches, mover, shard
+from leyden.train.loaders import Limit, count_batches, shard
 from leyden.train.logbook import LogBook
 from leyden.train.session import count_arguments
 from leyden.train.sharding import is_sharded
+from leyden.train.transfer import mover_for
 
 if TYPE_CHECKING:
     from leyden.train.session import Session
     from leyden.train.trainer import Trainer
 
 # stage -> (the words in hooks, the prefix of limit_*_batches)
+_MOMENTS = ("model_eval", "model_train", "start", "end", "epoch_start", "epoch_end", "batch_start", "batch_end")
 _WORDS = {"validate": ("validation", "val"), "test": ("test", "test"), "predict": ("predict", "predict")}
 
 
 class Evaluation:
     """One way of evaluating a module on given loaders; built once, run any number of times."""
 
-    def __init__(self, trainer: Trainer, session: Session, stage: str, loaders: Sequence[Any], limit: Limit) -> None:
+    def __init__(
+        self, trainer: Trainer, session: Session, stage: str, make_loaders: Callable[[], Sequence[Any]], limit: Limit
+    ) -> None:
         self._trainer, self._session, self._stage = trainer, session, stage
-        self._word, short = _WORDS[stage]
+        self._word, self._short = _WORDS[stage]
+        self._make_loaders, self._limit = make_loaders, limit
         module = session.module
-        world = session.plan.world
-        self._loaders = [shard(one, rank=world.rank, size=world.size, training=False, seed=0) for one in loaders]
-        self._totals = [count_batches(loader, limit, short) for loader in self._loaders]
-        if any(total == 0 for total in self._totals) and world.size == 1 and limit != 0:
-            raise ConfigurationError(
-                asked=f"{stage} on {len(loaders)} loaders",
-                found=f"loader {self._totals.index(0)} has no batch",
-                do=f"Check the data set's length, drop_last, and limit_{short}_batches.",
-            )
+        self.load()
         self._step = getattr(module, f"{self._word}_step")
         if session.profiler is not None:
             self._step = session.profiler.wrap(f"{self._word}_step", self._step)
         self._arity = count_arguments(module, f"{self._word}_step")
         self._hooks = {
             moment: collect(f"on_{self._word}_{moment}", trainer, module, session.callbacks)
-            for moment in ("start", "end", "epoch_start", "epoch_end", "batch_start", "batch_end")
+            for moment in _MOMENTS
         }
         self.book = LogBook(training=False, sink=session.sink)
         self.done = 0  # batches of the last run
         self._in_step = is_sharded(module)  # then every forward pass is collective
+
+    def load(self) -> None:
+        """Make the loaders, and split them over ranks."""
+        given, world = self._make_loaders(), self._session.plan.world
+        size = world.size if self._session.plan.use_distributed_sampler else 1
+        self.loaders = [shard(one, rank=world.rank, size=size, training=False, seed=0) for one in given]
+        self._totals = [count_batches(loader, self._limit, self._short) for loader in self.loaders]
+        if any(total == 0 for total in self._totals) and world.size == 1 and self._limit != 0:
+            raise ConfigurationError(
+                asked=f"{self._stage} on {len(given)} loaders",
+                found=f"loader {self._totals.index(0)} has no batch",
+                do=f"Check the data set's length, drop_last, and limit_{self._short}_batches.",
+            )
 
     @property
     def batches(self) -> int | None:
@@ -62,7 +72,7 @@ class Evaluation:
     def results(self) -> list[dict[str, float]]:
         """The metrics of each loader; those logged outside of batches belong to all."""
         latest = self.book.latest()
-        ends = [f"/dataloader_idx_{index}" for index in range(len(self._loaders))]
+        ends = [f"/dataloader_idx_{index}" for index in range(len(self.loaders))]
         return [
             {name: value for name, value in latest.items() if name.endswith(own) or not name.endswith(tuple(ends))}
             for own in ends
@@ -83,10 +93,11 @@ class Evaluation:
             module._book = self.book
             try:
                 self.done = 0
+                self._call("model_eval")
                 self._call("start")
                 self._call("epoch_start")
-                for index, loader in enumerate(self._loaders):
-                    self.book.loader_suffix = f"/dataloader_idx_{index}" if len(self._loaders) > 1 else ""
+                for index, loader in enumerate(self.loaders):
+                    self.book.loader_suffix = f"/dataloader_idx_{index}" if len(self.loaders) > 1 else ""
                     total = self._totals[index]
                     total = most if total is None else total if most is None else min(total, most)
                     outputs.append(self._run_loader(index, loader, total, silent))
@@ -96,11 +107,11 @@ class Evaluation:
                 self._call("end")
             finally:
                 module._book = outer
+        self._call("model_train")
         return outputs
 
     def _run_loader(self, loader_idx: int, loader: Any, total: int | None, silent: bool) -> list[Any]:
-        book, plan = self.book, self._session.plan
-        move = mover(plan.device, plan.dtype)
+        book, move = self.book, mover_for(self._session, loader_idx)
         starts, ends, kept = self._hooks["batch_start"], self._hooks["batch_end"], []
         forward, progress = self._session.plan.forward_context(), self._trainer.progress
         due, iterator = time.perf_counter() + progress.every_s, iter(loader)

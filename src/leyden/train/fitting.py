@@ -35,7 +35,6 @@ _MOMENTS = (
     "on_train_start",
     "on_train_end",
     "on_train_epoch_start",
-    "on_train_epoch_end",
     "on_train_batch_start",
     "on_train_batch_end",
     "on_before_backward",
@@ -43,6 +42,7 @@ _MOMENTS = (
     "on_before_optimizer_step",
     "on_before_zero_grad",
     "on_checkpoint_due",
+    "on_validation_model_zero_grad",
 )
 
 
@@ -55,12 +55,13 @@ class Fit:
         session: Session,
         *,
         feed: TrainFeed,
+        make_feed: Callable[[], TrainFeed],
         optimization: Optimization,
         validation: Evaluation | None,
     ) -> None:
         plan = session.plan
         self.session, self.plan, self.module = session, plan, session.module
-        self.feed, self.validation = feed, validation
+        self.feed, self._make_feed, self.validation = feed, make_feed, validation
         self.book = LogBook(training=True, sink=session.sink)
         self.module._book = self.book
         self.forward = plan.forward_context()
@@ -71,9 +72,14 @@ class Fit:
         self.hooks: dict[str, tuple[Hook, ...]] = {
             name: collect(name, trainer, self.module, session.callbacks) for name in _MOMENTS
         }
+        end, judges = "on_train_epoch_end", [one for one in session.callbacks if one.judges]
+        others = [one for one in session.callbacks if not one.judges]
+        self.hooks[end] = collect(end, trainer, self.module, others)
+        self.hooks["judge"] = collect(end, trainer, self.module, judges, own=False)
         self.stepper = self.module._stepper = Stepper(trainer, self.module, plan, optimization, self.hooks)
         self._parallel: DistributedDataParallel | None = None
         self.resume_feed: Mapping[str, Any] | None = None
+        self._loaded_at = 0  # the epoch the loaders were made for
         self._waiting = 0  # micro-batches whose gradients wait for the optimizer
         self.arity = min(3 if plan.truncated_bptt_steps else 2, count_arguments(self.module, "training_step"))
         self.step: Callable[..., Any] = self.module.training_step
@@ -87,10 +93,12 @@ class Fit:
         self.way = choose_way(self)
 
     def call(self, *moments: str) -> None:
-        """Call the hooks of these moments."""
+        """Call the hooks of these moments; what they log counts for the epoch unless they say otherwise."""
+        self.book.in_step = False
         for moment in moments:
             for hook in self.hooks[moment]:
                 hook()
+        self.book.in_step = True
 
     def shown(self) -> dict[str, float]:
         """What the progress bar shows: training's values, and those of the last validation."""
@@ -118,9 +126,21 @@ class Fit:
     def begin_epoch(self, epoch: int) -> Iterator[tuple[int, Any]]:
         """Batches of this epoch from the place reached."""
         resume, self.resume_feed = self.resume_feed, None
+        every = self.plan.reload_dataloaders_every_n_epochs
+        if every and epoch % every == 0 and epoch > self._loaded_at and resume is None:
+            self.feed = self._make_feed()
+            if self.validation:
+                self.validation.load()
+        self._loaded_at = epoch
         batches = self.feed.epoch(epoch, resume, self.batch)
         profiler = self.session.profiler
         return batches if profiler is None else profiler.iterate("train_dataloader_next", batches)
+
+    def zero_grad_before_validation(self) -> None:
+        """Gradients that somebody might have looked at need not lie in memory during a validation."""
+        self.call("on_validation_model_zero_grad")
+        if self.automatic and self.stepper.zeroes_late and not self._waiting:
+            self.module.zero_grad(set_to_none=True)
 
     def window(self, index: int) -> tuple[int, bool]:
         """(micro-batches of this batch's accumulation window, whether this is its last)."""
@@ -137,11 +157,16 @@ class Fit:
             sharding.exchange_now(self.module, boundary)
         return NOTHING if boundary or self._parallel is None else self._parallel.no_sync()
 
-    def compute(self, batch: Any, index: int, share: float | Callable[[Any], Any], hiddens: Any = None) -> Any:
-        """Forward and backward of one batch whose loss counts by `share`, or by what `share` makes of the output."""
+    def compute(self, batch: Any, index: int, share: float | Callable[[Any], Any], fresh: bool, hiddens: Any = None) -> Any:
+        """Forward and backward of a batch whose loss counts by `share`, or by what it makes of the output.
+
+        `fresh`: its gradients do not add to others.
+        """
         with self.forward:
             output = self.step(*(batch, index, hiddens)[: self.arity])
         loss = loss_of(output)
+        if fresh and self.stepper.zeroes_late:
+            self.stepper.zero_grad(index)
         if loss is not None:
             self.stepper.backward(loss * (share(output) if callable(share) else share))
         return output

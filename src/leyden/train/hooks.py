@@ -18,7 +18,25 @@ if TYPE_CHECKING:
 Hook = Callable[..., Any]
 
 
-class Hooks:
+class TransferHooks:
+    """A batch on its way to the device; of a DataModule and a Module that override the same one, the first holds."""
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Return the batch as it is to be moved to the device."""
+        return batch
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        """Return the batch on the device; override it for containers that know no `to`."""
+        from leyden.train.loaders import to_device
+
+        return to_device(batch, device)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Return the batch as the step is to get it: the place for augmentation on the device."""
+        return batch
+
+
+class Hooks(TransferHooks):
     """The moments of a Module, in the order they come. All are empty; override what is needed."""
 
     def setup(self, stage: str) -> None:
@@ -61,7 +79,16 @@ class Hooks:
         """Gradients are complete and not yet clipped."""
 
     def on_before_zero_grad(self, optimizer: Any) -> None:
-        """The step is taken; gradients are still there."""
+        """The next loss is known; gradients of the step before are still there."""
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Before a validation during fit: gradients need not stay in memory."""
+
+    def on_validation_model_eval(self) -> None:
+        """Before anything of a validation; the module has just gone to evaluation mode."""
+
+    def on_validation_model_train(self) -> None:
+        """After anything of a validation; every submodule is in the mode it was in before."""
 
     def on_validation_start(self) -> None:
         """Before a validation."""
@@ -81,6 +108,12 @@ class Hooks:
     def on_validation_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """After one batch."""
 
+    def on_test_model_eval(self) -> None:
+        """As `on_validation_model_eval`, for a test."""
+
+    def on_test_model_train(self) -> None:
+        """As `on_validation_model_train`, for a test."""
+
     def on_test_start(self) -> None:
         """Before a test."""
 
@@ -98,6 +131,12 @@ class Hooks:
 
     def on_test_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """After one batch."""
+
+    def on_predict_model_eval(self) -> None:
+        """As `on_validation_model_eval`, for a prediction."""
+
+    def on_predict_model_train(self) -> None:
+        """As `on_validation_model_train`, for a prediction."""
 
     def on_predict_start(self) -> None:
         """Before a prediction."""
@@ -124,14 +163,18 @@ class Hooks:
         """Read what `on_save_checkpoint` added."""
 
 
-def collect(name: str, trainer: Trainer, module: Module, callbacks: Iterable[Callback]) -> tuple[Hook, ...]:
-    """Who overrides the hook `name`: callbacks in their order, then the module; ready to be called."""
+def collect(
+    name: str, trainer: Trainer, module: Module, callbacks: Iterable[Callback], *, own: bool = True
+) -> tuple[Hook, ...]:
+    """Who overrides the hook `name`: callbacks in their order, then the module (if `own`); ready to be called."""
     from leyden.train.callbacks.base import Callback
 
-    empty = getattr(Callback, name)
+    empty = getattr(Callback, name, None)  # None: a moment of Modules alone
     found: list[Hook] = [
-        partial(getattr(one, name), trainer, module) for one in callbacks if getattr(type(one), name) is not empty
+        partial(getattr(one, name), trainer, module)
+        for one in callbacks
+        if empty is not None and getattr(type(one), name) is not empty
     ]
-    if getattr(type(module), name, None) is not getattr(Hooks, name, None):
+    if own and getattr(type(module), name, None) is not getattr(Hooks, name, None):
         found.append(getattr(module, name))
     return tuple(found)

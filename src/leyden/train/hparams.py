@@ -25,6 +25,33 @@ class HyperParameters(dict[str, Any]):
         self[name] = value
 
 
+class KeepsHyperParameters:
+    """What a Module and a DataModule share: the arguments they were built with."""
+
+    @property
+    def hparams(self) -> HyperParameters:
+        """What `save_hyperparameters` kept."""
+        if "_hparams" not in self.__dict__:
+            self.__dict__["_hparams"] = HyperParameters()
+        kept: HyperParameters = self.__dict__["_hparams"]
+        return kept
+
+    def save_hyperparameters(self, *names: str | Mapping[str, Any], ignore: str | Iterable[str] = ()) -> None:
+        """Keep the arguments of `__init__` in `self.hparams` and in checkpoints; call it in `__init__`.
+
+        All of them, or those named; or the items of a mapping. Raises ConfigurationError for an unknown name.
+        """
+        given = [one for one in names if isinstance(one, Mapping)]
+        words = [one for one in names if isinstance(one, str)]
+        frame = inspect.currentframe()
+        arguments = init_arguments(self, frame.f_back if frame else None)
+        left_out = [ignore] if isinstance(ignore, str) else list(ignore)
+        if words or not given:
+            self.hparams.update(choose(arguments, words, left_out))
+        for one in given:
+            self.hparams.update({name: value for name, value in one.items() if name not in left_out})
+
+
 def init_arguments(owner: object, frame: FrameType | None) -> dict[str, Any]:
     """The arguments of the owner's `__init__` now running in `frame`, and of the subclasses' that called it."""
     found: dict[str, Any] = {}

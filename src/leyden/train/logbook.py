@@ -30,13 +30,15 @@ class _Settings:
 
 
 class _Slot:
-    """One metric name: its settings, its last value and what the epoch has gathered."""
+    """One metric name: its settings, its last values and what the epoch has gathered."""
 
-    __slots__ = ("asked", "gathered", "last", "name", "settings", "weight")
+    __slots__ = ("asked", "gathered", "last", "last_epoch", "last_step", "name", "settings", "weight")
 
     def __init__(self, name: str, settings: _Settings, asked: tuple[object, ...]) -> None:
         self.name, self.settings, self.asked = name, settings, asked
         self.last = math.nan
+        self.last_step: float | None = None
+        self.last_epoch: float | None = None
         self.gathered: float | None = None
         self.weight = 0.0
 
@@ -56,7 +58,7 @@ class LogBook:
     """What the steps of one stage log. `step` and `batch` are set by the loop before each step."""
 
     def __init__(self, *, training: bool, sink: Sink | None) -> None:
-        self._training = training
+        self.in_step = training  # whether a value is logged for its step, where nothing else is said, or for the epoch
         self.sink = sink
         self._slots: dict[str, _Slot] = {}
         self._pending: list[tuple[_Slot, int, Tensor | float, float]] = []
@@ -108,7 +110,7 @@ class LogBook:
         row: dict[str, float] = {}
         row_step = pending[0][1]
         for (slot, step, _, weight), value in zip(pending, values, strict=True):
-            slot.last = value
+            slot.last = slot.last_step = value
             if slot.settings.on_epoch:
                 slot.gather(value, weight)
             if slot.settings.on_step and slot.settings.logger:
@@ -138,6 +140,7 @@ class LogBook:
             if slot.gathered is None:
                 continue
             slot.last = slot.gathered / slot.weight if slot.settings.reduce == "mean" else slot.gathered
+            slot.last_epoch = slot.last
             slot.gathered, slot.weight = None, 0.0
             if slot.settings.logger:
                 row[slot.name + "_epoch" if slot.settings.on_step else slot.name] = slot.last
@@ -147,7 +150,12 @@ class LogBook:
     def latest(self) -> dict[str, float]:
         """The last value of every metric, or its epoch's; as `callback_metrics` shows them."""
         self.flush()
-        return {slot.name: slot.last for slot in self._slots.values()}
+        found: dict[str, float] = {}
+        for slot in self._slots.values():
+            found[slot.name] = slot.last
+            if slot.settings.on_step and slot.settings.on_epoch:
+                found |= {slot.name + "_step": slot.last_step, slot.name + "_epoch": slot.last_epoch}
+        return {name: value for name, value in found.items() if value is not None}
 
     def shown(self) -> dict[str, float]:
         """The values for the progress bar, as of the last transfer."""
@@ -186,8 +194,8 @@ class LogBook:
         if not number:
             shape = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise ConfigurationError(asked=f"self.log({name!r}, …)", found=f"it got {shape}", do="Log one number.")
-        step = self._training if on_step is None else bool(on_step)
-        epoch = (not self._training) if on_epoch is None else bool(on_epoch)
+        step = self.in_step if on_step is None else bool(on_step)
+        epoch = (not self.in_step) if on_epoch is None else bool(on_epoch)
         settings = _Settings(bool(prog_bar), bool(logger), step, epoch, str(reduce))
         return self._slots.setdefault(name, _Slot(name, settings, asked))
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from leyden.core.errors import ConfigurationError
-from leyden.train.hooks import Hooks
-from leyden.train.hparams import HyperParameters, arguments_for, choose, init_arguments
+from leyden.train.hooks import Hooks, TransferHooks
+from leyden.train.hparams import KeepsHyperParameters, arguments_for
 
 if TYPE_CHECKING:
     from leyden.train.logbook import LogBook
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from leyden.train.trainer import Trainer
 
 
-class Loaders:
+class Loaders(KeepsHyperParameters):
     """Where batches come from: a Module or a DataModule may say so."""
+
+    def prepare_data(self) -> None:
+        """Bring the data to the node; called once a node, before any rank calls `setup`: set no state here."""
 
     def train_dataloader(self) -> Iterable[Any]:
         """Batches to train on, unless `fit` is given them."""
@@ -74,29 +77,6 @@ class Module(nn.Module, Hooks, Loaders):
         first = next(self.parameters(), None)
         return torch.device("cpu") if first is None else first.device
 
-    @property
-    def hparams(self) -> HyperParameters:
-        """What `save_hyperparameters` kept."""
-        if "_hparams" not in self.__dict__:
-            self.__dict__["_hparams"] = HyperParameters()
-        kept: HyperParameters = self.__dict__["_hparams"]
-        return kept
-
-    def save_hyperparameters(self, *names: str | Mapping[str, Any], ignore: str | Iterable[str] = ()) -> None:
-        """Keep the arguments of `__init__` in `self.hparams` and in checkpoints; call it in `__init__`.
-
-        All of them, or those named; or the items of a mapping. Raises ConfigurationError for an unknown name.
-        """
-        given = [one for one in names if isinstance(one, Mapping)]
-        words = [one for one in names if isinstance(one, str)]
-        frame = inspect.currentframe()
-        arguments = init_arguments(self, frame.f_back if frame else None)
-        left_out = [ignore] if isinstance(ignore, str) else list(ignore)
-        if words or not given:
-            self.hparams.update(choose(arguments, words, left_out))
-        for one in given:
-            self.hparams.update({name: value for name, value in one.items() if name not in left_out})
-
     @classmethod
     def load_from_checkpoint(
         cls, checkpoint_path: str | Path, *, strict: bool = True, map_location: Any = None, **kwargs: Any
@@ -142,6 +122,13 @@ class Module(nn.Module, Hooks, Loaders):
     def configure_optimizers(self) -> Any:
         """An optimizer, or ([optimizer], [scheduler]), or {"optimizer": …, "lr_scheduler": …}; several by hand."""
         raise missing(self, "configure_optimizers")
+
+    def configure_callbacks(self) -> Any:
+        """Callbacks that this Module brings along, one or several; each takes the place of a given one of its type."""
+        return []
+
+    def configure_model(self) -> None:
+        """Make layers here instead of in `__init__` where they are too large for one device; may be called again."""
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """How gradients come from a loss; override to do it another way."""
@@ -209,6 +196,12 @@ class Module(nn.Module, Hooks, Loaders):
     def logger(self) -> Logger | None:
         """The Trainer's first logger, if any."""
         return self.trainer.logger
+
+    def all_gather(self, data: Any, sync_grads: bool = False) -> Any:
+        """Tensors in nested containers, of shape (world size, *shape) each: every rank's, on every rank. Collective."""
+        from leyden.train.collective import all_gather
+
+        return all_gather(data, self.trainer.plan.world, self.device, sync_grads)
 
     def to_onnx(self, file_path: str | Path, input_sample: Any = None, **kwargs: Any) -> Any:
         """Write `forward` as an ONNX graph that takes any batch size; see `leyden.train.export.to_onnx`."""
@@ -284,7 +277,7 @@ class Module(nn.Module, Hooks, Loaders):
             print(*values)
 
 
-class DataModule(Loaders):
+class DataModule(Loaders, TransferHooks):
     """Where batches come from: downloads, splits and loaders, apart from the science.
 
     `prepare_data` runs on one process a node (download, unpack: set no state), `setup` on every rank.
@@ -292,8 +285,15 @@ class DataModule(Loaders):
 
     trainer: Trainer | None = None
 
-    def prepare_data(self) -> None:
-        """Bring the data to the node; called once, before any rank calls `setup`."""
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must keep of the data's state, as plain data and tensors."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint; called after `setup`."""
+
+    def on_exception(self, exception: BaseException) -> None:
+        """The call of the Trainer ends with this error."""
 
     def setup(self, stage: str) -> None:
         """Make the data sets; `stage` is "fit", "validate", "test" or "predict"."""

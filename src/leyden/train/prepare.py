@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from leyden.train import checkpoint, rng, sharding, snapshots
+from leyden.train.compiling import compile_parts
 from leyden.train.evaluate import Evaluation
 from leyden.train.fitting import Fit
-from leyden.train.loaders import TrainFeed, as_list, mover, shard, unshuffled
+from leyden.train.loaders import TrainFeed, as_list, shard, unshuffled
 from leyden.train.module import overrides
 from leyden.train.optimizers import configure
 from leyden.train.session import Session
+from leyden.train.transfer import mover_for
 
 if TYPE_CHECKING:
     from leyden.train.trainer import Trainer
@@ -26,41 +28,63 @@ def prepare(trainer: Trainer, session: Session, train: Any, val: Any, path: Path
     snapshot = checkpoint.read(path) if path else None
     if snapshot and path:
         checkpoint.load_weights(module, snapshot, path)
-    loader = session.loader(train, "train_dataloader")
-    val = _validation_loaders(session, val)
-    if plan.overfit_batches:
-        loader, val = unshuffled(loader), val and [unshuffled(loader)]
+    if plan.compile:
+        compile_parts(module, plan.compile)
     if plan.sharded:
         sharding.shard_module(module, plan)
-    seed = plan.world.share(torch.initial_seed() % 2**62)
-    loader = shard(loader, rank=plan.world.rank, size=plan.world.size, training=True, seed=seed)
-    feed = TrainFeed(loader, limit=plan.overfit_batches or trainer.limits["train"], move=mover(plan.device, plan.dtype))
+    make_feed = partial(_train_feed, trainer, session, train, plan.world.share(torch.initial_seed() % 2**62))
+    feed = make_feed()
     trainer.estimated_stepping_batches = plan.count_steps(feed.batches)
-    validation = None
-    if val and trainer.limits["validate"] != 0:
-        limit = plan.overfit_batches or trainer.limits["validate"]
-        validation = Evaluation(trainer, session, "validate", val, limit)
-    fit = Fit(trainer, session, feed=feed, optimization=configure(module), validation=validation)
+    fit = trainer._fit = Fit(
+        trainer,
+        session,
+        feed=feed,
+        make_feed=make_feed,
+        optimization=configure(module),
+        validation=_validation(trainer, session, val, feed.loader),
+    )
     trainer.say(f"{fit.describe()}; record in {trainer.run.path if trainer.run else None}")
     if snapshot and path:
         snapshots.restore(fit, trainer, snapshot, path)
         trainer.say(f"going on from {path} (epoch {trainer.current_epoch}, step {trainer.global_step})")
-    elif validation and plan.num_sanity_val_steps:
-        _check_sanity(trainer, validation, plan.num_sanity_val_steps)
+    fit.call("on_fit_start")
+    if fit.validation and plan.num_sanity_val_steps and not snapshot:
+        _check_sanity(trainer, session, fit.validation, plan.num_sanity_val_steps)
     return fit
 
 
-def _validation_loaders(session: Session, given: Any) -> Sequence[Any]:
-    if not overrides(session.module, "validation_step"):
-        return []
-    return as_list(session.loader(given, "val_dataloader", needed=False))
+def _train_feed(trainer: Trainer, session: Session, given: Any, seed: int) -> TrainFeed:
+    plan = session.plan
+    loader = session.loader(given, "train_dataloader")
+    if plan.overfit_batches:
+        loader = unshuffled(loader)
+    size = plan.world.size if plan.use_distributed_sampler else 1
+    loader = shard(loader, rank=plan.world.rank, size=size, training=True, seed=seed)
+    return TrainFeed(loader, limit=plan.overfit_batches or trainer.limits["train"], move=mover_for(session))
 
 
-def _check_sanity(trainer: Trainer, validation: Evaluation, batches: int) -> None:
+def _validation(trainer: Trainer, session: Session, given: Any, train_loader: Any) -> Evaluation | None:
+    plan, module = session.plan, session.module
+    if not overrides(module, "validation_step") or trainer.limits["validate"] == 0:
+        return None
+
+    def load() -> list[Any]:
+        found = as_list(session.loader(given, "val_dataloader", needed=False))
+        return [train_loader] if found and plan.overfit_batches else found
+
+    limit = plan.overfit_batches or trainer.limits["validate"]
+    return Evaluation(trainer, session, "validate", load, limit) if load() else None
+
+
+def _check_sanity(trainer: Trainer, session: Session, validation: Evaluation, batches: int) -> None:
     """A few validation batches before training, so that a mistake there shows at once; changes no random number."""
     trainer.sanity_checking = True
     state = rng.capture()
+    for callback in session.callbacks:
+        callback.on_sanity_check_start(trainer, session.module)
     validation.run(most=None if batches == -1 else batches, silent=True)
+    for callback in session.callbacks:
+        callback.on_sanity_check_end(trainer, session.module)
     rng.restore(state)
     validation.forget()
     trainer.sanity_checking = False

@@ -16,8 +16,10 @@ import torch
 from leyden import track
 from leyden.track.run import RUNS_FOLDER, Run
 from leyden.train import progress
+from leyden.train.callbacks.arrange import bring_along
 from leyden.train.logbook import Sink
 from leyden.train.loggers.base import FanOut, fan_out
+from leyden.train.module import overrides
 from leyden.train.plan import Plan, adopt_world, choose_device, count_devices
 from leyden.train.profilers import memory_snapshot
 from leyden.train.ranks import World, follow_parent, join, start_local
@@ -52,11 +54,12 @@ class Stage:
     def __enter__(self) -> Stage:
         trainer, module, datamodule = self._trainer, self._module, self._datamodule
         self.checkpoint = find_checkpoint(trainer, self._asked, fitting=self._name == "fit")
+        trainer.callbacks = bring_along(trainer.callbacks, module)
         plan, run = self._meet()
         trainer._plan, trainer.run = plan, run
         trainer.progress = progress.choose(enabled=trainer.enable_progress_bar, first=plan.world.rank == 0)
         module._trainer = trainer
-        trainer.stage, trainer.datamodule, trainer.lightning_module = self._name, datamodule, module
+        trainer.stage, trainer.datamodule, trainer.model = self._name, datamodule, module
         self.session = Session(
             module=module,
             datamodule=datamodule,
@@ -85,20 +88,22 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        trainer, module = self._trainer, self._module
+        trainer, module, datamodule = self._trainer, self._module, self._datamodule
         self._undo.__exit__(kind, error, trace)
         trainer.progress.close()
         trainer.sanity_checking, trainer.stage = False, None
         if error is not None:
             for callback in trainer.callbacks:
                 callback.on_exception(trainer, module, error)
+            if datamodule is not None:
+                datamodule.on_exception(error)
             with contextlib.suppress(Exception):  # the first error is the one to show
                 trainer.wait_for_checkpoints()
+        if datamodule is not None:
+            datamodule.teardown(self._name)
         for callback in trainer.callbacks:
             callback.teardown(trainer, module, self._name)
         module.teardown(self._name)
-        if self._datamodule is not None:
-            self._datamodule.teardown(self._name)
         if trainer.profiler is not None:
             trainer.profiler.teardown(self._name)
             trainer.profiler.describe()
@@ -187,15 +192,20 @@ class Stage:
 
     def _set_up(self, world: World) -> None:
         trainer, module, datamodule = self._trainer, self._module, self._datamodule
+        sources = [one for one in (datamodule, module) if one is not None]
         if datamodule is not None:
             datamodule.trainer = trainer
+        if any(overrides(one, "prepare_data") for one in sources):
             if world.local_rank == 0:
-                datamodule.prepare_data()
+                for one in sources:
+                    one.prepare_data()
             world.gather(None)
+        if datamodule is not None:
             datamodule.setup(self._name)
         for callback in trainer.callbacks:
             callback.setup(trainer, module, self._name)
         module.setup(self._name)
+        module.configure_model()
         if self.session.plan.sync_batchnorm and world.size > 1:
             torch.nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
         module.to(device=self.session.plan.device, dtype=self.session.plan.dtype)

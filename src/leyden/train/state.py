@@ -42,7 +42,7 @@ class TrainerState:
         self.progress: Progress = Silent(talks=True)
         self.run: Run | None = None
         self.datamodule: DataModule | None = None
-        self.lightning_module: Module | None = None
+        self.model: Module | None = None
         self._plan: Plan | None = None
         self._fit: Fit | None = None
         self._saver = Saver()

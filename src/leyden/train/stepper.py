@@ -41,6 +41,9 @@ class Stepper:
         self._own_clipping = overrides(module, "configure_gradient_clipping")
         self._own_zero_grad = overrides(module, "optimizer_zero_grad")
         self._own_schedule_step = overrides(module, "lr_scheduler_step")
+        # Gradients stay until the next loss is known, as in Lightning, where somebody may look; else they are freed early.
+        looked_at = ("on_train_batch_end", "on_before_zero_grad")
+        self.zeroes_late = self._own_zero_grad or any(hooks[name] for name in looked_at)
         self.needs_closure = overrides(module, "optimizer_step") or isinstance(optimization.optimizers[0], LBFGS)
         self.manual = tuple(ManualOptimizer(one, self) for one in optimization.optimizers)
 
@@ -89,7 +92,8 @@ class Stepper:
         """Automatic optimization's step: gradients are there; after it they are gone and schedules have moved."""
         optimizer = self.optimization.optimizers[0]
         self.step(optimizer)
-        self.zero_grad(optimizer, batch_idx)
+        if not self.zeroes_late:
+            optimizer.zero_grad(set_to_none=True)
         self.move("step", self._trainer.global_step)
 
     def step_through_closure(self, optimizer: Optimizer, evaluate: Callable[[], Any], batch_idx: int) -> Any:
@@ -105,7 +109,8 @@ class Stepper:
             return output.get("loss") if isinstance(output, Mapping) else output
 
         self.step(optimizer, closure, batch_idx)
-        self.zero_grad(optimizer, batch_idx)
+        if not self.zeroes_late:
+            optimizer.zero_grad(set_to_none=True)
         self.move("step", self._trainer.global_step)
         if not outputs:
             raise ConfigurationError(
@@ -115,8 +120,9 @@ class Stepper:
             )
         return outputs[-1]
 
-    def zero_grad(self, optimizer: Optimizer, batch_idx: int = 0) -> None:
-        """Forget the gradients."""
+    def zero_grad(self, batch_idx: int) -> None:
+        """Forget the gradients of the step before, for those who wanted to see them until now."""
+        optimizer = self.optimization.optimizers[0]
         for hook in self._hooks["on_before_zero_grad"]:
             hook(optimizer)
         if self._own_zero_grad:

@@ -122,11 +122,12 @@ class Trainer(TrainerState):
             train_dataloaders, datamodule = None, train_dataloaders
         with Stage(self, "fit", model, datamodule, ckpt_path) as stage:
             self._forget()
-            self._fit = prepare(self, stage.session, train_dataloaders, val_dataloaders, stage.checkpoint)
             try:
-                self._train(self._fit, stage)
+                fit = prepare(self, stage.session, train_dataloaders, val_dataloaders, stage.checkpoint)
+                self._train(fit, stage)
             finally:
-                self._fit.let_go()
+                if self._fit is not None:
+                    self._fit.let_go()
             stage.end_if_signalled()
 
     def _train(self, fit: Fit, stage: Stage) -> None:  # noqa: PLR0912  straight-line on purpose: this is the loop
@@ -134,10 +135,10 @@ class Trainer(TrainerState):
         starts, ends, checkpoint_due = (
             hooks[f"on_{it}"] for it in ("train_batch_start", "train_batch_end", "checkpoint_due")
         )
-        backward, optimize, way = fit.stepper.backward, fit.stepper.optimize, fit.way
+        backward, optimize, way, late = fit.stepper.backward, fit.stepper.optimize, fit.way, fit.stepper.zeroes_late
         flush_every, automatic, takes_index, clock = plan.log_every_n_steps, fit.automatic, fit.arity > 1, time.perf_counter
         period = plan.validation_period(fit.feed.batches)
-        fit.call("on_fit_start", "on_train_start")
+        fit.call("on_train_start")
         while self._goes_on(plan, stage):
             due = self._begin_epoch(fit)
             size, boundary, accumulates = 1, True, fit.micro_batches > 1
@@ -157,6 +158,8 @@ class Trainer(TrainerState):
                         with forward:
                             output = step(batch, index) if takes_index else step(batch)
                         loss = output if isinstance(output, Tensor) and output.requires_grad else loss_of(output)
+                        if late and (size == 1 or index % fit.micro_batches == 0):
+                            fit.stepper.zero_grad(index)
                         if loss is not None:
                             backward(loss if size == 1 else loss / size)
                     if boundary:
@@ -287,6 +290,7 @@ class Trainer(TrainerState):
         if fit.hooks["on_train_epoch_end"]:
             fit.call("on_train_epoch_end")
             fit.book.end_epoch(self.global_step, gather, extra)
+        fit.call("judge")
         self.progress.end(fit.batch, fit.shown())
         self.current_epoch += 1
         if fit.plan.check_val_every_n_epoch is None:
@@ -299,6 +303,7 @@ class Trainer(TrainerState):
 
     def _validate(self, fit: Fit) -> None:
         if fit.validation and (self.current_epoch + 1) % (fit.plan.check_val_every_n_epoch or 1) == 0:
+            fit.zero_grad_before_validation()
             fit.validation.run()
             self.validated = True
 
@@ -317,8 +322,9 @@ class Trainer(TrainerState):
             if running.checkpoint is not None:
                 snapshot = checkpoint.read(running.checkpoint)
                 checkpoint.load_weights(session.module, snapshot, running.checkpoint)
-            found = as_list(session.loader(loaders, method))
-            evaluation = Evaluation(self, session, stage, found, self.limits[stage])
+            evaluation = Evaluation(
+                self, session, stage, lambda: as_list(session.loader(loaders, method)), self.limits[stage]
+            )
             self.progress.begin(stage, evaluation.batches)
             outputs = evaluation.run()
             self.progress.end(evaluation.done, evaluation.book.shown())

@@ -57,9 +57,10 @@ class ByClosure:
         fit, stepper = self._fit, self._fit.stepper
         if not boundary:
             with fit.quiet(boundary):
-                return fit.compute(batch, index, 1 / size)
+                return fit.compute(batch, index, 1 / size, index % fit.micro_batches == 0)
         optimizer = stepper.optimization.optimizers[0]
-        return stepper.step_through_closure(optimizer, lambda: fit.compute(batch, index, 1 / size), index)
+        fresh = index % fit.micro_batches == 0
+        return stepper.step_through_closure(optimizer, lambda: fit.compute(batch, index, 1 / size, fresh), index)
 
 
 class TruncatedBackprop:
@@ -83,7 +84,7 @@ class TruncatedBackprop:
     def __call__(self, batch: Any, index: int, size: int, boundary: bool) -> Any:
         fit, hiddens, output = self._fit, None, None
         for part in fit.module.tbptt_split_batch(batch, fit.plan.truncated_bptt_steps):
-            output = fit.compute(part, index, 1.0, hiddens)
+            output = fit.compute(part, index, 1.0, True, hiddens)
             fit.stepper.optimize(index)
             hiddens = _detached(output["hiddens"]) if isinstance(output, Mapping) else None
         return output
@@ -125,12 +126,13 @@ class FitsMemory:
     def _compute(self, batch: Any, index: int) -> Any:
         fit, samples = self._fit, batch_size_of(batch)
         if self.parts == 1:
-            return fit.compute(batch, index, 1.0)
+            return fit.compute(batch, index, 1.0, True)
         outputs = []
-        for rows in torch.arange(samples).tensor_split(self.parts):
+        for number, rows in enumerate(torch.arange(samples).tensor_split(self.parts)):
             part = take_rows(batch, slice(int(rows[0]), int(rows[-1]) + 1), samples)
             fit.book.batch = part
-            outputs.append((fit.compute(part, index, len(rows) / samples), len(rows) / samples))
+            share = len(rows) / samples
+            outputs.append((fit.compute(part, index, share, number == 0), share))
         fit.book.batch = batch
         return _mean(outputs)
 
@@ -149,7 +151,7 @@ class ByTokens:
     def __call__(self, batch: Any, index: int, size: int, boundary: bool) -> Any:
         fit = self._fit
         with fit.quiet(boundary):
-            output = fit.compute(batch, index, self._weigh)
+            output = fit.compute(batch, index, self._weigh, index % fit.micro_batches == 0)
         if boundary:
             self.finish(index)
         return output

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from leyden.core.errors import ConfigurationError
 from leyden.train.callbacks.base import Callback
 from leyden.train.callbacks.model_checkpoint import ModelCheckpoint
 from leyden.train.callbacks.model_summary import ModelSummary
 from leyden.train.callbacks.timer import Timer
+
+if TYPE_CHECKING:
+    from leyden.train.module import Module
 
 
 def arrange(
@@ -25,6 +29,20 @@ def arrange(
         given.append(ModelSummary())
     if saving and not any(isinstance(one, ModelCheckpoint) for one in given):
         given.append(ModelCheckpoint())
+    return _checked(given)
+
+
+def bring_along(callbacks: list[Callback], module: Module) -> list[Callback]:
+    """The callbacks, with those of `module.configure_callbacks()`: each takes the place of given ones of its type."""
+    brought = module.configure_callbacks() or []
+    brought = [brought] if isinstance(brought, Callback) else list(brought)
+    if not brought:
+        return callbacks
+    kinds = {type(one) for one in brought}
+    return _checked([one for one in callbacks if type(one) not in kinds] + brought)
+
+
+def _checked(given: list[Callback]) -> list[Callback]:
     keys = [one.state_key for one in given if type(one).state_dict is not Callback.state_dict]
     for key in keys:
         if keys.count(key) > 1:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 class Callback:
     """Base of callbacks; override what is needed. The moments are those of `leyden.train.hooks.Hooks`."""
 
+    judges = False
+    """Whether its `on_train_epoch_end` looks at the epoch's metrics, and so comes after the Module's own."""
+
     @property
     def state_key(self) -> str:
         """The name of this callback's state in a checkpoint."""
@@ -64,7 +67,13 @@ class Callback:
         """Gradients are complete and not yet clipped."""
 
     def on_before_zero_grad(self, trainer: Trainer, pl_module: Module, optimizer: Any) -> None:
-        """The step is taken; gradients are still there."""
+        """The next loss is known; gradients of the step before are still there."""
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: Module) -> None:
+        """Before the few validation batches that are tried before training."""
+
+    def on_sanity_check_end(self, trainer: Trainer, pl_module: Module) -> None:
+        """After them."""
 
     def on_validation_start(self, trainer: Trainer, pl_module: Module) -> None:
         """Before a validation."""

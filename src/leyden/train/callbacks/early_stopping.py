@@ -14,18 +14,32 @@ if TYPE_CHECKING:
 
 
 class EarlyStopping(Callback):
-    """Stop when `monitor` has not improved by `min_delta` for `patience` validations, or is no longer finite."""
+    """Stop when `monitor` has not improved by `min_delta` for `patience` validations, or is no longer finite.
+
+    `stopping_threshold` is good enough to stop at, `divergence_threshold` bad enough. `check_on_train_epoch_end` looks
+    after every epoch of training instead of after validations; None does so where there is no validation. With
+    `strict=False` a metric that was not logged is passed over instead of raising ConfigurationError.
+    """
+
+    judges = True
 
     def __init__(
         self,
         monitor: str,
         min_delta: float = 0.0,
         patience: int = 3,
+        verbose: bool = False,
         mode: str = "min",
+        strict: bool = True,
         check_finite: bool = True,
+        stopping_threshold: float | None = None,
+        divergence_threshold: float | None = None,
+        check_on_train_epoch_end: bool | None = None,
     ) -> None:
         self.monitor, self.min_delta, self.patience = monitor, abs(min_delta), patience
-        self.mode, self.check_finite = check_mode(mode), check_finite
+        self.mode, self.check_finite, self.strict, self.verbose = check_mode(mode), check_finite, strict, verbose
+        self.stopping_threshold, self.divergence_threshold = stopping_threshold, divergence_threshold
+        self.check_on_train_epoch_end = check_on_train_epoch_end
         self.best_score = math.inf if mode == "min" else -math.inf
         self.wait_count = 0
         self.stopped_epoch = 0
@@ -38,18 +52,34 @@ class EarlyStopping(Callback):
         self.stopped_epoch = state_dict["stopped_epoch"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: Module) -> None:
-        if trainer.sanity_checking:
+        if not trainer.sanity_checking and not self.check_on_train_epoch_end:
+            self._judge(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Module) -> None:
+        asked = self.check_on_train_epoch_end
+        if asked or (asked is None and not trainer.val_dataloaders):
+            self._judge(trainer)
+
+    def _judge(self, trainer: Trainer) -> None:
+        if not self.strict and self.monitor not in trainer.metrics:
             return
-        score = read_monitor(trainer, self.monitor, "EarlyStopping")
+        score, name = read_monitor(trainer, self.monitor, "EarlyStopping"), self.monitor
+        enough, too_bad = self.stopping_threshold, self.divergence_threshold
         if self.check_finite and not math.isfinite(score):
-            self._stop(trainer, f"{self.monitor} is {score}")
+            self._stop(trainer, f"{name} is {score}")
+        elif enough is not None and better(score, enough, self.mode):
+            self._stop(trainer, f"{name} is {score:.4g}, better than {enough}")
+        elif too_bad is not None and better(-score, -too_bad, self.mode):
+            self._stop(trainer, f"{name} is {score:.4g}, worse than {too_bad}")
         elif better(score, self.best_score, self.mode, self.min_delta):
             self.best_score, self.wait_count = score, 0
+            if self.verbose:
+                trainer.say(f"{name} improved to {score:.4g}")
         else:
             self.wait_count += 1
             if self.wait_count >= self.patience:
                 best = f"best {self.best_score:.4g}"
-                self._stop(trainer, f"{self.monitor} has not improved for {self.wait_count} validations ({best})")
+                self._stop(trainer, f"{name} has not improved for {self.wait_count} checks ({best})")
 
     def _stop(self, trainer: Trainer, why: str) -> None:
         trainer.should_stop = True
