@@ -22,6 +22,7 @@ class LearningRateMonitor(Callback):
     """Log every learning rate as `lr-Adam`, `lr-Adam-1` (a second Adam) or `lr-Adam/pg1` (its first parameter group).
 
     `logging_interval`: "step", "epoch", or None for the interval of each optimizer's schedule ("step" without one).
+    With `scale_lr` the rates are those of the step, scaled and warmed up.
     A schedule's or parameter group's own `name` takes the place of `lr-Adam` or `pg1`. `log_momentum` and
     `log_weight_decay` add `…-momentum` (the first of the betas, where there are betas) and `…-weight_decay`.
     """
@@ -51,10 +52,12 @@ class LearningRateMonitor(Callback):
             return
         begins, self._epoch_begins = self._epoch_begins, False
         self._last_step = trainer.global_step
+        scaled = trainer._fit.large_batch if trainer._fit else None
+        factor = scaled.factor if scaled else 1.0
         for one in self._watched:
             if begins or (self.logging_interval or one.interval) == "step":
                 for name, group in one.groups():
-                    pl_module.log(name, group["lr"])
+                    pl_module.log(name, group["lr"] * factor)
                     if self.log_momentum:
                         betas = group.get("betas")
                         pl_module.log(f"{name}-momentum", betas[0] if betas else group.get("momentum", 0.0))
