@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from leyden.core.errors import ConfigurationError
 from leyden.train import sharding
 from leyden.train.hooks import Hook, collect
+from leyden.train.large_batch import scale_rates
 from leyden.train.loaders import TrainFeed
 from leyden.train.logbook import LogBook
 from leyden.train.module import Module
@@ -91,6 +92,7 @@ class Fit:
         if session.profiler is not None:
             self.profile(session.profiler)
         self.way = choose_way(self)
+        self.large_batch = scale_rates(trainer, self)
 
     def call(self, *moments: str) -> None:
         """Call the hooks of these moments; what they log counts for the epoch unless they say otherwise."""
@@ -107,6 +109,8 @@ class Fit:
     def let_go(self) -> None:
         """Training is over: what only it needs is freed now, not at some time while the interpreter goes down."""
         self.step, self._parallel = self.module.training_step, None
+        if self.large_batch is not None:
+            self.large_batch.let_go()
 
     def describe(self) -> str:
         """One line for people: what is trained, how large it is, and on what."""
