@@ -14,6 +14,7 @@ from leyden.core.errors import ConfigurationError
 from leyden.train.hooks import collect
 from leyden.train.loaders import Limit, count_batches, shard
 from leyden.train.logbook import LogBook
+from leyden.train.reduction import Reducer
 from leyden.train.session import count_arguments
 from leyden.train.sharding import is_sharded
 from leyden.train.transfer import mover_for
@@ -37,6 +38,7 @@ class Evaluation:
         self._word, self._short = _WORDS[stage]
         self._make_loaders, self._limit = make_loaders, limit
         module = session.module
+        self._reduce = Reducer(session.plan.world, session.plan.strategy.ranks_per_batch)
         self.load()
         self._step = getattr(module, f"{self._word}_step")
         if session.profiler is not None:
@@ -52,11 +54,11 @@ class Evaluation:
 
     def load(self) -> None:
         """Make the loaders, and split them over ranks."""
-        given, world = self._make_loaders(), self._session.plan.world
-        size = world.size if self._session.plan.use_distributed_sampler else 1
-        self.loaders = [shard(one, rank=world.rank, size=size, training=False, seed=0) for one in given]
+        given, plan = self._make_loaders(), self._session.plan
+        size = plan.data_size if plan.use_distributed_sampler else 1
+        self.loaders = [shard(one, rank=plan.data_rank, size=size, training=False, seed=0) for one in given]
         self._totals = [count_batches(loader, self._limit, self._short) for loader in self.loaders]
-        if any(total == 0 for total in self._totals) and world.size == 1 and self._limit != 0:
+        if any(total == 0 for total in self._totals) and plan.data_size == 1 and self._limit != 0:
             raise ConfigurationError(
                 asked=f"{self._stage} on {len(given)} loaders",
                 found=f"loader {self._totals.index(0)} has no batch",
@@ -163,7 +165,7 @@ class Evaluation:
         sink, book = self.book.sink, self.book
         if silent:
             book.sink = None
-        book.end_epoch(trainer.global_step, session.plan.world.gather, {"epoch": float(trainer.current_epoch)})
+        book.end_epoch(trainer.global_step, self._reduce, {"epoch": float(trainer.current_epoch)})
         book.sink = sink
         if not trainer.sanity_checking:
             trainer.eval_metrics |= book.latest()

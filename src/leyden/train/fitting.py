@@ -19,6 +19,7 @@ from leyden.train.logbook import LogBook
 from leyden.train.module import Module
 from leyden.train.optimizers import Optimization
 from leyden.train.plan import Plan
+from leyden.train.reduction import Reducer
 from leyden.train.session import Session, count_arguments
 from leyden.train.stepper import Stepper, exchange, parameters_of
 from leyden.train.strategies import DDP
@@ -65,6 +66,7 @@ class Fit:
         self.feed, self._make_feed, self.validation = feed, make_feed, validation
         self.book = LogBook(training=True, sink=session.sink)
         self.module._book = self.book
+        self.reduce = Reducer(plan.world, plan.strategy.ranks_per_batch)
         self.forward = plan.forward_context()
         self.say = trainer.say
         self.batch = 0  # batches of this epoch that are done

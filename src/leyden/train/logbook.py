@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from leyden.core.errors import ConfigurationError
+from leyden.train import metrics
+from leyden.train.reduction import Sums
 
 Sink = Callable[[int, dict[str, float]], None]
 _REDUCE = ("mean", "sum", "min", "max")
@@ -32,11 +34,12 @@ class _Settings:
 class _Slot:
     """One metric name: its settings, its last values and what the epoch has gathered."""
 
-    __slots__ = ("asked", "gathered", "last", "last_epoch", "last_step", "name", "settings", "weight")
+    __slots__ = ("asked", "gathered", "last", "last_epoch", "last_step", "metric", "name", "settings", "weight")
 
     def __init__(self, name: str, settings: _Settings, asked: tuple[object, ...]) -> None:
         self.name, self.settings, self.asked = name, settings, asked
         self.last = math.nan
+        self.metric: Any = None  # an object that keeps the epoch itself
         self.last_step: float | None = None
         self.last_epoch: float | None = None
         self.gathered: float | None = None
@@ -69,12 +72,12 @@ class LogBook:
     def add(
         self,
         name: str,
-        value: Tensor | float,
+        value: Any,
         prog_bar: bool,
         logger: bool,
         on_step: bool | None,
         on_epoch: bool | None,
-        reduce: str,
+        reduce: Any,
         batch_size: int | None,
         add_dataloader_idx: bool,
     ) -> None:
@@ -88,8 +91,13 @@ class LogBook:
         if isinstance(value, Tensor):
             # A loss is nobody's buffer; a metric without a graph may be a counter that changes in place.
             value = value.detach() if value.requires_grad else value.clone()
+        elif slot.metric is not None or not isinstance(value, int | float):
+            slot.metric = value
+            if not slot.settings.on_step:
+                return
+            value = metrics.last_of(value, name).clone()
         weight = 1.0
-        if slot.settings.on_epoch:
+        if slot.settings.on_epoch and slot.metric is None:
             weight = float(batch_size_of(self.batch) if batch_size is None else batch_size)
         self._pending.append((slot, self.step, value, weight))
 
@@ -111,7 +119,7 @@ class LogBook:
         row_step = pending[0][1]
         for (slot, step, _, weight), value in zip(pending, values, strict=True):
             slot.last = slot.last_step = value
-            if slot.settings.on_epoch:
+            if slot.settings.on_epoch and slot.metric is None:
                 slot.gather(value, weight)
             if slot.settings.on_step and slot.settings.logger:
                 name = slot.name + "_step" if slot.settings.on_epoch else slot.name
@@ -121,10 +129,10 @@ class LogBook:
                 row[name] = value
         self._write(row_step, row)
 
-    def end_epoch(self, step: int, combine: Callable[[Any], list[Any]], extra: Mapping[str, float] = {}) -> None:
+    def end_epoch(self, step: int, combine: Callable[[Sums], list[Sums]], extra: Mapping[str, float] = {}) -> None:
         """Reduce the epoch's values over all ranks, record them at `step` together with `extra`, and start anew.
 
-        `combine` gathers one object from every rank. Collective: every rank must call it.
+        `combine` gives every rank's sums (`Reducer`). Collective: every rank must call it.
         """
         self.flush()
         mine = {slot.name: (slot.gathered, slot.weight) for slot in self._slots.values() if slot.gathered is not None}
@@ -137,6 +145,10 @@ class LogBook:
             for one in everyone:
                 if slot.name in one:
                     _merge(slot, *one[slot.name])
+            if slot.metric is not None:
+                slot.gathered = metrics.finish(slot.metric)
+                slot.metric = None  # logged anew in every epoch
+                slot.weight = 1.0
             if slot.gathered is None:
                 continue
             slot.last = slot.gathered / slot.weight if slot.settings.reduce == "mean" else slot.gathered
@@ -190,7 +202,9 @@ class LogBook:
                 found=f"known are {', '.join(_REDUCE)}",
                 do="Use one of these, or reduce the value yourself before logging it.",
             )
-        number = value.numel() == 1 if isinstance(value, Tensor) else isinstance(value, int | float)
+        number = isinstance(value, int | float) or metrics.is_metric(value)
+        if isinstance(value, Tensor):
+            number = value.numel() == 1
         if not number:
             shape = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise ConfigurationError(asked=f"self.log({name!r}, …)", found=f"it got {shape}", do="Log one number.")

@@ -170,9 +170,9 @@ class Module(nn.Module, Hooks, Loaders):
         found = [one.scheduler for one in self._running().optimization.schedules]
         return found[0] if len(found) == 1 else found or None
 
-    def manual_backward(self, loss: Tensor) -> None:
-        """`loss.backward()` for manual optimization: scaled for the precision and exchanged between ranks."""
-        self._running().manual_backward(loss)
+    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """`loss.backward(…)` for manual optimization: scaled for the precision and exchanged between ranks."""
+        self._running().manual_backward(loss, *args, **kwargs)
 
     def clip_gradients(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -243,32 +243,40 @@ class Module(nn.Module, Hooks, Loaders):
     def log(
         self,
         name: str,
-        value: Tensor | float,
+        value: Any,
         prog_bar: bool = False,
         logger: bool = True,
         on_step: bool | None = None,
         on_epoch: bool | None = None,
-        reduce_fx: str = "mean",
+        reduce_fx: Any = "mean",
         sync_dist: bool = False,
         batch_size: int | None = None,
         add_dataloader_idx: bool = True,
+        rank_zero_only: bool = False,
     ) -> None:
         """Record one number. Tensors stay on their device until the logging interval ends; every point is kept.
 
         `on_step` keeps each step's value (default in training), `on_epoch` reduces over the epoch by `reduce_fx`
         ("mean", weighted by `batch_size`, "sum", "min" or "max"; default in evaluation). Epoch values are always exact
-        over all ranks, so `sync_dist` is accepted and needs no setting.
+        over all ranks, so `sync_dist` is accepted and needs no setting; `rank_zero_only` counts those of rank 0 alone.
+        A metric object (torchmetrics) is computed at the epoch's end and reset; called with a batch, its value of that
+        batch can be kept with `on_step`.
         """
         book = self._book
         if book is None:
             raise ConfigurationError(
                 asked=f"self.log({name!r}, …)", found="no Trainer runs this module", do="Log inside fit or evaluation."
             )
+        if rank_zero_only and not self.trainer.is_global_zero:
+            return
+        if reduce_fx.__class__ is not str:
+            reduce_fx = reduce_fx.__name__  # torch.mean and the like
         book.add(name, value, prog_bar, logger, on_step, on_epoch, reduce_fx, batch_size, add_dataloader_idx)
 
-    def log_dict(self, dictionary: Mapping[str, Tensor | float], **settings: Any) -> None:
+    def log_dict(self, dictionary: Mapping[str, Any], **settings: Any) -> None:
         """`log` every item, with the same settings."""
-        for name, value in dictionary.items():
+        collection = hasattr(dictionary, "compute_groups")  # of torchmetrics, whose items are copies unless told
+        for name, value in dictionary.items(copy_state=False) if collection else dictionary.items():  # type: ignore[call-arg]
             self.log(name, value, **settings)
 
     def print(self, *values: object) -> None:

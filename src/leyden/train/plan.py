@@ -14,7 +14,7 @@ from leyden.core.errors import ConfigurationError, nearest
 from leyden.train.ranks import World
 from leyden.train.strategies import Strategy, choose
 
-_MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+_MIXED = {"bf16-mixed": torch.bfloat16, "float8-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _TRUE = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
 _PRECISIONS = ("32-true", "32", *_MIXED, *_TRUE)
 _ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
@@ -115,10 +115,6 @@ class Plan(Choices):
     def data_size(self) -> int:
         """Into how many shares the data is divided."""
         return self.world.size // self.strategy.ranks_per_batch
-
-    def gather_data(self, item: Any) -> list[Any]:
-        """One item of every share of the data, on every rank. Collective."""
-        return self.world.gather(item)[:: self.strategy.ranks_per_batch]
 
     @property
     def window(self) -> int:

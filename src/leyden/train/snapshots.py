@@ -1,56 +1,167 @@
-"""How does all that training holds get into a checkpoint, and back?"""
+"""How does all that training holds get into a checkpoint, and back?
+
+Whatever strategy wrote it, a checkpoint holds tensors by name, whole or in boxes, and each rank takes what it holds of
+them: another strategy or number of ranks can go on from it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from leyden.core.errors import CheckpointError
-from leyden.train import checkpoint, rng, sharding
+from leyden.train import checkpoint, metrics, optimizer_state, rng, sharding
+from leyden.train.callbacks.device_stats import DeviceStatsMonitor
+from leyden.train.callbacks.early_stopping import EarlyStopping
+from leyden.train.callbacks.lr_monitor import LearningRateMonitor
+from leyden.train.callbacks.throughput import ThroughputMonitor
+from leyden.train.callbacks.timer import Timer
 from leyden.train.fitting import Fit
+from leyden.train.hooks import Hook
 from leyden.train.hparams import plain
+from leyden.train.staging import Staging
+from leyden.train.strategies import FSDP, TensorParallel
+from leyden.train.tensorfile import Box, local
 
 if TYPE_CHECKING:
     from leyden.train.trainer import Trainer
 
+_LOOKS_ONLY = (DeviceStatsMonitor, EarlyStopping, LearningRateMonitor, ThroughputMonitor, Timer)
 
-def capture(fit: Fit, trainer: Trainer) -> checkpoint.Snapshot | None:
-    """A copy of everything on the host, on rank 0; None on the others. Collective."""
-    callbacks = {one.state_key: state for one in fit.session.callbacks if (state := one.state_dict())}
-    ranks = fit.plan.world.gather({"rng": rng.capture(), "feed": fit.feed.state_dict()})
-    training: dict[str, Any] = {
-        "loop": {"epoch": trainer.current_epoch, "batch": fit.batch, "global_step": trainer.global_step},
-        "book": fit.book.state_dict(),
-        "evaluated": dict(trainer.eval_metrics),
-        "callbacks": callbacks,
-        "hyper_parameters": {name: value for name, value in fit.module.hparams.items() if plain(value)},
-        "ranks": ranks,
-    }
-    whole = _gather(fit) if fit.plan.sharded else None
-    if fit.plan.world.rank != 0:
+
+def capture(
+    fit: Fit, trainer: Trainer, *, weights_only: bool = False, staging: Staging | None = None
+) -> checkpoint.Snapshot | None:
+    """Everything a checkpoint keeps, or this rank's share of it; None on a rank that has none to write. Collective.
+
+    With `staging`, copies on the host, some of which are still to be filled (`Staging.fill`). Without, tensors are the
+    live ones, to be written before training goes on.
+    """
+    parted = writes_parts(fit)
+    weights, optimizer, rests = _gather(fit, weights_only)
+    training = _training(fit, trainer, weights_only)
+    boxes: dict[str, Box] = {}
+    if parted:
+        boxes = {name: Box.of(value) for name, value in (*weights.items(), *optimizer.items())}
+        mine = _share(fit, boxes)
+        weights, optimizer = ({name: one[name] for name in one if name in mine} for one in (weights, optimizer))
+    elif fit.plan.world.rank != 0:
         return None
-    training |= _to_host(fit.stepper.optimization.state_dict()) if whole is None else whole[1]
-    if fit.stepper.scaler is not None:
-        training["scaler"] = fit.stepper.scaler.state_dict()
-    weights = _to_host(fit.module.state_dict()) if whole is None else whole[0]
     extra: dict[str, Any] = {"state_dict": weights}
-    for one in fit.session.callbacks:
-        one.on_save_checkpoint(trainer, fit.module, extra)
-    fit.module.on_save_checkpoint(extra)
-    weights = extra.pop("state_dict")
-    training["extra"] = _to_host(extra)
+    if not parted or fit.plan.world.rank == 0:
+        for one in fit.session.callbacks:
+            one.on_save_checkpoint(trainer, fit.module, extra)
+        fit.module.on_save_checkpoint(extra)
+    weights = dict(extra.pop("state_dict"))
+    if staging is not None and (parted or not fit.plan.sharded):  # gathered tensors are copies already
+        optimizers = fit.stepper.optimization.optimizers
+        later = list(_calm(fit, optimizers))
+        staging.take(weights, later)
+        staging.take(optimizer, later)
+        staging.watch(optimizers, fit.hooks)
+    rest = {} if weights_only else {"optimizers": rests, "extra": extra}
     return checkpoint.Snapshot(
         epoch=trainer.current_epoch,
         step=trainer.global_step,
-        weights=weights,
-        training=training,
+        weights={name: local(value.detach()) for name, value in weights.items()},
+        optimizer={name: local(value.detach()) for name, value in optimizer.items()},
+        boxes=boxes,
+        training=_to_host(training | rest),
         metrics={name: value for name, value in trainer.metrics.items() if not math.isnan(value)},
     )
+
+
+def writes_parts(fit: Fit) -> bool:
+    """Whether every rank writes its own part of a checkpoint."""
+    strategy = fit.plan.strategy
+    if isinstance(strategy, TensorParallel):
+        strategy = strategy.fsdp
+    return fit.plan.sharded and isinstance(strategy, FSDP) and strategy.state_dict == "sharded"
+
+
+def _gather(fit: Fit, weights_only: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], list[dict[str, Any]]]:
+    """(weights, the optimizers' tensors, the rest of their states): live, or where whole ones must be gathered, those."""
+    optimizers = () if weights_only else fit.stepper.optimization.optimizers
+    if fit.plan.sharded and not writes_parts(fit):
+        weights = sharding.gather_weights(fit.module)
+        states = [sharding.gather_optimizer(one) for one in optimizers]
+    else:
+        weights = dict(fit.module.state_dict())
+        states = [one.state_dict() for one in optimizers]
+    return weights, *optimizer_state.take_apart(fit.module, optimizers, states)
+
+
+def _training(fit: Fit, trainer: Trainer, weights_only: bool) -> dict[str, Any]:
+    """The plain part: where loop, schedules, callbacks, data and random numbers stand. Collective."""
+    hparams = {name: value for name, value in fit.module.hparams.items() if plain(value)}
+    if weights_only:
+        return {"hyper_parameters": hparams}
+    mine = {
+        "rng": rng.capture(),
+        "feed": fit.feed.state_dict(),
+        "book": fit.book.state_dict(),
+        "metrics": metrics.states(fit.module),
+    }
+    training: dict[str, Any] = {
+        "loop": {
+            "epoch": trainer.current_epoch,
+            "batch": fit.batch,
+            "before": fit.before,
+            "global_step": trainer.global_step,
+        },
+        "datamodule": fit.session.datamodule.state_dict() if fit.session.datamodule else {},
+        "evaluated": dict(trainer.eval_metrics),
+        "callbacks": {one.state_key: state for one in fit.session.callbacks if (state := one.state_dict())},
+        "hyper_parameters": hparams,
+        "ranks": fit.plan.world.gather(mine),
+        "schedules": [one.scheduler.state_dict() for one in fit.stepper.optimization.schedules],
+    }
+    if fit.stepper.scaler is not None:
+        training["scaler"] = fit.stepper.scaler.state_dict()
+    return training
+
+
+def _share(fit: Fit, boxes: Mapping[str, Box]) -> set[str]:
+    """Names of the tensors this rank writes: each box once, by the rank with the least to write. Collective."""
+    everyone = fit.plan.world.gather([(box.offsets, box.sizes, box.count) for box in boxes.values()])
+    load, mine = [0] * len(everyone), set()
+    for name, *held in zip(boxes, *everyone, strict=True):
+        holders: dict[Any, list[int]] = {}
+        for rank, (offsets, sizes, count) in enumerate(held):
+            if count or math.prod(boxes[name].shape) == 0:
+                holders.setdefault((offsets, sizes), []).append(rank)
+        for (_, sizes), ranks in holders.items():
+            writer = min(ranks, key=load.__getitem__)
+            load[writer] += math.prod(sizes)
+            if writer == fit.plan.world.rank:
+                mine.add(name)
+    return mine
+
+
+def _calm(fit: Fit, optimizers: Iterable[Optimizer]) -> Iterable[Tensor]:
+    """What nobody changes before the next step of an optimizer: its parameters and its state.
+
+    Nothing is, where code that might comes in between without `Staging` knowing: a module that optimizes by hand, the
+    offloading optimizer (it steps inside of backward), and hooks of users before and between batches.
+    """
+    between = ["on_train_batch_start"] + ["on_train_batch_end"] * (fit.micro_batches > 1)
+    strange = any(_owner(hook) not in _LOOKS_ONLY for moment in between for hook in fit.hooks[moment])
+    if strange or not fit.automatic or fit.plan.strategy.name == "offload":
+        return
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            yield from group["params"]
+        for state in optimizer.state.values():
+            yield from (one for one in state.values() if isinstance(one, Tensor))
+
+
+def _owner(hook: Hook) -> type:
+    return type(getattr(getattr(hook, "func", hook), "__self__", None))
 
 
 def restore(fit: Fit, trainer: Trainer, snapshot: checkpoint.Snapshot, path: Path) -> None:
@@ -59,7 +170,7 @@ def restore(fit: Fit, trainer: Trainer, snapshot: checkpoint.Snapshot, path: Pat
     if "loop" not in training:
         raise CheckpointError(
             asked=f"training was to go on from {path}",
-            found="it is a Lightning checkpoint, which keeps no place in the data that Leyden could go on from",
+            found="it keeps no place to go on from: it was saved with weights_only, or by Lightning",
             do="Start from its weights: model = Model.load_from_checkpoint(path), then fit without ckpt_path.",
         )
     if len(training["ranks"]) != world.size:
@@ -73,56 +184,27 @@ def restore(fit: Fit, trainer: Trainer, snapshot: checkpoint.Snapshot, path: Pat
             one.load_state_dict(training["callbacks"][one.state_key])
         one.on_load_checkpoint(trainer, fit.module, training["extra"])
     fit.module.on_load_checkpoint(training["extra"])
-    _load_optimization(fit, training, path)
+    fit.stepper.optimization.load_state_dict(training)
     if fit.stepper.scaler is not None and "scaler" in training:
         fit.stepper.scaler.load_state_dict(training["scaler"])
-    fit.book.load_state_dict(training["book"])
+    if fit.session.datamodule and training.get("datamodule"):
+        fit.session.datamodule.load_state_dict(training["datamodule"])
     trainer.eval_metrics = dict(training["evaluated"])
     loop, mine = training["loop"], training["ranks"][world.rank]
     trainer.current_epoch, trainer.global_step = loop["epoch"], loop["global_step"]
-    fit.batch = loop["batch"]
+    fit.batch, fit.before = loop["batch"], loop.get("before", 0)
+    fit.book.load_state_dict(mine["book"])
+    metrics.load_states(fit.module, mine["metrics"])
     fit.resume_feed = mine["feed"]
     rng.restore(mine["rng"])
 
 
-def _gather(fit: Fit) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Whole weights, and the optimization's state with whole tensors, on rank 0. Collective."""
-    optimization = fit.stepper.optimization
-    state = sharding.gather_optimizer(fit.module, optimization.optimizers[0])
-    schedules = [one.scheduler.state_dict() for one in optimization.schedules]
-    return sharding.gather_weights(fit.module), {"sharded": [state], "schedules": schedules}
-
-
-def _load_optimization(fit: Fit, training: Mapping[str, Any], path: Path) -> None:
-    if fit.plan.sharded != ("sharded" in training):
-        raise CheckpointError(
-            asked=f"training was to go on from {path} with strategy={fit.plan.strategy!r}",
-            found="its optimizer's state was written " + ("with" if "sharded" in training else "without") + ' "fsdp"',
-            do="Use the strategy it was written with, or load only its weights.",
-        )
-    optimization = fit.stepper.optimization
-    if not fit.plan.sharded:
-        optimization.load_state_dict(training)
-        return
-    sharding.load_optimizer(fit.module, optimization.optimizers[0], training["sharded"][0])
-    for schedule, saved in zip(optimization.schedules, training["schedules"], strict=True):
-        schedule.scheduler.load_state_dict(saved)
-
-
-def _to_host(value: Any) -> Any:
-    """A copy of nested plain data whose tensors are on the host and change no more; shared tensors stay shared."""
-    copies: dict[tuple[Any, ...], Tensor] = {}
-
-    def copy(item: Any) -> Any:
-        if isinstance(item, Tensor):
-            key = (item.data_ptr(), item.shape, item.stride(), item.dtype) if item.numel() else (id(item),)
-            if key not in copies:
-                copies[key] = torch.empty_like(item, device="cpu", requires_grad=False).copy_(item.detach())
-            return copies[key]
-        if isinstance(item, Mapping):
-            return {key: copy(part) for key, part in item.items()}
-        if isinstance(item, list | tuple):
-            return type(item)(copy(part) for part in item)
-        return item
-
-    return copy(value)
+def _to_host(item: Any) -> Any:
+    """A copy of nested plain data whose tensors are on the host and change no more."""
+    if isinstance(item, Tensor):
+        return item.detach().to("cpu", copy=True)
+    if isinstance(item, Mapping):
+        return {key: _to_host(part) for key, part in item.items()}
+    if isinstance(item, list | tuple):
+        return type(item)(_to_host(part) for part in item)
+    return item

@@ -15,14 +15,16 @@ import torch
 
 from leyden import track
 from leyden.track.run import RUNS_FOLDER, Run
-from leyden.train import progress
+from leyden.train import progress, sharding
 from leyden.train.callbacks.arrange import bring_along
+from leyden.train.launch import follow_parent, start_local
+from leyden.train.float8 import use_float8
 from leyden.train.logbook import Sink
 from leyden.train.loggers.base import FanOut, fan_out
 from leyden.train.module import overrides
 from leyden.train.plan import Plan, adopt_world, choose_device, count_devices
 from leyden.train.profilers import memory_snapshot
-from leyden.train.ranks import World, follow_parent, join, start_local
+from leyden.train.ranks import World, join
 from leyden.train.resume import find_checkpoint, run_to_continue
 from leyden.train.session import Session, check_module
 
@@ -206,9 +208,11 @@ class Stage:
             callback.setup(trainer, module, self._name)
         module.setup(self._name)
         module.configure_model()
+        if self.session.plan.precision == "float8-mixed":
+            use_float8(module, self.session.plan.device)
         if self.session.plan.sync_batchnorm and world.size > 1:
             torch.nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
-        module.to(device=self.session.plan.device, dtype=self.session.plan.dtype)
+        sharding.place(module, self.session.plan)
 
     def _catch_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():

@@ -18,6 +18,7 @@ from leyden.train.hooks import Hook
 from leyden.train.module import Module, overrides
 from leyden.train.optimizers import Optimization, Schedule
 from leyden.train.plan import Plan
+from leyden.train.sharding import clip_norm
 
 if TYPE_CHECKING:
     from leyden.train.trainer import Trainer
@@ -47,26 +48,26 @@ class Stepper:
         self.needs_closure = overrides(module, "optimizer_step") or isinstance(optimization.optimizers[0], LBFGS)
         self.manual = tuple(ManualOptimizer(one, self) for one in optimization.optimizers)
 
-    def backward(self, loss: Tensor) -> None:
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Add this loss's gradients to the parameters'."""
         for hook in self._hooks["on_before_backward"]:
             hook(loss)
         if self.scaler is not None:
             loss = self.scaler.scale(loss)
         if self._own_backward:
-            self._module.backward(loss)
+            self._module.backward(loss, *args, **kwargs)
         else:
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]
         for hook in self._hooks["on_after_backward"]:
             hook()
 
-    def manual_backward(self, loss: Tensor) -> None:
+    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """`backward`, then the mean of all ranks' gradients on every rank.
 
         What was exchanged before is the same on all ranks, so its mean is itself: several calls before a step add up.
         """
-        self.backward(loss)
-        if self._plan.world.size > 1:
+        self.backward(loss, *args, **kwargs)
+        if self._plan.world.size > 1 and not self._plan.sharded:  # FSDP does so while backward runs
             exchange(one for one in self._module.parameters() if one.grad is not None)
 
     def step(self, optimizer: Optimizer, closure: Callable[[], Any] | None = None, batch_idx: int = 0) -> None:
@@ -204,7 +205,7 @@ def clip(optimizer: Optimizer, bound: float, algorithm: str) -> None:
     if algorithm == "value":
         nn.utils.clip_grad_value_(parameters, bound)
     else:
-        nn.utils.clip_grad_norm_(parameters, bound)
+        clip_norm(parameters, bound)
 
 
 def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:

@@ -280,16 +280,16 @@ class Trainer(TrainerState):
         return time.perf_counter() + self.progress.every_s
 
     def _end_epoch(self, fit: Fit) -> None:
-        gather, extra = fit.plan.world.gather, {"epoch": float(self.current_epoch)}
+        extra = {"epoch": float(self.current_epoch)}
         fit.book.step = self.global_step
         fit.close_window()
-        fit.book.end_epoch(self.global_step, gather, extra)
+        fit.book.end_epoch(self.global_step, fit.reduce, extra)
         done = fit.before + fit.batch
         if done % (fit.plan.validation_period(fit.feed.batches) or done) == 0:
             self._validate(fit)
         if fit.hooks["on_train_epoch_end"]:
             fit.call("on_train_epoch_end")
-            fit.book.end_epoch(self.global_step, gather, extra)
+            fit.book.end_epoch(self.global_step, fit.reduce, extra)
         fit.call("judge")
         self.progress.end(fit.batch, fit.shown())
         self.current_epoch += 1
