@@ -54,7 +54,7 @@ def test_without_a_warm_up_rates_are_multiplied() -> None:
 
 
 def test_a_warm_up_over_epochs_and_over_steps() -> None:
-    """From 0.1 to 0.4 in equal parts: 2 epochs of 8 steps, and 3 steps; what the monitor says is what is stepped with."""
+    """From 0.1 to 0.4 in equal parts, over 2 epochs of 8 steps, then over 3 steps; the monitor tells the same."""
     monitor = LearningRateMonitor()
     model = new(Rated)
     run = trainer(monitor, max_epochs=3, accumulate_grad_batches=4, scale_lr="linear", lr_warmup="2ep")
