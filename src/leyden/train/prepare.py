@@ -30,17 +30,18 @@ def prepare(trainer: Trainer, session: Session, train: Any, val: Any, path: Path
         checkpoint.load_weights(module, snapshot, path)
     if plan.compile:
         compile_parts(module, plan.compile)
-    if plan.sharded:
-        sharding.shard_module(module, plan)
     make_feed = partial(_train_feed, trainer, session, train, plan.world.share(torch.initial_seed() % 2**62))
     feed = make_feed()
     trainer.estimated_stepping_batches = plan.count_steps(feed.batches)
+    optimization = configure(module)
+    if plan.sharded:
+        sharding.check_optimizers(module, optimization.optimizers)
     fit = trainer._fit = Fit(
         trainer,
         session,
         feed=feed,
         make_feed=make_feed,
-        optimization=configure(module),
+        optimization=optimization,
         validation=_validation(trainer, session, val, feed.loader),
     )
     trainer.say(f"{fit.describe()}; record in {trainer.run.path if trainer.run else None}")
@@ -58,8 +59,8 @@ def _train_feed(trainer: Trainer, session: Session, given: Any, seed: int) -> Tr
     loader = session.loader(given, "train_dataloader")
     if plan.overfit_batches:
         loader = unshuffled(loader)
-    size = plan.world.size if plan.use_distributed_sampler else 1
-    loader = shard(loader, rank=plan.world.rank, size=size, training=True, seed=seed)
+    size = plan.data_size if plan.use_distributed_sampler else 1
+    loader = shard(loader, rank=plan.data_rank, size=size, training=True, seed=seed)
     return TrainFeed(loader, limit=plan.overfit_batches or trainer.limits["train"], move=mover_for(session))
 
 

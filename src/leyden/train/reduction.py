@@ -40,5 +40,5 @@ class Reducer:
         if most > room or not bool((rows[:, 0] == rows[0, 0]).all()):
             self._room = max(room, 2 * most)
             return self._world.gather(dict(mine))[:: self._ranks_per_batch]
-        values = rows[:: self._ranks_per_batch, 2 : 2 + 2 * count].view(-1, count, 2).tolist()
-        return [dict(zip(names, map(tuple, row), strict=True)) for row in values]
+        counted = rows[:: self._ranks_per_batch, 2 : 2 + 2 * count]
+        return [dict(zip(names, map(tuple, row.view(-1, 2).tolist()), strict=True)) for row in counted]

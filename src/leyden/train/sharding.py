@@ -1,68 +1,83 @@
-"""How is a module spread over ranks that each hold a part of it? PyTorch's own FSDP2 (`fully_shard`), as a flag.
+"""How is a module spread over ranks that each hold a part of it? PyTorch's own FSDP2 (`fully_shard`) and DTensor.
 
-Blocks (the elements of every ModuleList) are gathered one at a time when they are needed, the rest together.
-Checkpoints hold whole tensors, gathered on rank 0, so their weights are the same as those of one rank.
+Parts (see `wrapping`) are gathered one at a time when they are needed, the rest together. Under tensor parallelism a
+layer's weights are divided over one more dimension, whose ranks compute the layer together. State is gathered tensor
+by tensor, so whole checkpoints look as those of one rank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
 )
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
-from torch.optim import Optimizer
+from torch.distributed.tensor import DTensor, Replicate
+from torch.optim import LBFGS, Optimizer
 
 from leyden.core.errors import ConfigurationError
+from leyden.train import rng, tensor_parallel, wrapping
+from leyden.train.meta import materialise
 from leyden.train.module import Module
 from leyden.train.plan import Plan
+from leyden.train.strategies import FSDP, TensorParallel
 
 # `training_step` and its like call for the whole module as `forward` does, though torch knows only `forward`.
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
+_MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-def shard_module(module: Module, plan: Plan) -> None:
-    """Spread the module's parameters over all ranks, from rank 0's values. Collective; a second call does nothing."""
-    if isinstance(module, FSDPModule):
+def place(module: Module, plan: Plan) -> None:
+    """Bring the module to its device or devices, as the strategy wants it. Collective; a second call does nothing."""
+    if is_sharded(module):
+        if not plan.sharded:
+            raise ConfigurationError(
+                asked=f"strategy={plan.strategy.name!r} over {plan.world.size} ranks",
+                found="this Module has been divided over ranks by another strategy before",
+                do="Build it anew, or keep the strategy.",
+            )
         return
-    if not module.automatic_optimization:
-        raise ConfigurationError(
-            asked='strategy="fsdp"',
-            found="this Module optimizes by hand (automatic_optimization is False)",
-            do='Use strategy="ddp", or automatic optimization.',
-        )
-    for value in module.state_dict().values():
-        dist.broadcast(value, src=0)
-    mesh = init_device_mesh(plan.device.type, (plan.world.size,))
-    policy = MixedPrecisionPolicy()
-    if plan.precision == "bf16-mixed":
-        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
-    for block in blocks(module):
-        fully_shard(block, mesh=mesh, mp_policy=policy)
-    fully_shard(module, mesh=mesh, mp_policy=policy)
-    for name in _STEPS:
-        register_fsdp_forward_method(module, name)
+    module.to(dtype=plan.dtype)
+    wrapping.recompute(module, plan.strategy.activation_checkpointing)
+    if plan.sharded:
+        _shard(module, plan)
+    else:
+        materialise(module, plan.device)
+        module.to(device=plan.device)
 
 
-def blocks(module: nn.Module) -> list[nn.Module]:
-    """The parts that are gathered on their own: elements of ModuleLists that have parameters, inner ones first."""
-    found = [part for one in module.modules() if isinstance(one, nn.ModuleList) for part in one]
-    return [part for part in reversed(found) if any(True for _ in part.parameters())]
+def check_optimizers(module: nn.Module, optimizers: Iterable[Optimizer]) -> None:
+    """Raise ConfigurationError where a sharded module cannot be trained as it is, or by these optimizers."""
+    for one in optimizers:
+        if isinstance(one, LBFGS):
+            raise ConfigurationError(
+                asked="LBFGS trains a module that is divided over ranks",
+                found="it needs all weights and gradients in one vector",
+                do='Use strategy="ddp", or another optimizer.',
+            )
+    for name, one in module.named_modules():
+        # SyncBatchNorm is one too, and keeps the same statistics on all ranks.
+        if isinstance(one, nn.modules.batchnorm._BatchNorm) and not isinstance(one, nn.SyncBatchNorm):
+            raise ConfigurationError(
+                asked=f"{name} ({type(one).__name__}) is to be trained by a strategy that divides the module",
+                found="every rank would keep other running statistics, and a checkpoint only those of rank 0",
+                do='Set sync_batchnorm=True (on GPUs), or use strategy="ddp", or GroupNorm.',
+            )
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether `shard_module` has been here."""
-    return isinstance(module, FSDPModule)
+    """Whether `place` has divided it."""
+    return any(isinstance(one, FSDPModule) for one in module.modules())
 
 
 def exchange_now(module: nn.Module, now: bool) -> None:
@@ -71,26 +86,185 @@ def exchange_now(module: nn.Module, now: bool) -> None:
         module.set_requires_gradient_sync(now)
 
 
+@torch.no_grad()
+def clip_norm(parameters: Iterable[nn.Parameter], bound: float) -> Tensor:
+    """Scale gradients down to a joint 2-norm of `bound` over all ranks; returns the norm before. Collective.
+
+    Every rank adds the squares of what it holds, divided by how many ranks hold the same, in one all-reduce: parts may
+    lie on different meshes, whose norms PyTorch would reduce one by one and then not add.
+    """
+    parameters = list(parameters)
+    if not isinstance(parameters[0], DTensor):
+        return nn.utils.clip_grad_norm_(parameters, bound)
+    gradients = [one.grad for one in parameters if one.grad is not None]
+    local = [one.to_local() if isinstance(one, DTensor) else one for one in gradients]
+    if not local:
+        return torch.zeros(())
+    norms = torch.stack(torch._foreach_norm(local, 2, torch.float32))
+    holders = torch.tensor([_holders(one) for one in gradients], device=norms.device)
+    total = (norms.square() / holders).sum()
+    dist.all_reduce(total)
+    norm = total.sqrt()
+    torch._foreach_mul_(local, torch.clamp(bound / (norm + 1e-6), max=1.0))
+    return norm
+
+
 def gather_weights(module: nn.Module) -> dict[str, Tensor]:
-    """Whole weights on rank 0's host, nothing on the others. Collective."""
-    return get_model_state_dict(module, options=_whole())  # type: ignore[return-value]
+    """Whole weights on rank 0's host, nothing on the others; tied ones stay one tensor. Collective."""
+    whole: dict[int, Tensor] = {}
+    weights = module.state_dict(keep_vars=True)
+    for value in weights.values():
+        if id(value) not in whole:
+            whole[id(value)] = _gather(value)
+    first = dist.get_rank() == 0
+    return {name: whole[id(value)] for name, value in weights.items()} if first else {}
 
 
-def gather_optimizer(module: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-    """The optimizer's state with whole tensors on rank 0's host, nothing on the others. Collective."""
-    return dict(get_optimizer_state_dict(module, optimizer, options=_whole()))
+def gather_optimizer(optimizer: Optimizer) -> dict[str, Any]:
+    """What `optimizer.state_dict()` of one rank would be, on rank 0's host; empty on the others. Collective."""
+    state = optimizer.state_dict()
+    parts = {
+        index: {key: _gather(value) if isinstance(value, Tensor) else value for key, value in one.items()}
+        for index, one in state["state"].items()
+    }
+    return {**state, "state": parts} if dist.get_rank() == 0 else {}
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, strict: bool) -> None:
-    """Every rank keeps its part of whole weights. Collective."""
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=strict)
-    set_model_state_dict(module, dict(weights), options=options)
+    """Every rank keeps its part of whole weights."""
+    own = module.state_dict(keep_vars=True)
+    parts = {name: _part_of(value, own[name]) if name in own else value for name, value in weights.items()}
+    module.load_state_dict(parts, strict=strict)
 
 
-def load_optimizer(module: nn.Module, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Every rank keeps its part of a whole optimizer state. Collective."""
-    set_optimizer_state_dict(module, optimizer, dict(state), options=_whole())
+def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Every rank keeps its part of a whole optimizer state, of one rank or of many."""
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    indices = [index for group in state["param_groups"] for index in group["params"]]
+    like = dict(zip(indices, parameters, strict=False))
+    parts = {
+        index: {
+            key: _part_of(value, like[index]) if isinstance(value, Tensor) and value.ndim else value
+            for key, value in one.items()
+        }
+        for index, one in state["state"].items()
+    }
+    optimizer.load_state_dict({**state, "state": parts})
 
 
-def _whole() -> StateDictOptions:
-    return StateDictOptions(full_state_dict=True, cpu_offload=True)
+def _shard(module: Module, plan: Plan) -> None:
+    strategy = plan.strategy
+    together = strategy if isinstance(strategy, TensorParallel) else None
+    fsdp = together.fsdp if together else strategy
+    assert isinstance(fsdp, FSDP)
+    data, group = _meshes(plan, fsdp)
+    roots = _roots(module)
+    parts = wrapping.untied(module, [*dict.fromkeys([*wrapping.find(module, fsdp.wrap), *roots])])
+    _check_roots(module, roots, parts)
+    chosen: tensor_parallel.Styles = {}
+    if together and group is not None:
+        rng.restore(plan.world.gather(rng.capture())[plan.data_rank * together.size])  # dropout alike where whole
+        chosen = tensor_parallel.styles(module, together)
+        if callable(together.plan):
+            _make_equal(module, plan.device)
+            together.plan(module, group)
+    offload = CPUOffloadPolicy(pin_memory=plan.device.type == "cuda") if fsdp.cpu_offload else OffloadPolicy()
+    for part in parts:
+        _make_equal(part, plan.device)
+        if group is not None:
+            tensor_parallel.parallelize(part.modules(), chosen, group)
+        fully_shard(
+            part,
+            mesh=data,
+            reshard_after_forward=None if part in roots else fsdp.reshard_after_forward,
+            mp_policy=_policy(plan.precision, inputs=part is not module),
+            offload_policy=offload,
+        )
+    if isinstance(module, FSDPModule):
+        for name in _STEPS:
+            register_fsdp_forward_method(module, name)
+
+
+def _meshes(plan: Plan, fsdp: FSDP) -> tuple[DeviceMesh, DeviceMesh | None]:
+    """The ranks that divide each tensor (copies of it in front, if any), and those that compute a layer together."""
+    size = plan.strategy.ranks_per_batch
+    sizes = {"replicate": fsdp.replicate, "shard": plan.data_size // fsdp.replicate, "layer": size}
+    used = [name for name in sizes if name == "shard" or sizes[name] > 1]
+    mesh = init_device_mesh(plan.device.type, tuple(sizes[name] for name in used), mesh_dim_names=tuple(used))
+    data = tuple(name for name in used if name != "layer")
+    return (mesh if len(data) == len(used) else mesh[data]), (mesh["layer"] if size > 1 else None)
+
+
+def _roots(module: Module) -> list[nn.Module]:
+    """Where a forward pass begins: in the module's own steps, or, optimized by hand, in each of its networks."""
+    if module.automatic_optimization:
+        return [module]
+    roots: list[nn.Module] = []
+    above: list[nn.Module] = [module]
+    while above:
+        for one in above.pop().children():
+            if isinstance(one, nn.ModuleList | nn.ModuleDict):
+                above.append(one)
+            elif any(True for _ in one.parameters()):
+                roots.append(one)
+    return roots
+
+
+def _check_roots(module: Module, roots: list[nn.Module], parts: list[nn.Module]) -> None:
+    """By hand, backward runs inside of `training_step`, so the module itself cannot be gathered around it."""
+    if module in roots:
+        return
+    own = [name for name, _ in module.named_parameters(recurse=False)]
+    torn = [type(one).__name__ for one in roots if one not in parts]
+    if own or torn:
+        raise ConfigurationError(
+            asked=f"{type(module).__name__} optimizes by hand and is to be divided over ranks",
+            found=f"it holds {', '.join(own)} itself" if own else f"its networks {', '.join(torn)} share parameters",
+            do='Put each network and its parameters into a submodule of its own, or use strategy="ddp".',
+        )
+
+
+def _policy(precision: str, *, inputs: bool) -> MixedPrecisionPolicy:
+    """Weights are sent as 16 bits and gradients added up in 32. A batch is left to autocast: its targets stay exact."""
+    if precision not in _MIXED:
+        return MixedPrecisionPolicy()
+    return MixedPrecisionPolicy(
+        param_dtype=_MIXED[precision], reduce_dtype=torch.float32, cast_forward_inputs=inputs
+    )
+
+
+def _make_equal(part: nn.Module, device: torch.device) -> None:
+    """Rank 0's numbers on every rank, on the device, for all that is not divided yet. Collective."""
+    materialise(part, device)
+    for value in (*part.parameters(), *part.buffers()):
+        if not isinstance(value, DTensor):
+            value.data = value.data.to(device).contiguous()
+            dist.broadcast(value.data, src=0)
+
+
+def _holders(gradient: Tensor) -> float:
+    """How many ranks hold each number of it, on average over its local parts."""
+    world = dist.get_world_size()
+    if not isinstance(gradient, DTensor):
+        return float(world)
+    mesh = gradient.device_mesh
+    copies = [mesh.size(dim) for dim, placement in enumerate(gradient.placements) if placement.is_replicate()]
+    return float(world // mesh.size() * torch.tensor(copies or [1]).prod().item())
+
+
+def _gather(value: Tensor) -> Tensor:
+    """The whole tensor on rank 0's host; the others get one without numbers. Collective."""
+    whole = value.detach()
+    if isinstance(whole, DTensor):
+        whole = whole.full_tensor()
+    if dist.get_rank() != 0:
+        return whole.new_empty(0)
+    return torch.empty_like(whole, device="cpu").copy_(whole)
+
+
+def _part_of(value: Tensor, like: Tensor) -> Tensor:
+    """This rank's part of a whole tensor, divided as `like` is."""
+    if not isinstance(like, DTensor) or value.shape != like.shape:
+        return value
+    whole = DTensor.from_local(value, like.device_mesh, [Replicate()] * like.device_mesh.ndim, run_check=False)
+    return whole.redistribute(placements=like.placements)
