@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +58,7 @@ class Optimization:
 
 def configure(module: Module) -> Optimization:
     """Call `configure_optimizers` and read what it returned; raises ConfigurationError for an unknown form."""
-    answer = module.configure_optimizers()
+    answer = _ask(module)
     optimizers: list[Any] = []
     schedulers: list[Any] = []
     if isinstance(answer, tuple) and len(answer) == 2 and all(isinstance(part, list | tuple) for part in answer):
@@ -81,7 +82,50 @@ def configure(module: Module) -> Optimization:
             found="automatic optimization knows one: which loss is whose only the Module can say",
             do="Set self.automatic_optimization = False in __init__ and step them in training_step.",
         )
-    return Optimization(optimizers=tuple(optimizers), schedules=tuple(_schedule(one) for one in schedulers))
+    found = Optimization(optimizers=tuple(optimizers), schedules=tuple(_schedule(one) for one in schedulers))
+    _check(module, found)
+    return found
+
+
+def _ask(module: Module) -> Any:
+    try:
+        return module.configure_optimizers()
+    except ValueError as error:
+        if "empty parameter list" not in str(error):
+            raise
+        raise _without_parameters(module) from error
+
+
+def _check(module: Module, found: Optimization) -> None:
+    """Raise ConfigurationError for optimizers that move nothing, and schedules of others; warn of strange parameters."""
+    moved = [one for optimizer in found.optimizers for group in optimizer.param_groups for one in group["params"]]
+    if not any(one.requires_grad for one in moved):
+        raise _without_parameters(module)
+    own = {id(one) for one in module.parameters()}
+    if strangers := [tuple(one.shape) for one in moved if id(one) not in own]:
+        warnings.warn(
+            f"{type(module).__name__}.configure_optimizers() gave {len(strangers)} parameters that are not the "
+            f"Module's own, the first of shape {strangers[0]}: ranks do not exchange their gradients, and checkpoints "
+            "leave them out. Were they replaced after the optimizer was made, or is their network no attribute?",
+            stacklevel=2,
+        )
+    for schedule in found.schedules:
+        if getattr(schedule.scheduler, "optimizer", found.optimizers[0]) not in found.optimizers:
+            raise ConfigurationError(
+                asked=f"{type(module).__name__}.configure_optimizers()",
+                found=f"its {type(schedule.scheduler).__name__} belongs to an optimizer that it did not return",
+                do="Return that optimizer too, or make the schedule with one of those returned.",
+            )
+
+
+def _without_parameters(module: Module) -> ConfigurationError:
+    sizes = [one.requires_grad for one in module.parameters()]
+    state = f"all {len(sizes)} parameters are frozen" if sizes and not any(sizes) else "it has no parameter"
+    return ConfigurationError(
+        asked=f"{type(module).__name__}.configure_optimizers() is to say what is trained",
+        found="its optimizers got no parameter that requires a gradient" if any(sizes) else state,
+        do="Give self.parameters() to the optimizer, once the layers are attributes of the Module and not frozen.",
+    )
 
 
 def _schedule(given: Any) -> Schedule:
