@@ -54,7 +54,9 @@ class Choices:
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Choices:
         """The choices among the Trainer's arguments."""
-        given = {**arguments, "strategy": choose(arguments["strategy"])}
+        strategy = choose(arguments["strategy"])
+        precision = strategy.choose_precision(arguments["precision"])
+        given = {**arguments, "strategy": strategy, "precision": precision}
         return cls(**{one.name: given[one.name] for one in fields(cls)})
 
     def __post_init__(self) -> None:
@@ -232,17 +234,39 @@ def count_devices(devices: int | str | list[int], accelerator: str) -> int:
     return count
 
 
-def adopt_world(devices: int | str | list[int], accelerator: str, environ_world: World | None) -> World | None:
-    """The launcher's world, checked against what the script asks for; None where the script runs alone."""
+def adopt_world(
+    devices: int | str | list[int], accelerator: str, environ_world: World | None, num_nodes: int = 1
+) -> World | None:
+    """The launcher's world, checked against what the script asks for; None where the script runs alone.
+
+    `devices="auto"` with num_nodes=1 takes whatever the launcher gives, on any number of nodes.
+    """
     if environ_world is None:
+        if num_nodes > 1:
+            raise ConfigurationError(
+                asked=f"Trainer(num_nodes={num_nodes})",
+                found="no launcher has started ranks on several nodes",
+                do="Start the script on every node by torchrun, in a Slurm job by `srun`, or use num_nodes=1.",
+            )
         return None
+    size, local_size, launcher = environ_world.size, environ_world.local_size, environ_world.launcher
+    by_slurm = launcher == "srun"
     if devices in ("auto", -1, "-1"):
-        return environ_world
-    asked = count_devices(devices, "cpu" if accelerator == "auto" else accelerator)
-    if asked != environ_world.local_size:
+        asked = local_size
+    else:
+        asked = count_devices(devices, "cpu" if accelerator == "auto" else accelerator)
+    if asked != local_size:
+        start = f"start `srun --ntasks-per-node={asked}`" if by_slurm else "start that many ranks"
         raise ConfigurationError(
             asked=f"Trainer(devices={devices!r})",
-            found=f"the launcher started {environ_world.local_size} ranks on this node",
-            do='Use devices="auto" to take what the launcher gives, or start that many ranks.',
+            found=f"{launcher} started {local_size} ranks on this node",
+            do=f'Use devices="auto" to take what {launcher} gives, or {start}.',
+        )
+    if size != num_nodes * asked and not (num_nodes == 1 and devices in ("auto", -1, "-1")):
+        start = f"start `srun --nodes={num_nodes} --ntasks-per-node={asked}`" if by_slurm else f"start {asked} on each"
+        raise ConfigurationError(
+            asked=f"Trainer(devices={devices!r}, num_nodes={num_nodes})",
+            found=f"{launcher} started {size} ranks, {local_size} of them on this node",
+            do=f"Set num_nodes={max(1, size // asked)}, or {start}.",
         )
     return environ_world

@@ -41,6 +41,10 @@ class Strategy:
     def check(self, ranks: int, precision: str) -> None:
         """Raise ConfigurationError where so many ranks, or this precision, cannot work with the strategy."""
 
+    def choose_precision(self, asked: str) -> str:
+        """What the Trainer's `precision` means under this strategy."""
+        return asked
+
     def describe(self, ranks: int) -> str:
         """What people call it."""
         return self.name.upper()
@@ -192,9 +196,28 @@ class TensorParallel(Strategy):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Offload(Strategy):
-    """Full-parameter training on one device of a module several times larger than it."""
+    """Full-parameter training of a model several times larger than its device: 4.03 bytes a parameter in all.
+
+    Weights are bf16 with stochastic rounding, Adam's moments 8 bits each in pinned host memory; the optimizer runs
+    block by block inside the backward pass, so that gradients of the whole model never exist at once. Blocks are those
+    of `wrapping.blocks`. Everything is computed in bf16: `precision="32-true"`, the Trainer's default, is read as
+    "bf16-true"; "bf16-mixed" computes in autocast. `configure_optimizers` returns torch's AdamW or Adam.
+
+    `device_memory`: what weights may take of the device, such as "80GB" (None: three quarters of it); those of blocks
+    beyond that rest on the host and are brought in turn, which needs `activation_checkpointing`. `clip_each_block`:
+    `gradient_clip_val` bounds the norm of each block's gradients, for that of all is known too late. `check_loss`:
+    look at the loss before backward and raise where it is not finite; a block that has stepped cannot step back.
+    `exact`: weights keep their dtype and moments are float32, equal to torch's own AdamW; to see what the rest costs.
+
+    On a step's hooks: at `on_before_optimizer_step` the steps are taken and gradients are gone.
+    """
 
     name: ClassVar[str] = "offload"
+    activation_checkpointing: bool = True
+    device_memory: int | str | None = None
+    clip_each_block: bool = False
+    check_loss: bool = False
+    exact: bool = False
 
     def check(self, ranks: int, precision: str) -> None:
         """As `Strategy.check`."""
@@ -204,6 +227,16 @@ class Offload(Strategy):
                 found="it trains on one device",
                 do="Set devices=1, or use strategy=FSDP(cpu_offload=True).",
             )
+        if not self.exact and not precision.startswith("bf16"):
+            raise ConfigurationError(
+                asked=f'strategy="offload" with precision={precision!r}',
+                found="weights are kept in bf16",
+                do='Use precision="bf16-true" or "bf16-mixed", or Offload(exact=True).',
+            )
+
+    def choose_precision(self, asked: str) -> str:
+        """As `Strategy.choose_precision`."""
+        return "bf16-true" if asked in ("32", "32-true") and not self.exact else asked
 
 
 _WORDS: dict[str, Strategy] = {

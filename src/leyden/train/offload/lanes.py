@@ -1,0 +1,148 @@
+"""How do bytes travel between host and device while the device computes? Everything that knows CUDA is in this file.
+
+`Lanes` on a CPU copies at once: the code around it is the same, so it is tested without a GPU. `CudaLanes` copies on
+two streams of their own, inward and outward, in pinned memory; events order them with the arithmetic, and the host
+waits only in `finish` and where it would run too far ahead.
+"""
+
+from __future__ import annotations
+
+import mmap
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_SLOTS = 3  # staged at a time: one coming, one in use, one going
+_AHEAD = 2  # blocks the host may be ahead of the device
+
+
+class Lanes:
+    """Copies between two places of the same memory; base of the lanes that have something to hide."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def host(self, size_bytes: int) -> Tensor:
+        """Zeroed host memory, (size_bytes,) uint8, that copies can overlap with arithmetic from."""
+        return torch.zeros(size_bytes, dtype=torch.uint8)
+
+    def bring(self, home: Tensor) -> tuple[Tensor, Callable[[], None]]:
+        """A copy on the device that begins now, and what makes the arithmetic that follows wait for it."""
+        return home.to(self.device, copy=True), _nothing
+
+    def send(self, there: Tensor, home: Tensor) -> None:
+        """Copy back what arithmetic issued so far leaves in `there`."""
+        home.copy_(there)
+
+    def stage(self, rows: Tensor) -> Tensor:
+        """A copy of host rows for the arithmetic that follows, until `unstage`; one at a time."""
+        return rows.to(self.device, copy=True)
+
+    def unstage(self, staged: Tensor, rows: Tensor) -> None:
+        """Copy the staged rows back to the host."""
+        rows.copy_(staged)
+
+    def finish(self) -> None:
+        """Until everything sent and unstaged has arrived."""
+
+
+class CudaLanes(Lanes):
+    """Lanes of an NVIDIA GPU; `slot_bytes` bounds what is staged at a time."""
+
+    def __init__(self, device: torch.device, slot_bytes: int) -> None:
+        super().__init__(device)
+        self._inward, self._outward = torch.cuda.Stream(device), torch.cuda.Stream(device)
+        self._slots = [torch.empty(slot_bytes, dtype=torch.uint8, device=device) for _ in range(_SLOTS)]
+        self._free = [torch.cuda.Event() for _ in range(_SLOTS)]  # to wait for one never recorded is no wait
+        self._turn = 0
+        self._marks: deque[torch.cuda.Event] = deque()
+        self._pinned: list[Tensor] = []
+        weakref.finalize(self, _unpin, self._pinned).atexit = False  # the end of the process frees them as well
+
+    def host(self, size_bytes: int) -> Tensor:
+        """As `Lanes.host`, pinned by registering pages of our own: `pin_memory` rounds up to a power of two."""
+        size = max(1, -(-size_bytes // mmap.PAGESIZE)) * mmap.PAGESIZE
+        memory = torch.frombuffer(mmap.mmap(-1, size), dtype=torch.uint8)
+        cuda: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+        if int(cuda.cudaHostRegister(memory.data_ptr(), size, 0)) == 0:
+            self._pinned.append(memory)
+        else:
+            warnings.warn(
+                f"{size_bytes:,} bytes of host memory cannot be pinned (see ulimit -l): copies will be slow",
+                stacklevel=2,
+            )
+        return memory[:size_bytes]
+
+    def bring(self, home: Tensor) -> tuple[Tensor, Callable[[], None]]:
+        """As `Lanes.bring`; waits on the host where the arithmetic is more than two blocks behind."""
+        compute = torch.cuda.current_stream(self.device)
+        self._marks.append(compute.record_event())
+        if len(self._marks) > _AHEAD:
+            self._marks.popleft().synchronize()
+        with torch.cuda.stream(self._inward):
+            there = torch.empty_like(home, device=self.device)
+            there.copy_(home, non_blocking=True)
+            ready = self._inward.record_event()
+
+        def wait() -> None:
+            compute = torch.cuda.current_stream(self.device)
+            compute.wait_event(ready)
+            there.record_stream(compute)  # its memory is not given to another while arithmetic may still read it
+
+        return there, wait
+
+    def send(self, there: Tensor, home: Tensor) -> None:
+        """As `Lanes.send`."""
+        self._outward.wait_event(torch.cuda.current_stream(self.device).record_event())
+        with torch.cuda.stream(self._outward):
+            home.copy_(there, non_blocking=True)
+        there.record_stream(self._outward)
+
+    def stage(self, rows: Tensor) -> Tensor:
+        """As `Lanes.stage`; the copy inward runs while earlier slots are worked on and copied back."""
+        slot = self._slots[self._turn][: rows.numel()].view(rows.shape)
+        with torch.cuda.stream(self._inward):
+            self._inward.wait_event(self._free[self._turn])
+            slot.copy_(rows, non_blocking=True)
+            ready = self._inward.record_event()
+        torch.cuda.current_stream(self.device).wait_event(ready)
+        return slot
+
+    def unstage(self, staged: Tensor, rows: Tensor) -> None:
+        """As `Lanes.unstage`."""
+        self._outward.wait_event(torch.cuda.current_stream(self.device).record_event())
+        with torch.cuda.stream(self._outward):
+            rows.copy_(staged, non_blocking=True)
+        self._free[self._turn].record(self._outward)
+        self._turn = (self._turn + 1) % _SLOTS
+
+    def finish(self) -> None:
+        """As `Lanes.finish`."""
+        self._outward.synchronize()
+        self._marks.clear()
+
+
+def lanes_for(device: torch.device, slot_bytes: int) -> Lanes:
+    """The lanes of a device."""
+    return CudaLanes(device, slot_bytes) if device.type == "cuda" else Lanes(device)
+
+
+def memory_of(device: torch.device) -> float:
+    """Bytes of memory the device has; infinite where it is the host's own."""
+    return float(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else float("inf")
+
+
+def _nothing() -> None:
+    """On one device, what has been copied is there."""
+
+
+def _unpin(pinned: list[Tensor]) -> None:
+    cuda: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+    for memory in pinned:
+        cuda.cudaHostUnregister(memory.data_ptr())
+    pinned.clear()
