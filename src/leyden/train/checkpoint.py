@@ -1,9 +1,11 @@
 """What is a checkpoint on disk, and when is it whole?
 
-A folder: model.safetensors (weights, no pickle), training.pt (optimizer, schedules, callbacks, loop, random numbers of
-every rank; plain data and tensors, read with weights_only=True) and manifest.json, which names every file with its
-size and CRC-32. It is written beside its place under a name that begins with a dot, synced, and renamed: whatever
-happens before the rename, the checkpoints already there stay as they are and a torn one is never picked up.
+A folder: model.safetensors (weights) and optimizer.safetensors (its tensors, by the parameters' names), neither of
+which needs a pickle; training.pt (schedules, callbacks, loop, random numbers of every rank; plain data and tensors,
+read with weights_only=True) and manifest.json, which names every file with its size and CRC-32. Where every rank writes
+its own part there are several of the first two (model-1-of-4.safetensors, …). It is written beside its place under a
+name that begins with a dot, synced, and renamed: whatever happens before the rename, the checkpoints already there stay
+as they are and a torn one is never picked up.
 """
 
 from __future__ import annotations
@@ -15,35 +17,39 @@ import socket
 import time
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 import leyden
 from leyden.core.errors import CheckpointError
 from leyden.core.process import alive
 from leyden.core.units import format_size
-from leyden.train import sharding
+from leyden.train.team import ALONE, Team
+from leyden.train.tensorfile import Box, Stamped, Tensors, part_like, shape_of, write_tensors
 
-FORMAT = 1
-MANIFEST, WEIGHTS, TRAINING = "manifest.json", "model.safetensors", "training.pt"
+FORMAT = 2
+MANIFEST, WEIGHTS, OPTIMIZER, TRAINING = "manifest.json", "model.safetensors", "optimizer.safetensors", "training.pt"
 
 
 @dataclass(kw_only=True)
 class Snapshot:
-    """Everything a checkpoint keeps; tensors are on the host and belong to it."""
+    """Everything a checkpoint keeps; tensors are on the host and belong to it.
+
+    `boxes` says of which tensors this rank has only parts. Read from a folder, tensors come from disk when asked for.
+    """
 
     epoch: int
     step: int
-    weights: dict[str, Tensor]
+    weights: Mapping[str, Tensor]
     training: dict[str, Any]
+    optimizer: Mapping[str, Tensor] = field(default_factory=dict)
+    boxes: Mapping[str, Box] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -57,28 +63,86 @@ class Found:
     created_at: float
 
 
-def write(path: Path, snapshot: Snapshot) -> None:
-    """Write the checkpoint to `path`, replacing one that is there; all or nothing. Raises CheckpointError."""
-    with _torn_away(path) as draft:
-        _write_weights(draft / WEIGHTS, snapshot.weights)
-        torch.save(snapshot.training, draft / TRAINING)
-        manifest = {
-            "format": FORMAT,
-            "epoch": snapshot.epoch,
-            "step": snapshot.step,
-            "metrics": snapshot.metrics,
-            "created_at": time.time(),
-            "leyden": leyden.__version__,
-            "torch": str(torch.__version__),
-            "files": {name: _stamp(draft / name) for name in (WEIGHTS, TRAINING)},
-        }
-        (draft / MANIFEST).write_text(json.dumps(manifest, indent=1))
-        for file in (*draft.iterdir(), draft):
-            _sync(file)
-        if path.exists():
-            shutil.rmtree(path)
-        draft.rename(path)
-        _sync(path.parent)
+def write(path: Path, snapshot: Snapshot, team: Team = ALONE, *, fill: Callable[[], None] = lambda: None) -> None:
+    """Write the checkpoint to `path`, replacing one that is there; all or nothing, on all of the team's ranks.
+
+    `fill` brings tensors of the snapshot that are not there yet. Collective over the team. Raises CheckpointError, on
+    every rank if it failed on one.
+    """
+    writer = team.gather(f"{socket.gethostname()}-{os.getpid()}")[0]
+    draft = path.with_name(f".{path.name}.draft-{writer}")
+    try:
+        _together(team, lambda: fill() or {})
+        _together(team, lambda: _begin(draft) if team.rank == 0 else {})
+        files = _together(team, lambda: _write_files(draft, snapshot, team))
+        _together(team, lambda: _commit(draft, path, snapshot, files) if team.rank == 0 else {})
+    except BaseException as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        if isinstance(error, Exception) and not isinstance(error, CheckpointError):
+            raise _refused(path, error) from error
+        raise
+
+
+def _together(team: Team, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do a rank's part of the work; what all parts gave, or what went wrong on any rank, on every rank."""
+    done: dict[str, Any] = {}
+    failed: Exception | None = None
+    try:
+        done = work()
+    except Exception as error:
+        failed = error
+    everyone = team.gather((done, failed and str(failed)))
+    if failed is not None:
+        raise failed
+    for rank, (_, error) in enumerate(everyone):
+        if error is not None:
+            raise OSError(f"rank {rank}: {error}")
+    return {name: stamp for part, _ in everyone for name, stamp in part.items()}
+
+
+def _begin(draft: Path) -> dict[str, Any]:
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    return {}
+
+
+def _write_files(draft: Path, snapshot: Snapshot, team: Team) -> dict[str, Any]:
+    """This rank's files; their stamps by name."""
+    files: dict[str, Any] = {}
+    for name, tensors in ((WEIGHTS, snapshot.weights), (OPTIMIZER, snapshot.optimizer)):
+        if team.size > 1:
+            name = name.replace(".", f"-{team.rank + 1}-of-{team.size}.")  # noqa: PLW2901
+        if tensors or name == WEIGHTS:
+            files[name] = write_tensors(draft / name, tensors, snapshot.boxes)
+    if team.rank == 0:
+        with Stamped(draft / TRAINING) as file:
+            torch.save(snapshot.training, file)  # type: ignore[arg-type]
+        files[TRAINING] = file.stamp
+    return files
+
+
+def _commit(draft: Path, path: Path, snapshot: Snapshot, files: dict[str, Any]) -> dict[str, Any]:
+    for name in files:
+        if not (draft / name).exists():
+            raise OSError(f"{name}, written by another rank, is not there: ranks need a file system they share")
+    manifest = {
+        "format": FORMAT,
+        "epoch": snapshot.epoch,
+        "step": snapshot.step,
+        "metrics": snapshot.metrics,
+        "created_at": time.time(),
+        "leyden": leyden.__version__,
+        "torch": str(torch.__version__),
+        "files": files,
+    }
+    with Stamped(draft / MANIFEST) as file:
+        file.write(json.dumps(manifest, indent=1).encode())
+    _sync(draft)
+    if path.exists():
+        shutil.rmtree(path)
+    draft.rename(path)
+    _sync(path.parent)
+    return {}
 
 
 def read(path: Path) -> Snapshot:
@@ -89,14 +153,17 @@ def read(path: Path) -> Snapshot:
     if path.is_file():
         return _read_lightning(path)
     manifest = check(path)
-    training = torch.load(path / TRAINING, map_location="cpu", weights_only=True)
-    return Snapshot(
-        epoch=manifest["epoch"],
-        step=manifest["step"],
-        metrics=manifest["metrics"],
-        weights=_read_weights(path / WEIGHTS),
-        training=training,
-    )
+    try:
+        return Snapshot(
+            epoch=manifest["epoch"],
+            step=manifest["step"],
+            metrics=manifest["metrics"],
+            weights=_tensors(path, manifest, WEIGHTS),
+            optimizer=_tensors(path, manifest, OPTIMIZER),
+            training=torch.load(path / TRAINING, map_location="cpu", weights_only=True),
+        )
+    except (ValueError, SafetensorError) as error:
+        raise _damaged(path, str(error)) from None
 
 
 def check(path: Path) -> dict[str, Any]:
@@ -164,13 +231,13 @@ def load_weights(module: torch.nn.Module, snapshot: Snapshot, path: Path, *, str
 
     Not `strict`: names that only one of them has are left alone.
     """
-    own = module.state_dict()
+    own = module.state_dict(keep_vars=True)
     missing = sorted(own.keys() - snapshot.weights.keys())
     unexpected = sorted(snapshot.weights.keys() - own.keys())
     shapes = [
-        f"{name}: {tuple(value.shape)} in the checkpoint, {tuple(own[name].shape)} in the model"
-        for name, value in snapshot.weights.items()
-        if name in own and own[name].shape != value.shape
+        f"{name}: {value} in the checkpoint, {tuple(own[name].shape)} in the model"
+        for name, value in ((name, shape_of(snapshot.weights, name)) for name in snapshot.weights)
+        if name in own and tuple(own[name].shape) != value
     ]
     if shapes or (strict and (missing or unexpected)):
         parts = [f"missing {_first(missing)}"] * bool(missing) + [f"unexpected {_first(unexpected)}"] * bool(unexpected)
@@ -180,10 +247,8 @@ def load_weights(module: torch.nn.Module, snapshot: Snapshot, path: Path, *, str
             found="they are another model's: " + "; ".join(parts),
             do="Build the model with the settings it was trained with.",
         )
-    if sharding.is_sharded(module):
-        sharding.load_weights(module, snapshot.weights, strict=strict)
-    else:
-        module.load_state_dict(snapshot.weights, strict=strict)
+    parts = {name: part_like(snapshot.weights, name, own[name]) for name in own if name in snapshot.weights}
+    module.load_state_dict(parts, strict=strict)
 
 
 def sweep_drafts(folder: Path) -> None:
@@ -192,21 +257,6 @@ def sweep_drafts(folder: Path) -> None:
         node, _, pid = draft.name.rpartition(".draft-")[2].rpartition("-")
         if node == socket.gethostname() and pid.isdigit() and not alive(int(pid)):
             shutil.rmtree(draft, ignore_errors=True)
-
-
-@contextmanager
-def _torn_away(path: Path) -> Iterator[Path]:
-    """A folder to write into that vanishes on any error; turns what the disk says into words."""
-    draft = path.with_name(f".{path.name}.draft-{socket.gethostname()}-{os.getpid()}")
-    try:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        yield draft
-    except BaseException as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        if isinstance(error, Exception):
-            raise _refused(path, error) from error
-        raise
 
 
 def _refused(path: Path, error: Exception) -> CheckpointError:
@@ -219,26 +269,9 @@ def _refused(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(asked=f"checkpoint {path} was to be written", found=found, do=do)
 
 
-def _write_weights(file: Path, weights: Mapping[str, Tensor]) -> None:
-    """Tied weights are stored once, under their first name; the other names are aliases in the metadata."""
-    first: dict[tuple[Any, ...], str] = {}
-    aliases: dict[str, str] = {}
-    own: dict[str, Tensor] = {}
-    for name, value in weights.items():
-        key = (value.data_ptr(), value.shape, value.stride(), value.dtype)
-        if value.numel() and key in first:
-            aliases[name] = first[key]
-        else:
-            first[key] = name
-            own[name] = value.contiguous()
-    save_file(own, file, metadata={"aliases": json.dumps(aliases)})
-
-
-def _read_weights(file: Path) -> dict[str, Tensor]:
-    with safe_open(file, framework="pt") as opened:
-        weights: dict[str, Tensor] = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        aliases = json.loads((opened.metadata() or {}).get("aliases", "{}"))
-    return weights | {name: weights[source] for name, source in aliases.items()}
+def _tensors(path: Path, manifest: Mapping[str, Any], name: str) -> Tensors:
+    kind = name.partition(".")[0]
+    return Tensors([path / file for file in manifest["files"] if file.startswith(kind)])
 
 
 def _read_lightning(path: Path) -> Snapshot:

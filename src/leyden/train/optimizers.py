@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,25 +34,15 @@ class Optimization:
     optimizers: tuple[Optimizer, ...]
     schedules: tuple[Schedule, ...] = ()
 
-    def state_dict(self) -> dict[str, Any]:
-        """State of every optimizer and schedule."""
-        return {
-            "optimizers": [one.state_dict() for one in self.optimizers],
-            "schedules": [one.scheduler.state_dict() for one in self.schedules],
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a saved state; raises CheckpointError where it is another set of optimizers."""
-        for name, mine in (("optimizers", self.optimizers), ("schedules", self.schedules)):
-            if len(state[name]) != len(mine):
-                raise CheckpointError(
-                    asked=f"the checkpoint's {len(state[name])} {name}",
-                    found=f"configure_optimizers now returns {len(mine)}",
-                    do="Return what the run that wrote it returned, or load only its weights.",
-                )
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        for schedule, saved in zip(self.schedules, state["schedules"], strict=True):
+    def load_schedules(self, states: Sequence[dict[str, Any]]) -> None:
+        """Take up the saved state of every schedule; raises CheckpointError where it is another set of them."""
+        if len(states) != len(self.schedules):
+            raise CheckpointError(
+                asked=f"the checkpoint's {len(states)} schedules",
+                found=f"configure_optimizers now returns {len(self.schedules)}",
+                do="Return what the run that wrote it returned, or load only its weights.",
+            )
+        for schedule, saved in zip(self.schedules, states, strict=True):
             schedule.scheduler.load_state_dict(saved)
 
 
@@ -97,7 +87,7 @@ def _ask(module: Module) -> Any:
 
 
 def _check(module: Module, found: Optimization) -> None:
-    """Raise ConfigurationError for optimizers that move nothing, and schedules of others; warn of strange parameters."""
+    """Raise ConfigurationError for optimizers that move nothing or schedules of others; warn of strange parameters."""
     moved = [one for optimizer in found.optimizers for group in optimizer.param_groups for one in group["params"]]
     if not any(one.requires_grad for one in moved):
         raise _without_parameters(module)

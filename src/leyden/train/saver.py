@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from leyden.core.errors import CheckpointError
-from leyden.train import checkpoint
+from leyden.train import checkpoint, snapshots, team
+from leyden.train.staging import Staging
+
+if TYPE_CHECKING:
+    from leyden.train.fitting import Fit
+    from leyden.train.trainer import Trainer
 
 Done = Callable[[CheckpointError | None], None]
 
@@ -16,21 +22,41 @@ class Saver:
     """Writes snapshots; what came of each is told on the training thread, by `poll` or `wait`."""
 
     def __init__(self) -> None:
+        self.staging = Staging()
+        self._team = team.ALONE
         self._pool: ThreadPoolExecutor | None = None
         self._writing: tuple[Future[None], Done] | None = None
 
-    def write(self, path: Path, snapshot: checkpoint.Snapshot, on_done: Done) -> None:
-        """Start writing; waits for the one before."""
+    def save(self, fit: Fit, trainer: Trainer, path: Path, *, weights_only: bool, on_done: Done | None) -> None:
+        """Write a checkpoint, in the background where `on_done` is to be told; collective over ranks."""
         self.wait()
+        staging = self.staging if on_done is not None else None
+        snapshot = snapshots.capture(fit, trainer, weights_only=weights_only, staging=staging)
+        if trainer.run is not None:
+            trainer.run.writer.flush()  # a resumed run has every point up to its checkpoint, whatever killed it
+        if self._team.size == 1 and snapshots.writes_parts(fit):
+            self._team = team.form(fit.plan.world)
+        if on_done is None:
+            if snapshot is not None:
+                checkpoint.write(path, snapshot, self._team)
+            return
+        if snapshot is None:
+            on_done(None)
+            return
         if self._pool is None:
             checkpoint.sweep_drafts(path.parent)
             self._pool = ThreadPoolExecutor(1, "leyden-checkpoint")
-        self._writing = (self._pool.submit(checkpoint.write, path, snapshot), on_done)
+        work = self._pool.submit(checkpoint.write, path, snapshot, self._team, fill=self.staging.fill)
+        self._writing = (work, on_done)
 
     def poll(self) -> None:
         """Tell what came of a checkpoint that is done."""
         if self._writing is not None and self._writing[0].done():
             self.wait()
+
+    def settle(self) -> None:
+        """Until weights may change: everything to be written has been copied."""
+        self.staging.settle()
 
     def wait(self) -> None:
         """Until nothing is being written."""
@@ -40,15 +66,18 @@ class Saver:
         try:
             future.result()
         except CheckpointError as error:
+            self.staging.release()
             on_done(error)
         else:
+            self.staging.release()
             on_done(None)
 
     def close(self) -> None:
-        """Finish writing and end the thread."""
+        """Finish writing, end the thread and give memory back."""
         try:
             self.wait()
         finally:
+            self.staging.forget()
             if self._pool is not None:
                 self._pool.shutdown()
                 self._pool = None

@@ -85,7 +85,7 @@ def writes_parts(fit: Fit) -> bool:
 
 
 def _gather(fit: Fit, weights_only: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], list[dict[str, Any]]]:
-    """(weights, the optimizers' tensors, the rest of their states): live, or where whole ones must be gathered, those."""
+    """(weights, the optimizers' tensors, the rest of their states): live ones, or gathered where they must be whole."""
     optimizers = () if weights_only else fit.stepper.optimization.optimizers
     if fit.plan.sharded and not writes_parts(fit):
         weights = sharding.gather_weights(fit.module)
@@ -184,7 +184,9 @@ def restore(fit: Fit, trainer: Trainer, snapshot: checkpoint.Snapshot, path: Pat
             one.load_state_dict(training["callbacks"][one.state_key])
         one.on_load_checkpoint(trainer, fit.module, training["extra"])
     fit.module.on_load_checkpoint(training["extra"])
-    fit.stepper.optimization.load_state_dict(training)
+    optimization = fit.stepper.optimization
+    optimizer_state.put_together(fit.module, optimization.optimizers, snapshot.optimizer, training["optimizers"])
+    optimization.load_schedules(training["schedules"])
     if fit.stepper.scaler is not None and "scaler" in training:
         fit.stepper.scaler.load_state_dict(training["scaler"])
     if fit.session.datamodule and training.get("datamodule"):

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from leyden.core.errors import CheckpointError
-from leyden.train import checkpoint, snapshots
+from leyden.train import checkpoint
 from leyden.train.callbacks.arrange import arrange
 from leyden.train.callbacks.base import Callback
 from leyden.train.evaluate import Evaluation
@@ -100,7 +100,8 @@ class Trainer(TrainerState):
         self.loggers = [logger] if isinstance(logger, Logger) else list(logger or ())
         self.profiler = choose(profiler)
         self.callbacks = arrange(callbacks, time_s, saving=enable_checkpointing, summary=enable_model_summary)
-        self.accelerator, self.devices, self.fast_dev_run = accelerator, devices, bool(fast_dev_run)
+        self.accelerator, self.devices, self.num_nodes = accelerator, devices, num_nodes
+        self.fast_dev_run = bool(fast_dev_run)
         self.enable_progress_bar = enable_progress_bar
         self.default_root_dir = Path(default_root_dir or ".").absolute()
 
@@ -215,26 +216,20 @@ class Trainer(TrainerState):
         return outputs[0] if len(outputs) == 1 else outputs
 
     def save_checkpoint(
-        self, filepath: str | Path, *, on_done: Callable[[CheckpointError | None], None] | None = None
+        self,
+        filepath: str | Path,
+        weights_only: bool = False,
+        *,
+        on_done: Callable[[CheckpointError | None], None] | None = None,
     ) -> None:
-        """Write everything training needs to go on; collective over ranks.
+        """Write everything training needs to go on, or the weights and hyperparameters; collective over ranks.
 
         Without `on_done` it returns when the checkpoint is whole, or raises CheckpointError. With it, writing goes on
         in the background and `on_done` is called on this thread, later, with the error or None.
         """
         if self._fit is None:
             raise CheckpointError(asked="save_checkpoint", found="nothing has been trained", do="Call it during fit.")
-        snapshot = snapshots.capture(self._fit, self)
-        if self.run is not None:
-            self.run.writer.flush()  # a resumed run has every point up to its checkpoint, whatever killed it
-        if snapshot is None:
-            if on_done is not None:
-                on_done(None)
-        elif on_done is not None:
-            self._saver.write(Path(filepath), snapshot, on_done)
-        else:
-            self._saver.wait()
-            checkpoint.write(Path(filepath), snapshot)
+        self._saver.save(self._fit, self, Path(filepath), weights_only=weights_only, on_done=on_done)
 
     # Parts of the loop, in the order they come ----------------------------------------------------------------------
 
@@ -303,6 +298,7 @@ class Trainer(TrainerState):
 
     def _validate(self, fit: Fit) -> None:
         if fit.validation and (self.current_epoch + 1) % (fit.plan.check_val_every_n_epoch or 1) == 0:
+            self._saver.settle()
             fit.zero_grad_before_validation()
             fit.validation.run()
             self.validated = True
