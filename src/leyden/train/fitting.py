@@ -17,6 +17,7 @@ from leyden.train.large_batch import scale_rates
 from leyden.train.loaders import TrainFeed
 from leyden.train.logbook import LogBook
 from leyden.train.module import Module
+from leyden.train.offload import setup as offload
 from leyden.train.optimizers import Optimization
 from leyden.train.plan import Plan
 from leyden.train.reduction import Reducer
@@ -111,6 +112,7 @@ class Fit:
     def let_go(self) -> None:
         """Training is over: what only it needs is freed now, not at some time while the interpreter goes down."""
         self.step, self._parallel = self.module.training_step, None
+        offload.let_go(self.module)
         if self.large_batch is not None:
             self.large_batch.let_go()
 

@@ -12,7 +12,7 @@ import torch
 
 from leyden.core.errors import ConfigurationError, nearest
 from leyden.train.ranks import World
-from leyden.train.strategies import Strategy, choose
+from leyden.train.strategies import DDP, Strategy, choose
 
 _MIXED = {"bf16-mixed": torch.bfloat16, "float8-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _TRUE = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
@@ -70,7 +70,7 @@ class Choices:
         for name, options in known.items():
             value = getattr(self, name)
             if value not in options:
-                raise ConfigurationError(asked=f"{name}={value!r}", found="it is unknown", do=nearest(value, options))
+                raise ConfigurationError(asked=f"{name}={value!r}", found="it is unknown", do=nearest(str(value), map(str, options)))
         for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
             number = getattr(self, name)
             if number in ({"accumulate_grad_batches": "auto", "check_val_every_n_epoch": None}.get(name, 1), 1):
@@ -102,6 +102,12 @@ class Plan(Choices):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.strategy.check(self.world.size, self.precision)
+        if self.window > 1 and self.world.size > 1 and isinstance(self.strategy, DDP) and self.strategy.static_graph:
+            raise ConfigurationError(
+                asked=f"DDP(static_graph=True) with accumulate_grad_batches={self.window}",
+                found="PyTorch must exchange gradients in the first backward pass of a static graph",
+                do="Leave static_graph out, or set accumulate_grad_batches=1.",
+            )
 
     @property
     def sharded(self) -> bool:
@@ -170,7 +176,8 @@ class Plan(Choices):
     def describe(self) -> str:
         """One line for people."""
         ranks = f" × {self.world.size} ranks ({self.strategy.describe(self.world.size)})" if self.world.size > 1 else ""
-        return f"{self.device.type}{ranks}, {self.precision}"
+        offload = ", offload" * (self.strategy.name == "offload")
+        return f"{self.device.type}{ranks}, {self.precision}{offload}"
 
 
 class DefaultDtype:

@@ -14,8 +14,10 @@ from leyden.train.evaluate import Evaluation
 from leyden.train.fitting import Fit
 from leyden.train.loaders import TrainFeed, as_list, shard, unshuffled
 from leyden.train.module import overrides
+from leyden.train.offload.setup import check_loss, take_over
 from leyden.train.optimizers import configure
 from leyden.train.session import Session
+from leyden.train.strategies import Offload
 from leyden.train.transfer import mover_for
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ def prepare(trainer: Trainer, session: Session, train: Any, val: Any, path: Path
     optimization = configure(module)
     if plan.sharded:
         sharding.check_optimizers(module, optimization.optimizers)
+    if isinstance(plan.strategy, Offload):
+        optimization = take_over(module, optimization, plan)
     fit = trainer._fit = Fit(
         trainer,
         session,
@@ -44,6 +48,8 @@ def prepare(trainer: Trainer, session: Session, train: Any, val: Any, path: Path
         optimization=optimization,
         validation=_validation(trainer, session, val, feed.loader),
     )
+    if isinstance(plan.strategy, Offload) and plan.strategy.check_loss:
+        fit.hooks["on_before_backward"] = (*fit.hooks["on_before_backward"], check_loss)
     trainer.say(f"{fit.describe()}; record in {trainer.run.path if trainer.run else None}")
     if snapshot and path:
         snapshots.restore(fit, trainer, snapshot, path)

@@ -29,8 +29,9 @@ from leyden.core.errors import ConfigurationError
 from leyden.train import rng, tensor_parallel, wrapping
 from leyden.train.meta import materialise
 from leyden.train.module import Module
+from leyden.train.offload.setup import release, settle
 from leyden.train.plan import Plan
-from leyden.train.strategies import FSDP, TensorParallel
+from leyden.train.strategies import FSDP, Offload, TensorParallel
 
 # `training_step` and its like call for the whole module as `forward` does, though torch knows only `forward`.
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
@@ -46,7 +47,13 @@ def place(module: Module, plan: Plan) -> None:
                 found="this Module has been divided over ranks by another strategy before",
                 do="Build it anew, or keep the strategy.",
             )
+        for one in module.modules():
+            if isinstance(one, FSDPModule):
+                one.reshard()  # a last validation leaves some gathered, which no optimizer must see
         return
+    if isinstance(plan.strategy, Offload):
+        return settle(module, plan)
+    release(module)
     module.to(dtype=plan.dtype)
     wrapping.recompute(module, plan.strategy.activation_checkpointing)
     if plan.sharded:
@@ -100,7 +107,7 @@ def clip_norm(parameters: Iterable[nn.Parameter], bound: float) -> Tensor:
     local = [one.to_local() if isinstance(one, DTensor) else one for one in gradients]
     if not local:
         return torch.zeros(())
-    norms = torch.stack(torch._foreach_norm(local, 2, torch.float32))
+    norms = torch.stack(torch._foreach_norm(local, 2, torch.promote_types(local[0].dtype, torch.float32)))
     holders = torch.tensor([_holders(one) for one in gradients], device=norms.device)
     total = (norms.square() / holders).sum()
     dist.all_reduce(total)
@@ -176,7 +183,8 @@ def _shard(module: Module, plan: Plan) -> None:
         fully_shard(
             part,
             mesh=data,
-            reshard_after_forward=None if part in roots else fsdp.reshard_after_forward,
+            # PyTorch keeps what it calls the root gathered until backward. By hand, backward may leave a network out.
+            reshard_after_forward=None if part is module else part in roots or fsdp.reshard_after_forward,
             mp_policy=_policy(plan.precision, inputs=part is not module),
             offload_policy=offload,
         )

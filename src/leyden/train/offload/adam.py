@@ -46,12 +46,10 @@ class OffloadedAdam(Optimizer):
         self._generator = torch.Generator(weights.lanes.device).manual_seed(seed)
         self._group = {one: group for group in self.param_groups for one in group["params"]}
         self._unit: dict[nn.Parameter, Unit] = {}
-        self._rows: dict[nn.Parameter, Tensor] = {}
         self._ready: dict[Unit, int] = {}
         self._stepped: set[Unit] = set()
         for unit in weights.units:
             self._adopt(unit)
-        self._steps = dict.fromkeys(self._rows, 0)
         self._handles = [self._listen(one) for one in self._unit]
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -62,7 +60,8 @@ class OffloadedAdam(Optimizer):
                 output = closure()
         for unit in self._weights.units:
             if unit not in self._stepped and any(one.grad is not None for one in unit.trained):
-                self._weights.use(unit, backward=True)
+                if unit.home is not None and unit.there is None:
+                    self._weights.use(unit, backward=True)
                 self._step(unit)
         self._ready.clear()
         self._stepped.clear()
@@ -86,32 +85,42 @@ class OffloadedAdam(Optimizer):
             handle.remove()
 
     def state_dict(self) -> dict[str, Any]:
-        """Moments as they are kept, one tensor a parameter; steps, random numbers and the groups' settings."""
-        groups = [{key: value for key, value in group.items() if key != "params"} for group in self.param_groups]
-        return {
-            "offload": list(self._rows.values()),
-            "steps": [self._steps[one] for one in self._rows],
-            "generator": self._generator.get_state(),
-            "param_groups": groups,
-        }
+        """As every optimizer's; a parameter's state is its rows of moments and its steps. And the random numbers'."""
+        return {**super().state_dict(), "generator": self._generator.get_state()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:  # type: ignore[override]
-        """Go on from a state; raises CheckpointError for another optimizer's."""
-        saved = [tuple(one.shape) for one in state_dict.get("offload", ())]
-        mine = [tuple(one.shape) for one in self._rows.values()]
-        if saved != mine or len(state_dict["param_groups"]) != len(self.param_groups):
-            found = "it is another strategy's" if "offload" not in state_dict else "its parameters have other sizes"
-            raise CheckpointError(
-                asked='an optimizer\'s state was to go on under strategy="offload"',
-                found=found,
-                do="Use the strategy, its options and the optimizer it was written with, or load only the weights.",
-            )
-        for rows, values in zip(self._rows.values(), state_dict["offload"], strict=True):
-            rows.copy_(values)
-        self._steps = dict(zip(self._rows, state_dict["steps"], strict=True))
-        self._generator.set_state(state_dict["generator"].cpu())
+        """Go on from a state, torch's own Adam's as well; raises CheckpointError for one of another kind or size."""
+        for parameter, saved in zip(self._all(), self._saved(state_dict), strict=True):
+            if parameter in self._unit:
+                self._load(
+                    parameter, saved or {"step": 0, "moments": torch.zeros_like(self.state[parameter]["moments"])}
+                )
         for group, settings in zip(self.param_groups, state_dict["param_groups"], strict=True):
-            group.update(settings)
+            group.update({key: value for key, value in settings.items() if key != "params"})
+        if "generator" in state_dict:
+            self._generator.set_state(state_dict["generator"].cpu())
+
+    def _all(self) -> list[nn.Parameter]:
+        return [one for group in self.param_groups for one in group["params"]]
+
+    def _saved(self, state_dict: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The saved state of every parameter, in order."""
+        places = [place for group in state_dict["param_groups"] for place in group["params"]]
+        if len(places) != len(self._all()) or len(state_dict["param_groups"]) != len(self.param_groups):
+            raise _other(f"it has {len(places)} parameters, the optimizer now {len(self._all())}")
+        return [state_dict["state"].get(place, {}) for place in places]
+
+    def _load(self, parameter: nn.Parameter, saved: dict[str, Any]) -> None:
+        own = self.state[parameter]
+        if "exp_avg" in saved:
+            rows = torch.empty_like(own["moments"], device=self._weights.lanes.device)
+            first, second = (_blocks(saved[key].to(rows.device).reshape(-1)) for key in ("exp_avg", "exp_avg_sq"))
+            self._moments.write(rows, first, second)
+            saved = {"moments": rows, "step": saved["step"]}
+        if "moments" not in saved or saved["moments"].shape != own["moments"].shape:
+            raise _other("the moments of a parameter have another form or size")
+        own["moments"].copy_(saved["moments"])
+        own["step"] = int(saved["step"])
 
     def _adopt(self, unit: Unit) -> None:
         """Lay out zeroed moments for the unit's parameters, in one stretch of host memory."""
@@ -119,7 +128,7 @@ class OffloadedAdam(Optimizer):
         counts = [-(-one.numel() // BLOCK) for one in unit.trained]
         memory = self._weights.lanes.host(sum(counts) * self._moments.row_bytes).view(-1, self._moments.row_bytes)
         for one, rows in zip(unit.trained, memory.split(counts), strict=True):
-            self._unit[one], self._rows[one] = unit, rows
+            self._unit[one], self.state[one] = unit, {"moments": rows, "step": 0}
 
     def _listen(self, parameter: nn.Parameter) -> Any:
         """Hear of the parameter's gradients; it may be frozen now and thaw later."""
@@ -148,7 +157,7 @@ class OffloadedAdam(Optimizer):
         if self._clip is not None:
             self._clip([one.grad for one in moved if one.grad is not None])
         for one in moved:
-            self._steps[one] += 1
+            self.state[one]["step"] += 1
             self._update(one)
             one.grad = None
         self._stepped.add(unit)
@@ -156,13 +165,13 @@ class OffloadedAdam(Optimizer):
 
     def _update(self, parameter: nn.Parameter) -> None:
         """One parameter's step, chunk by chunk."""
-        lanes, moments, home = self._weights.lanes, self._moments, self._rows[parameter]
+        lanes, moments, home = self._weights.lanes, self._moments, self.state[parameter]["moments"]
         values, gradient = parameter.detach().view(-1), parameter.grad.reshape(-1)  # type: ignore[union-attr]
         for rows, place in zip(home.split(self._chunk), _slices(values.numel(), self._chunk * BLOCK), strict=True):
             staged = lanes.stage(rows)
             first, second = moments.read(staged)
             weight, slope = _blocks(values[place]), _blocks(gradient[place])
-            adam(weight, slope, first, second, self._steps[parameter], self._group[parameter])
+            adam(weight, slope, first, second, self.state[parameter]["step"], self._group[parameter])
             moments.write(staged, first, second)
             lanes.unstage(staged, rows)
             moved = weight.view(-1)[: place.stop - place.start]
@@ -184,6 +193,14 @@ def adam(weight: Tensor, gradient: Tensor, first: Tensor, second: Tensor, step: 
     second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
     scale = (1 - beta2**step) ** 0.5
     weight.addcdiv_(first, (second.sqrt() / scale).add_(group["eps"]), value=-lr / (1 - beta1**step))
+
+
+def _other(found: str) -> CheckpointError:
+    return CheckpointError(
+        asked='an optimizer\'s state was to go on under strategy="offload"',
+        found=found,
+        do="Use the strategy, its options and the optimizer it was written with, or load only the weights.",
+    )
 
 
 def _slices(count: int, size: int) -> list[slice]:

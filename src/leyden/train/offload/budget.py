@@ -62,7 +62,7 @@ def place(blocks: Sequence[int], rest: int, budget: float) -> tuple[bool, ...]:
     if left < 0 or not blocks:
         raise ConfigurationError(
             asked=f"weights of {format_size(sum(blocks) + rest)} with {format_size(budget)} for them on the device",
-            found=f"{format_size(budget - left)} are needed for those outside of blocks and {IN_FLIGHT} blocks at a time",
+            found=f"those outside of blocks and {IN_FLIGHT} blocks at a time need {format_size(budget - left)}",
             do="Raise Offload(device_memory=…), or divide the model into smaller blocks (elements of a ModuleList).",
         )
     stays = [False] * len(blocks)

@@ -122,7 +122,7 @@ def unsigned_entries() -> Tensor:
 
 
 def _decades(finest: int) -> Tensor:
-    """Middles of equal cells over each decade from 1e-7 to 1: `finest` cells in the lowest, twice as many in the next."""
+    """Middles of equal cells in each decade from 1e-7 to 1: `finest` cells in the lowest, twice as many in the next."""
     parts = []
     for decade in range(DECADES):
         cells = finest << decade

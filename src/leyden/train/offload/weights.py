@@ -202,16 +202,22 @@ def units_of(module: nn.Module) -> list[Unit]:
     them, or in two."""
     found = set(wrapping.blocks(module))
     inner = {below for one in found for below in one.modules() if below is not one}
-    blocks = {name: one for name, one in module.named_modules() if one in found and one not in inner}
-    homes: dict[nn.Parameter, dict[str, tuple[nn.Module, str]]] = {}  # by parameter, then by unit
-    for path, owner in module.named_modules(remove_duplicate=False):
-        unit = next((name for name in blocks if path == name or path.startswith(f"{name}.")), "")
+    units = [
+        Unit(name=name, block=one, places=[])
+        for name, one in module.named_modules()
+        if one in found and one not in inner
+    ]
+    units.append(Unit(name="what is outside of blocks", block=None, places=[]))
+    around: dict[nn.Module, list[Unit]] = {}
+    for unit in units[:-1]:
+        for part in unit.block.modules() if unit.block else ():
+            around.setdefault(part, []).append(unit)
+    places: dict[nn.Parameter, tuple[nn.Module, str]] = {}
+    homes: dict[nn.Parameter, set[Unit]] = {}
+    for owner in module.modules():
         for name, parameter in owner.named_parameters(recurse=False):
-            homes.setdefault(parameter, {}).setdefault(unit, (owner, name))
-    units = [Unit(name=name, block=one, places=[]) for name, one in blocks.items()]
-    rest = Unit(name="the rest", block=None, places=[])
-    by_name = {one.name: one for one in units}
-    for places in homes.values():
-        unit, place = next(iter(places.items()))
-        (by_name.get(unit, rest) if len(places) == 1 else rest).places.append(place)
-    return [*units, rest]
+            places.setdefault(parameter, (owner, name))
+            homes.setdefault(parameter, set()).update(around.get(owner, units[-1:]))
+    for parameter, place in places.items():
+        (homes[parameter].pop() if len(homes[parameter]) == 1 else units[-1]).places.append(place)
+    return units
