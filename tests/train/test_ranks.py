@@ -127,7 +127,7 @@ def test_a_sharded_run_killed_and_resumed_equals_uninterrupted(script: Script, t
     script.run("fsdp", "fsdp", "nothing", "last")
     assert script.told(0) == whole
     output, _ = script.start("fsdp", "ddp", "nothing", "last").communicate(timeout=60)
-    assert "Use the strategy it was written with" in output
+    assert "going on from" in output  # whole tensors by name: another strategy takes them up
 
 
 @pytest.mark.slow
