@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import torch
 from torch import nn
 
 from leyden.core.errors import ConfigurationError
@@ -25,9 +29,17 @@ def compile_parts(module: Module, how: bool | str) -> list[nn.Module]:
                 do="Use compile=True, or put the repeated layers into an nn.ModuleList.",
             )
     else:
-        whole = type(module).forward is not nn.Module.forward
-        parts = [*module.children(), *([module] if whole else [])]
+        parts = [one for one in (*module.children(), module) if type(one).forward is not nn.Module.forward]
     for part in parts:
         if part._compiled_call_impl is None:
-            part.compile()  # type: ignore[no-untyped-call]
+            part._compiled_call_impl = torch.compile(_caller(part))
     return parts
+
+
+def _caller(part: nn.Module) -> Callable[..., Any]:
+    """What `part.compile()` would compile, called from here: Dynamo passes over files of torch.nn, so over Sequentials."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return part._call_impl(*args, **kwargs)
+
+    return call

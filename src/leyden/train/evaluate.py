@@ -45,8 +45,7 @@ class Evaluation:
             self._step = session.profiler.wrap(f"{self._word}_step", self._step)
         self._arity = count_arguments(module, f"{self._word}_step")
         self._hooks = {
-            moment: collect(f"on_{self._word}_{moment}", trainer, module, session.callbacks)
-            for moment in _MOMENTS
+            moment: collect(f"on_{self._word}_{moment}", trainer, module, session.callbacks) for moment in _MOMENTS
         }
         self.book = LogBook(training=False, sink=session.sink)
         self.done = 0  # batches of the last run

@@ -165,7 +165,9 @@ class Fit:
             sharding.exchange_now(self.module, boundary)
         return NOTHING if boundary or self._parallel is None else self._parallel.no_sync()
 
-    def compute(self, batch: Any, index: int, share: float | Callable[[Any], Any], fresh: bool, hiddens: Any = None) -> Any:
+    def compute(
+        self, batch: Any, index: int, share: float | Callable[[Any], Any], fresh: bool, hiddens: Any = None
+    ) -> Any:
         """Forward and backward of a batch whose loss counts by `share`, or by what it makes of the output.
 
         `fresh`: its gradients do not add to others.

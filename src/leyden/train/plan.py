@@ -70,7 +70,9 @@ class Choices:
         for name, options in known.items():
             value = getattr(self, name)
             if value not in options:
-                raise ConfigurationError(asked=f"{name}={value!r}", found="it is unknown", do=nearest(str(value), map(str, options)))
+                raise ConfigurationError(
+                    asked=f"{name}={value!r}", found="it is unknown", do=nearest(str(value), map(str, options))
+                )
         for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
             number = getattr(self, name)
             if number in ({"accumulate_grad_batches": "auto", "check_val_every_n_epoch": None}.get(name, 1), 1):

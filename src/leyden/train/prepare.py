@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from leyden.train import checkpoint, rng, sharding, snapshots
+from leyden.train.callbacks.finders import search
 from leyden.train.compiling import compile_parts
 from leyden.train.evaluate import Evaluation
 from leyden.train.fitting import Fit
@@ -30,6 +31,7 @@ def prepare(trainer: Trainer, session: Session, train: Any, val: Any, path: Path
     snapshot = checkpoint.read(path) if path else None
     if snapshot and path:
         checkpoint.load_weights(module, snapshot, path)
+    search(trainer, session, train, snapshot.training.get("callbacks", {}) if snapshot else None)
     if plan.compile:
         compile_parts(module, plan.compile)
     make_feed = partial(_train_feed, trainer, session, train, plan.world.share(torch.initial_seed() % 2**62))

@@ -15,9 +15,9 @@ import torch
 
 from leyden import track
 from leyden.track.run import RUNS_FOLDER, Run
-from leyden.train import progress, sharding
+from leyden.train import progress, sharding, watchdog
 from leyden.train.callbacks.arrange import bring_along
-from leyden.train.launch import follow_parent, start_local
+from leyden.train.launch import end_call, follow_parent, start_local
 from leyden.train.float8 import use_float8
 from leyden.train.logbook import Sink
 from leyden.train.loggers.base import FanOut, fan_out
@@ -54,6 +54,16 @@ class Stage:
         self.session: Session
 
     def __enter__(self) -> Stage:
+        try:
+            return self._enter()
+        except BaseException as error:
+            other = watchdog.explain(error)
+            end_call(other or error)
+            if other is not None:
+                raise other from error
+            raise
+
+    def _enter(self) -> Stage:
         trainer, module, datamodule = self._trainer, self._module, self._datamodule
         self.checkpoint = find_checkpoint(trainer, self._asked, fitting=self._name == "fit")
         trainer.callbacks = bring_along(trainer.callbacks, module)
@@ -91,6 +101,7 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         trainer, module, datamodule = self._trainer, self._module, self._datamodule
+        other = None if self.signal else watchdog.explain(error)  # first of all: others wait for this rank
         self._undo.__exit__(kind, error, trace)
         trainer.progress.close()
         trainer.sanity_checking, trainer.stage = False, None
@@ -101,6 +112,7 @@ class Stage:
                 datamodule.on_exception(error)
             with contextlib.suppress(Exception):  # the first error is the one to show
                 trainer.wait_for_checkpoints()
+        watchdog.follow(None)
         if datamodule is not None:
             datamodule.teardown(self._name)
         for callback in trainer.callbacks:
@@ -114,6 +126,9 @@ class Stage:
         module._book = module._stepper = None
         if trainer.run is not None:
             trainer.run.writer.flush()
+        end_call(other or error)
+        if other is not None:
+            raise other from error
 
     def agree(self) -> int:
         """The signal that has come to any rank, 0 if none; `should_stop` on one rank counts for all. Collective."""
@@ -137,7 +152,7 @@ class Stage:
         """Ranks: those a launcher started, or our own. The record: rank 0 opens it, the others are told."""
         trainer = self._trainer
         self._device(World())  # a device that is missing is said before any rank starts
-        world = adopt_world(trainer.devices, trainer.accelerator, World.from_environ())
+        world = adopt_world(trainer.devices, trainer.accelerator, World.from_environ(), trainer.num_nodes)
         if world is not None and world.size > 1:
             follow_parent()
             join(world, self._device(world))
@@ -150,6 +165,8 @@ class Stage:
             if count > 1 and run is not None:
                 world = start_local(count, run)
                 join(world, self._device(world))
+                run = run if world.rank == 0 else None  # a forked rank has only a copy of rank 0's
+        watchdog.follow(trainer)
         path, attempt, self.checkpoint = world.share((run and run.path, run and run.attempt, self.checkpoint))
         run = run or track.open_run(path, attempt=attempt, rank=world.rank)
         return Plan(device=self._device(world), world=world, **vars(trainer.choices)), run

@@ -137,7 +137,12 @@ class Trainer(TrainerState):
             hooks[f"on_{it}"] for it in ("train_batch_start", "train_batch_end", "checkpoint_due")
         )
         backward, optimize, way, late = fit.stepper.backward, fit.stepper.optimize, fit.way, fit.stepper.zeroes_late
-        flush_every, automatic, takes_index, clock = plan.log_every_n_steps, fit.automatic, fit.arity > 1, time.perf_counter
+        flush_every, automatic, takes_index, clock = (
+            plan.log_every_n_steps,
+            fit.automatic,
+            fit.arity > 1,
+            time.perf_counter,
+        )
         period = plan.validation_period(fit.feed.batches)
         fit.call("on_train_start")
         while self._goes_on(plan, stage):

@@ -172,7 +172,11 @@ class ByTokens:
 
     def _weigh(self, output: Any) -> Any:
         if not isinstance(output, Mapping) or "tokens" not in output:
-            _refuse('accumulate_by="tokens"', "training_step returned no number of tokens", 'Return {"loss": …, "tokens": n}.')
+            _refuse(
+                'accumulate_by="tokens"',
+                "training_step returned no number of tokens",
+                'Return {"loss": …, "tokens": n}.',
+            )
         tokens = output["tokens"]
         if not self._unit:  # keeps scaled losses near their size, which 16 bits need; one number for all ranks
             self._unit = float(self._fit.plan.world.share(max(1.0, float(tokens))))
