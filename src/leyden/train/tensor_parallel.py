@@ -12,6 +12,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
     ParallelStyle,
+    PrepareModuleInput,
     RowwiseParallel,
     SequenceParallel,
     parallelize_module,
@@ -21,16 +22,20 @@ from leyden.core.errors import ConfigurationError, nearest
 from leyden.train.strategies import TensorParallel
 
 _SEQUENCE = Shard(1)  # activations are (batch, sequence, features)
-_WORDS = {
+_WORDS: dict[str, ParallelStyle] = {
     "colwise": ColwiseParallel(),
     "colwise_gather": ColwiseParallel(output_layouts=Replicate()),
     "colwise_from_sequence": ColwiseParallel(input_layouts=_SEQUENCE),
     "rowwise": RowwiseParallel(),
     "rowwise_to_sequence": RowwiseParallel(output_layouts=_SEQUENCE),
     "sequence": SequenceParallel(),
+    "gather_sequence": PrepareModuleInput(
+        input_layouts=(_SEQUENCE,), desired_input_layouts=(Replicate(),), use_local_output=True
+    ),
 }
+_ANY_LAYER = ("sequence", "gather_sequence")
 # An embedding is looked up with whole indices, and a row of it is a word.
-_EMBEDDING_WORDS = {
+_EMBEDDING_WORDS: dict[str, ParallelStyle] = {
     "rowwise": RowwiseParallel(input_layouts=Replicate()),
     "rowwise_to_sequence": RowwiseParallel(input_layouts=Replicate(), output_layouts=_SEQUENCE),
 }
@@ -77,7 +82,7 @@ def _style(name: str, layer: nn.Module, word: str | ParallelStyle, size: int) ->
         raise ConfigurationError(
             asked=f"TensorParallel plan says {word!r} for {name!r}", found="it is unknown", do=nearest(word, _WORDS)
         )
-    if word == "sequence":
+    if word in _ANY_LAYER:
         return _WORDS[word]
     if not isinstance(layer, nn.Linear | nn.Embedding):
         raise ConfigurationError(
