@@ -82,6 +82,10 @@ class CheckpointError(LeydenError):
     """A checkpoint cannot be written, or is not whole."""
 
 
+class RankError(LeydenError):
+    """Another rank failed, hung, was lost or never arrived."""
+
+
 class RecordError(LeydenError):
     """The record of a run cannot be read or written."""
 

@@ -1,7 +1,7 @@
-"""Who trains together? This process's place among the ranks, and starting ranks where nobody else did.
+"""Who trains together? This process's place among the ranks, and how they meet.
 
-torchrun and the Leyden worker say so in RANK, WORLD_SIZE, …. Without them `devices=N` starts N-1 more processes of the
-same command line; their output goes to logs/a<n>-r<rank>.log of the run, and they never outlive this one.
+A launcher says who is who: torchrun, the Leyden worker or a person in RANK, WORLD_SIZE, …; Slurm in SLURM_* (slurm.py).
+Without one, `devices=N` starts ranks by itself (launch.py).
 """
 
 from __future__ import annotations
@@ -10,25 +10,23 @@ import atexit
 import gc
 import os
 import socket
-import subprocess
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from leyden.core.errors import ConfigurationError
-from leyden.track.run import Run
+from leyden.core.errors import RankError
+from leyden.train import slurm, watchdog
 
-TIMEOUT_S = 300
-_GRACE_S = 5.0
+TIMEOUT_S = 300.0
+_TRIES = 8  # ports in a row that are tried where another program holds the one agreed on
+_PROBE_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +37,25 @@ class World:
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
+    launcher: str = "the launcher"
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> World | None:
-        """What a launcher said, None where there is none."""
+    def from_environ(cls, environ: Mapping[str, str] = os.environ, *, terminal: bool | None = None) -> World | None:
+        """What a launcher said: torchrun's variables first, then Slurm's; None where there is no launcher."""
+        launcher = "the launcher"
         if "RANK" not in environ or "WORLD_SIZE" not in environ:
-            return None
+            if terminal is None:
+                terminal = sys.stdin is not None and sys.stdin.isatty()
+            if not slurm.is_launch(environ, terminal=terminal):
+                return None
+            launcher, environ = "srun", slurm.launcher_variables(environ)
         size = int(environ["WORLD_SIZE"])
         return cls(
             rank=int(environ["RANK"]),
             size=size,
             local_rank=int(environ.get("LOCAL_RANK", "0")),
             local_size=int(environ.get("LOCAL_WORLD_SIZE", size)),
+            launcher=launcher,
         )
 
     def gather(self, item: Any) -> list[Any]:
@@ -76,134 +81,127 @@ class World:
         return any(self.gather(flag))
 
 
-def join(world: World, device: torch.device) -> None:
-    """Meet the other ranks, once a process; later Trainers use the same group."""
+def join(world: World, device: torch.device, environ: Mapping[str, str] = os.environ) -> None:
+    """Meet the other ranks, once a process; later Trainers use the same group.
+
+    Raises RankError that names the ranks that did not come within LEYDEN_MEET_TIMEOUT_S seconds (300).
+    """
     if world.size == 1 or dist.is_initialized():
         return
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    try:
-        dist.init_process_group(backend, rank=world.rank, world_size=world.size, timeout=timedelta(seconds=TIMEOUT_S))
-    except Exception as error:
-        address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-        raise ConfigurationError(
-            asked=f"rank {world.rank} of {world.size} looked for the others at {address}",
-            found=f"they did not meet within {TIMEOUT_S} s: {error}",
-            do="See whether every rank was started, and whether MASTER_ADDR and MASTER_PORT are the same for all.",
-        ) from error
-    atexit.register(_leave)
+    timeout_s = float(environ.get("LEYDEN_RANK_TIMEOUT_S") or TIMEOUT_S)
+    meet_s = float(environ.get("LEYDEN_MEET_TIMEOUT_S") or TIMEOUT_S)
+    if world.launcher == "srun":
+        environ = {**environ, **slurm.launcher_variables(environ)}
+    store = _find_store(world, environ, meet_s)
+    _await_everyone(world, store, meet_s)
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+        store=dist.PrefixStore("group", store),
+        rank=world.rank,
+        world_size=world.size,
+        # The watchdog ends a run whose ranks wait too long, and says why; this is for what it cannot see.
+        timeout=timedelta(seconds=timeout_s + 60),
+    )
+    watchdog.start(world.rank, world.size, store, timeout_s=timeout_s)
+    atexit.register(leave)
 
 
-def start_local(count: int, run: Run) -> World:
-    """Start ranks 1 … count-1 of this command line on this machine, and become rank 0."""
-    if hasattr(sys, "ps1") or "ipykernel" in sys.modules or not sys.orig_argv[1:]:
-        raise ConfigurationError(
-            asked=f"devices={count} in an interactive session",
-            found="more ranks need a script that each of them can run",
-            do="Save the code as a file and run `python train.py`, or use devices=1.",
-        )
-    threads = max(1, torch.get_num_threads() // count)
-    environ = {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
-        "WORLD_SIZE": str(count),
-        "LOCAL_WORLD_SIZE": str(count),
-        "NODE_RANK": "0",
-        "LEYDEN_RUN_DIR": str(run.path),
-        "LEYDEN_ATTEMPT": str(run.attempt),
-        "OMP_NUM_THREADS": str(threads),
-    }
-    torch.set_num_threads(threads)
-    os.environ.update(environ, RANK="0", LOCAL_RANK="0")
-    children = [_start(rank, {**os.environ, **environ}, run) for rank in range(1, count)]
-    _Watch(children, run).start()
-    return World(rank=0, size=count, local_rank=0, local_size=count)
-
-
-def _start(rank: int, environ: dict[str, str], run: Run) -> subprocess.Popen[bytes]:
-    log = _log_file(run, rank)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    environ = {
-        **environ,
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "LEYDEN_PARENT_PID": str(os.getpid()),
-        "PYTHONUNBUFFERED": "1",
-    }
-    with log.open("ab") as file:
-        return subprocess.Popen(
-            [sys.executable, *sys.orig_argv[1:]], env=environ, stdin=subprocess.DEVNULL, stdout=file, stderr=file
-        )
-
-
-def _log_file(run: Run, rank: int) -> Path:
-    return run.path / "logs" / f"a{run.attempt}-r{rank}.log"
-
-
-class _Watch(threading.Thread):
-    """Ends this process when a rank it started fails, and its ranks when this process ends."""
-
-    def __init__(self, children: list[subprocess.Popen[bytes]], run: Run) -> None:
-        super().__init__(name="leyden-ranks", daemon=True)
-        self._children, self._run_record, self._over = children, run, threading.Event()
-        atexit.register(self._end)
-
-    def run(self) -> None:
-        while not self._over.wait(0.2):
-            if any(child.poll() for child in self._children):
-                if not self._over.wait(_GRACE_S):  # mostly the main thread ends by itself: it lost the connection
-                    self._end()
-                    os._exit(1)
-                return
-
-    def _end(self) -> None:
-        """Every rank is gone afterwards, and those that failed have been named."""
-        self._over.set()
-        deadline = time.monotonic() + _GRACE_S
-        for rank, child in enumerate(self._children, start=1):
-            try:
-                code = child.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-            else:
-                self._report(rank, code)
-
-    def _report(self, rank: int, code: int) -> None:
-        if code:
-            log = _log_file(self._run_record, rank)
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
-            print(f"rank {rank} {how}; the end of {log}:\n{tail}", file=sys.stderr, flush=True)
-
-
-def follow_parent(environ: Mapping[str, str] = os.environ) -> None:
-    """In a rank that another rank started: end when that one is gone, however it ended."""
-    parent = environ.get("LEYDEN_PARENT_PID")
-    if parent is None or int(parent) != os.getppid():
-        return
-
-    def watch() -> None:
-        while os.getppid() == int(parent):
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="leyden-parent", daemon=True).start()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _leave() -> None:
+def leave() -> None:
     """Destroy the group while the interpreter still stands.
 
     Gloo's threads hold tensors of finished collectives. A thread that frees one while Python goes down asks for a lock
     that is no longer given and takes the process with it (SIGABRT; seen in 1 of 40 exits, pytorch/pytorch#179291).
     """
+    global _served  # noqa: PLW0603
+    watchdog.stop()
     gc.collect()  # cycles that still hold the group, such as a module and its Trainer
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if dist.is_initialized():
             dist.destroy_process_group()
+    _served = None
+
+
+# Where the ranks meet -------------------------------------------------------------------------------------------------
+
+_served: dist.TCPStore | None = None
+
+
+def serve() -> int:
+    """Open the meeting point of ranks that this process is about to start; returns its port, which nobody else holds."""
+    global _served  # noqa: PLW0603  one world a process
+    _served = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    return int(_served.port)
+
+
+def _find_store(world: World, environ: Mapping[str, str], timeout_s: float) -> dist.Store:
+    """The key-value store that rank 0 serves, or torchrun's agent."""
+    if environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        store, _, _ = next(iter(dist.rendezvous("env://", rank=world.rank, world_size=world.size)))
+        return dist.PrefixStore("leyden", store)
+    address, first = environ["MASTER_ADDR"], int(environ["MASTER_PORT"])
+    ports = range(first, min(first + _TRIES, 65536))
+    names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT", "LEYDEN_JOB_ID", "LEYDEN_ATTEMPT")
+    token = "/".join([str(first), str(world.size), *(environ.get(name, "") for name in names)])
+    if world.rank != 0:
+        return _look_for(world, address, ports, token, timeout_s)
+    store = _served or _open(address, ports)
+    store.set("world", token)  # so that others know it from another program's, or another job's
+    return store
+
+
+def _open(address: str, ports: range) -> dist.TCPStore:
+    for port in ports:
+        try:
+            return dist.TCPStore(address, port, is_master=True, wait_for_workers=False)
+        except dist.DistNetworkError as error:
+            if "EADDRINUSE" not in str(error):
+                raise
+    raise RankError(
+        asked=f"rank 0 was to wait for the others at {address}:{ports[0]}",
+        found=f"other programs hold that port and the next {len(ports) - 1}",
+        do="Set another MASTER_PORT.",
+    )
+
+
+def _look_for(world: World, address: str, ports: range, token: str, timeout_s: float) -> dist.TCPStore:
+    """Try the ports in turn until rank 0 of this very world answers at one."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        for port in ports:
+            if _listens(address, port):
+                try:
+                    wait = timedelta(seconds=_PROBE_S)
+                    store = dist.TCPStore(address, port, is_master=False, timeout=wait)
+                    store.wait(["world"], wait)
+                    if store.get("world").decode() == token:
+                        return store
+                except RuntimeError:
+                    pass  # it is another program's
+        time.sleep(0.1)
+    raise RankError(
+        asked=f"rank {world.rank} of {world.size} looked for rank 0 at {address}:{ports[0]}",
+        found=f"rank 0 never arrived within {timeout_s:g} s",
+        do="See whether it was started, and whether MASTER_ADDR and MASTER_PORT are the same for all and reachable.",
+    )
+
+
+def _listens(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), timeout=_PROBE_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def _await_everyone(world: World, store: dist.Store, timeout_s: float) -> None:
+    deadline, missing = time.monotonic() + timeout_s, list(range(world.size))
+    store.set(f"arrived/{world.rank}", f"{socket.gethostname()}:{os.getpid()}")
+    while missing := [rank for rank in missing if not store.check([f"arrived/{rank}"])]:
+        if time.monotonic() > deadline:
+            raise RankError(
+                asked=f"{world.size} ranks were to meet within {timeout_s:g} s",
+                found=f"{len(missing)} of {world.size} ranks never arrived: rank {', '.join(map(str, missing))}",
+                do="See why they were not started or did not get so far; LEYDEN_MEET_TIMEOUT_S sets the time allowed.",
+            )
+        time.sleep(0.02)

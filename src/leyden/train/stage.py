@@ -17,8 +17,8 @@ from leyden import track
 from leyden.track.run import RUNS_FOLDER, Run
 from leyden.train import progress, sharding, watchdog
 from leyden.train.callbacks.arrange import bring_along
-from leyden.train.launch import end_call, follow_parent, start_local
 from leyden.train.float8 import use_float8
+from leyden.train.launch import end_call, follow_parent, start_local
 from leyden.train.logbook import Sink
 from leyden.train.loggers.base import FanOut, fan_out
 from leyden.train.module import overrides
@@ -87,7 +87,7 @@ class Stage:
         if self._name == "fit":
             self._catch_signals()
         if self._others is not None and module.hparams:
-            self._others.log_hyperparams(module.hparams)
+            self._others.log_hyperparams({**(datamodule.hparams if datamodule else {}), **module.hparams})
         try:
             self._set_up(plan.world)
         except BaseException as error:
@@ -172,7 +172,7 @@ class Stage:
         return Plan(device=self._device(world), world=world, **vars(trainer.choices)), run
 
     def _set_torch(self, plan: Plan) -> None:
-        """Torch's own switches, for the length of this call. Deterministic: what cannot be repeated bit for bit raises."""
+        """Torch's own switches, for the length of this call. Deterministic: what is not repeatable to the bit raises."""
         if plan.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS has no other way to be told
             self._undo.callback(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled())
@@ -195,7 +195,10 @@ class Stage:
         if given and track.is_current(Path(given)):
             return track.current()
         resume = run_to_continue(self.checkpoint, self._asked)
-        return track.start(self._trainer.default_root_dir / RUNS_FOLDER, resume=resume)
+        root = self._trainer.default_root_dir / RUNS_FOLDER
+        run = (track.claim(root) if resume is None else None) or track.start(root, resume=resume)
+        run.claimed = True
+        return run
 
     def _sink(self, run: Run) -> Sink:
         """Where rows of metrics go: Leyden's own record, and the loggers given."""
