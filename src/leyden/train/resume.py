@@ -60,7 +60,7 @@ def _last(
 ) -> Path | None:
     callback = trainer.checkpoint_callback
     if callback is not None and callback.dirpath is not None:
-        return pick(callback.dirpath)
+        return pick(Path(callback.dirpath))
     if trainer.run is not None:
         return pick(trainer.run.checkpoints)
     if given := environ.get("LEYDEN_CHECKPOINT_DIR"):

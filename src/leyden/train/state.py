@@ -20,6 +20,8 @@ from leyden.train.saver import Saver
 
 if TYPE_CHECKING:
     from leyden.train.callbacks.base import Callback
+    from leyden.train.evaluate import Evaluation
+    from leyden.train.evaluate import Evaluation
     from leyden.train.fitting import Fit
     from leyden.train.loggers.base import Logger
     from leyden.train.module import DataModule, Module
@@ -45,6 +47,8 @@ class TrainerState:
         self.model: Module | None = None
         self._plan: Plan | None = None
         self._fit: Fit | None = None
+        self._evaluation: Evaluation | None = None
+        self._evaluation: Evaluation | None = None
         self._saver = Saver()
 
     @property

@@ -323,9 +323,10 @@ class Trainer(TrainerState):
             if running.checkpoint is not None:
                 snapshot = checkpoint.read(running.checkpoint)
                 checkpoint.load_weights(session.module, snapshot, running.checkpoint)
-            evaluation = Evaluation(
+            evaluation = self._evaluation = Evaluation(
                 self, session, stage, lambda: as_list(session.loader(loaders, method)), self.limits[stage]
             )
+            self._evaluation = evaluation
             self.progress.begin(stage, evaluation.batches)
             outputs = evaluation.run()
             self.progress.end(evaluation.done, evaluation.book.shown())
