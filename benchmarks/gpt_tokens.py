@@ -124,9 +124,8 @@ def main() -> None:
                 seen[name].append(clock.steps_s())
         os.chdir("/")
     parameters = sum(one.numel() for one in model.parameters())
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, {device.type}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}"
-    )
+    where = f"{platform.machine()}, {os.cpu_count()} cores, {device.type}"
+    print(f"{where}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}")
     flags = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in vars(args).items())
     print(f"{parameters:,} parameters; command: python benchmarks/gpt_tokens.py {flags}\n")
     tokens = args.batch_size * args.length

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import timedelta
 from functools import partial
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +137,9 @@ def test_a_datamodule_is_told_and_kept(tmp_path: Path) -> None:
 
 def test_validation_loaders_are_made_anew() -> None:
     class Growing(Line):
-        sizes = [16, 16, 32, 48]  # the first for the look before training
-        seen: list[int] = []
+        def __init__(self) -> None:
+            super().__init__()
+            self.sizes, self.seen = [16, 16, 32], list[int]()
 
         def val_dataloader(self) -> Any:
             return loader(self.sizes.pop(0))
@@ -191,9 +192,10 @@ def test_anomalies_are_found_where_they_arise() -> None:
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             return (self.net(batch[0]) * 0).sqrt().mean()
 
-    with warnings.catch_warnings(record=True) as caught, pytest.raises(RuntimeError, match="nan values"):
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        quiet(detect_anomaly=True).fit(Bad(), loader())
+        with pytest.raises(RuntimeError, match="nan values"):
+            quiet(detect_anomaly=True).fit(Bad(), loader())
     assert any("in training_step" in str(one.message) for one in caught)
     assert not torch.is_anomaly_enabled()
 
@@ -237,7 +239,8 @@ def test_compiled_networks_learn_the_same(how: bool | str, monkeypatch: pytest.M
     counter = CompileCounterWithBackend("aot_eager")  # all of compilation but the compiler
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counter))
     quiet(compile=how).fit(model, numbers())
-    assert counter.frame_count == 1  # equal blocks share one compilation
+    # Equal blocks share a compilation, but for the first: its input needs no gradient.
+    assert counter.frame_count == (2 if how == "blocks" else 1)
     assert model.state_dict().keys() == plain.state_dict().keys()
     assert same(weights(model), weights(plain))
 

@@ -418,3 +418,13 @@ def test_the_record_goes_where_it_is_told(tmp_path: Path) -> None:
     assert trainer.run is not None
     assert trainer.run.path.parent == tmp_path / "elsewhere" / "leyden_runs"
     assert (trainer.checkpoint_dir / "epoch=1-step=8" / "manifest.json").exists()
+
+
+def test_what_is_written_before_fit_lies_in_the_same_run() -> None:
+    early = leyden.run_dir()
+    trainer = leyden.Trainer(max_epochs=1, enable_progress_bar=False, accelerator="cpu")
+    trainer.fit(seeded(), loader())
+    assert trainer.log_dir == early
+    again = leyden.Trainer(max_epochs=1, enable_progress_bar=False, accelerator="cpu")
+    again.fit(seeded(), loader())
+    assert again.log_dir != early

@@ -34,6 +34,7 @@ class Run:
     def __init__(self, path: Path, *, attempt: int, rank: int) -> None:
         self.path, self.attempt, self.rank = path, attempt, rank
         self.writer = MetricWriter(path / "metrics" / f"a{attempt}-r{rank}.frames")
+        self.claimed = False  # whether a Trainer writes it
         self._next_step = 0
 
     @property
@@ -76,6 +77,11 @@ def start(root: Path | None = None, *, resume: Path | None = None) -> Run:
         _describe(path)
     _run = Run(path, attempt=attempt, rank=rank)
     return _run
+
+
+def claim(root: Path) -> Run | None:
+    """The run under `root` that `log` or `run_dir` opened before a Trainer came, so that it becomes the Trainer's."""
+    return _run if _run is not None and not _run.claimed and _run.path.parent == root else None
 
 
 def open_run(path: Path, *, attempt: int, rank: int) -> Run:

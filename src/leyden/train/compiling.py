@@ -37,7 +37,7 @@ def compile_parts(module: Module, how: bool | str) -> list[nn.Module]:
 
 
 def _caller(part: nn.Module) -> Callable[..., Any]:
-    """What `part.compile()` would compile, called from here: Dynamo passes over files of torch.nn, so over Sequentials."""
+    """What `part.compile()` would compile, called from here: Dynamo skips what torch.nn calls, and so Sequentials."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         return part._call_impl(*args, **kwargs)

@@ -56,19 +56,19 @@ class Evaluation:
         given, plan = self._make_loaders(), self._session.plan
         size = plan.data_size if plan.use_distributed_sampler else 1
         self.loaders = [shard(one, rank=plan.data_rank, size=size, training=False, seed=0) for one in given]
-        self._totals = [count_batches(loader, self._limit, self._short) for loader in self.loaders]
-        if any(total == 0 for total in self._totals) and plan.data_size == 1 and self._limit != 0:
+        self.totals = [count_batches(loader, self._limit, self._short) for loader in self.loaders]
+        if any(total == 0 for total in self.totals) and plan.data_size == 1 and self._limit != 0:
             raise ConfigurationError(
                 asked=f"{self._stage} on {len(given)} loaders",
-                found=f"loader {self._totals.index(0)} has no batch",
+                found=f"loader {self.totals.index(0)} has no batch",
                 do=f"Check the data set's length, drop_last, and limit_{self._short}_batches.",
             )
 
     @property
     def batches(self) -> int | None:
         """Batches of all loaders together; None if nobody knows."""
-        known = [total for total in self._totals if total is not None]
-        return sum(known) if len(known) == len(self._totals) else None
+        known = [total for total in self.totals if total is not None]
+        return sum(known) if len(known) == len(self.totals) else None
 
     def results(self) -> list[dict[str, float]]:
         """The metrics of each loader; those logged outside of batches belong to all."""
@@ -99,7 +99,7 @@ class Evaluation:
                 self._call("epoch_start")
                 for index, loader in enumerate(self.loaders):
                     self.book.loader_suffix = f"/dataloader_idx_{index}" if len(self.loaders) > 1 else ""
-                    total = self._totals[index]
+                    total = self.totals[index]
                     total = most if total is None else total if most is None else min(total, most)
                     outputs.append(self._run_loader(index, loader, total, silent))
                 self.book.loader_suffix = ""

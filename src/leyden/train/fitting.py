@@ -196,7 +196,8 @@ class Fit:
         if self._parallel is not None:
             exchange(self.trained)
         if isinstance(self.way, ByTokens):
-            return self.way.finish(self.batch)
+            self.way.finish(self.batch)
+            return
         for parameter in self.trained:
             if parameter.grad is not None:
                 parameter.grad.mul_(size / left)  # they were divided by the whole window

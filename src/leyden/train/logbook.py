@@ -151,7 +151,8 @@ class LogBook:
                 slot.weight = 1.0
             if slot.gathered is None:
                 continue
-            slot.last = slot.gathered / slot.weight if slot.settings.reduce == "mean" else slot.gathered
+            mean = slot.settings.reduce == "mean"
+            slot.last = slot.gathered / (slot.weight or math.nan) if mean else slot.gathered  # NaN: a mean of nothing
             slot.last_epoch = slot.last
             slot.gathered, slot.weight = None, 0.0
             if slot.settings.logger:

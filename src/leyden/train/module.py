@@ -5,7 +5,6 @@ Names and signatures are Lightning's. Hooks cost nothing unless overridden: the 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self

@@ -42,7 +42,7 @@ class Stepper:
         self._own_clipping = overrides(module, "configure_gradient_clipping")
         self._own_zero_grad = overrides(module, "optimizer_zero_grad")
         self._own_schedule_step = overrides(module, "lr_scheduler_step")
-        # Gradients stay until the next loss is known, as in Lightning, where somebody may look; else they are freed early.
+        # Where somebody may look at gradients they stay until the next loss is known, as in Lightning; else they go early.
         looked_at = ("on_train_batch_end", "on_before_zero_grad")
         self.zeroes_late = self._own_zero_grad or any(hooks[name] for name in looked_at)
         self.needs_closure = overrides(module, "optimizer_step") or isinstance(optimization.optimizers[0], LBFGS)

@@ -16,7 +16,7 @@ from torch import Tensor
 from leyden.core.errors import ConfigurationError
 from leyden.train.logbook import batch_size_of
 from leyden.train.memory import is_out_of_memory, release
-from leyden.train.stepper import exchange, parameters_of
+from leyden.train.stepper import exchange
 
 if TYPE_CHECKING:
     from leyden.train.fitting import Fit

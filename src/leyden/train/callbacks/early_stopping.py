@@ -52,7 +52,7 @@ class EarlyStopping(Callback):
         self.stopped_epoch = state_dict["stopped_epoch"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: Module) -> None:
-        if not trainer.sanity_checking and not self.check_on_train_epoch_end:
+        if trainer.stage == "fit" and not trainer.sanity_checking and not self.check_on_train_epoch_end:
             self._judge(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Module) -> None:
