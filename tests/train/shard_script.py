@@ -168,6 +168,7 @@ CASES = {
     "recompute": Case(FSDP(activation_checkpointing=True, wrap=lambda one: isinstance(one, Block))),
     "recompute copies": Case(DDP(activation_checkpointing=Block)),
     "hsdp": Case(FSDP(replicate=2)),
+    "groups": Case(FSDP(reshard_after_forward=2, replicate=1)),
     "value": Case("fsdp", gradient_clip_algorithm="value"),
     "bf16": Case("fsdp", precision="bf16-mixed"),
     "fp16": Case("fsdp", precision="16-mixed"),

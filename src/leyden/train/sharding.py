@@ -236,9 +236,7 @@ def _policy(precision: str, *, inputs: bool) -> MixedPrecisionPolicy:
     """Weights are sent as 16 bits and gradients added up in 32. A batch is left to autocast: its targets stay exact."""
     if precision not in _MIXED:
         return MixedPrecisionPolicy()
-    return MixedPrecisionPolicy(
-        param_dtype=_MIXED[precision], reduce_dtype=torch.float32, cast_forward_inputs=inputs
-    )
+    return MixedPrecisionPolicy(param_dtype=_MIXED[precision], reduce_dtype=torch.float32, cast_forward_inputs=inputs)
 
 
 def _make_equal(part: nn.Module, device: torch.device) -> None:

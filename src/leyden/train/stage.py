@@ -161,6 +161,7 @@ class Stage:
             run = self._open_run()
         if world is None:
             count = count_devices(trainer.devices, trainer.accelerator)
+            trainer.choices.strategy.check(count, trainer.choices.precision)
             world = World()
             if count > 1 and run is not None:
                 world = start_local(count, run)

@@ -63,7 +63,6 @@ class DDP(Strategy):
     find_unused_parameters: bool = False
     gradient_as_bucket_view: bool = False
     static_graph: bool = False
-    broadcast_buffers: bool = True
     bucket_cap_mb: int | None = None
 
     def options(self) -> dict[str, Any]:
@@ -72,7 +71,6 @@ class DDP(Strategy):
             "find_unused_parameters": self.find_unused_parameters,
             "gradient_as_bucket_view": self.gradient_as_bucket_view,
             "static_graph": self.static_graph,
-            "broadcast_buffers": self.broadcast_buffers,
             "bucket_cap_mb": self.bucket_cap_mb,
         }
 
@@ -119,11 +117,20 @@ class FSDP(Strategy):
 
     def check(self, ranks: int, precision: str) -> None:
         """As `Strategy.check`."""
-        if ranks > 1 and ranks % self.replicate:
+        if ranks == 1:
+            return
+        if ranks % self.replicate:
             raise ConfigurationError(
                 asked=f"FSDP(replicate={self.replicate}) over {ranks} ranks",
                 found=f"{ranks} ranks cannot be divided into {self.replicate} equal groups",
                 do=f"Set replicate to {_divisors(ranks)}, or change devices.",
+            )
+        shards, group = ranks // self.replicate, self.reshard_after_forward
+        if not isinstance(group, bool) and (group < 1 or shards % group):
+            raise ConfigurationError(
+                asked=f"FSDP(reshard_after_forward={group}) over {shards} ranks that share a tensor",
+                found=f"{shards} ranks cannot be divided into groups of {group}",
+                do="Set reshard_after_forward to True, False or the number of ranks of a node.",
             )
 
     def describe(self, ranks: int) -> str:
@@ -136,11 +143,16 @@ class FSDP(Strategy):
 class TensorParallel(Strategy):
     """`size` neighbouring ranks compute each layer together (Shoeybi et al. 2019, §3), FSDP over the rest.
 
-    `plan` maps names of submodules, `*` standing for one part of a name, to "colwise" (each rank computes a part of
-    the outputs), "rowwise" (of the inputs), "sequence" (norms over a part of the sequence) or a `ParallelStyle` of
-    `torch.distributed.tensor.parallel`; or it is a function of (module, mesh of these ranks) that does it. Activations
-    between a colwise and a rowwise layer are parts: reshape them with -1, not with the number of heads, and lay a
-    fused projection out by heads first: (heads, 3, head_dim), so that a rank gets whole heads.
+    `plan` maps names of submodules, `*` standing for one part of a name, to words or to a `ParallelStyle` of
+    `torch.distributed.tensor.parallel`; or it is a function of (module, mesh of these ranks) that does it. Words for a
+    Linear or Embedding: "colwise" (each rank computes a part of the outputs), "colwise_gather" (and gets all of them),
+    "rowwise" (each takes a part of the inputs; outputs are summed). Where activations between such layers are divided
+    along the sequence, (batch, sequence, features), it is "colwise_from_sequence", "rowwise_to_sequence", "sequence"
+    for norms, and "gather_sequence" for any layer that takes the whole (Korthikanti et al. 2022, "Reducing Activation
+    Recomputation", §4.2).
+
+    Activations between a colwise and a rowwise layer are parts: reshape them with -1, not with the number of heads,
+    and lay a fused projection out by heads first, (heads, 3, features), so that a rank gets whole heads.
 
     Ranks of one such group get the same batches; `size` must divide the number of ranks. `fsdp` has the options of
     the other dimension.
@@ -190,7 +202,7 @@ class TensorParallel(Strategy):
     def describe(self, ranks: int) -> str:
         """As `Strategy.describe`."""
         rest = ranks // self.size
-        return f"tensor parallel {self.size}" + (f" × {self.fsdp.describe(rest)} {rest}" if rest > 1 else "")
+        return f"tensor parallel {self.size}" + (f"; {self.fsdp.describe(rest)} over {rest}" if rest > 1 else "")
 
 
 @final
