@@ -78,6 +78,10 @@ class ConfigurationError(LeydenError):
     """Trainer, Module or DataModule were given something that cannot work."""
 
 
+class TrainingError(LeydenError):
+    """Training can lead nowhere any more."""
+
+
 class CheckpointError(LeydenError):
     """A checkpoint cannot be written, or is not whole."""
 

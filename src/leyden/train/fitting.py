@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from leyden.core.errors import ConfigurationError
+from leyden.core.errors import ConfigurationError, TrainingError
 from leyden.train import sharding
+from leyden.train.callbacks.loss_guard import LossGuard
+from leyden.train.feed import TrainFeed
 from leyden.train.hooks import Hook, collect
 from leyden.train.large_batch import scale_rates
-from leyden.train.loaders import TrainFeed
 from leyden.train.logbook import LogBook
 from leyden.train.module import Module
 from leyden.train.offload import setup as offload
@@ -22,7 +23,7 @@ from leyden.train.optimizers import Optimization
 from leyden.train.plan import Plan
 from leyden.train.reduction import Reducer
 from leyden.train.session import Session, count_arguments
-from leyden.train.stepper import Stepper, exchange, parameters_of
+from leyden.train.stepper import Stepper, exchange, no_loss, parameters_of
 from leyden.train.strategies import DDP
 from leyden.train.ways import ByTokens, choose_way
 
@@ -88,6 +89,7 @@ class Fit:
         self.arity = min(3 if plan.truncated_bptt_steps else 2, count_arguments(self.module, "training_step"))
         self.step: Callable[..., Any] = self.module.training_step
         self.automatic = self.module.automatic_optimization
+        self._guarded = any(isinstance(one, LossGuard) for one in session.callbacks)
         if not self.automatic:
             _check_manual(plan)
         if plan.world.size > 1 and not plan.sharded:
@@ -143,6 +145,20 @@ class Fit:
         batches = self.feed.epoch(epoch, resume, self.batch)
         profiler = self.session.profiler
         return batches if profiler is None else profiler.iterate("train_dataloader_next", batches)
+
+    def check(self, output: Any, step: int) -> None:
+        """Raise TrainingError once weights are NaN, from which no training recovers. Ranks look each for themselves."""
+        loss = output.get("loss") if isinstance(output, Mapping) else output
+        if self._guarded or not isinstance(loss, Tensor) or not bool(loss.isnan().any()):
+            return
+        for name, parameter in self.module.named_parameters():
+            if bool(getattr(parameter, "_local_tensor", parameter).isnan().any()):
+                raise TrainingError(
+                    asked=f"training was to go on after step {step}",
+                    found=f"the loss is NaN, and so are weights (the first: {name})",
+                    do="Lower the learning rate or bound gradients (gradient_clip_val=1.0); Trainer(detect_anomaly=True) "
+                    "finds the operation; callbacks.LossGuard(action='rollback') goes back and skips the batch.",
+                )
 
     def zero_grad_before_validation(self) -> None:
         """Gradients that somebody might have looked at need not lie in memory during a validation."""
@@ -238,12 +254,7 @@ def loss_of(output: Any) -> Tensor | None:
     if output is None:
         return None
     if not isinstance(loss, Tensor) or loss.numel() != 1:
-        shape = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
-        raise ConfigurationError(
-            asked="training_step must return a loss",
-            found=f"it returned {shape}",
-            do='Return a scalar tensor, or {"loss": scalar, …}, or None to skip the batch.',
-        )
+        raise no_loss(loss)
     if not loss.requires_grad:
         raise ConfigurationError(
             asked="the loss is to be differentiated",

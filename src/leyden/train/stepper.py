@@ -57,7 +57,12 @@ class Stepper:
         if self._own_backward:
             self._module.backward(loss, *args, **kwargs)
         else:
-            loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]
+            try:
+                loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]
+            except RuntimeError as error:
+                if loss.numel() == 1 or args or kwargs:
+                    raise
+                raise no_loss(loss) from error
         for hook in self._hooks["on_after_backward"]:
             hook()
 
@@ -159,6 +164,16 @@ class Stepper:
             schedule.scheduler.step(metric)  # type: ignore[arg-type]
         else:
             schedule.scheduler.step()
+
+
+def no_loss(value: Any) -> ConfigurationError:
+    """The error of something that cannot be differentiated as a loss."""
+    shape = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    return ConfigurationError(
+        asked="training_step must return a loss",
+        found=f"it returned {shape}",
+        do='Return a scalar tensor, or {"loss": scalar, …}, or None to skip the batch.',
+    )
 
 
 class ManualOptimizer:

@@ -137,13 +137,9 @@ class Trainer(TrainerState):
             hooks[f"on_{it}"] for it in ("train_batch_start", "train_batch_end", "checkpoint_due")
         )
         backward, optimize, way, late = fit.stepper.backward, fit.stepper.optimize, fit.way, fit.stepper.zeroes_late
-        flush_every, automatic, takes_index, clock = (
-            plan.log_every_n_steps,
-            fit.automatic,
-            fit.arity > 1,
-            time.perf_counter,
-        )
-        period = plan.validation_period(fit.feed.batches)
+        flush_every, clock = plan.log_every_n_steps, time.perf_counter
+        automatic, takes_index = fit.automatic, fit.arity > 1
+        output, period = None, plan.validation_period(fit.feed.batches)
         fit.call("on_train_start")
         while self._goes_on(plan, stage):
             due = self._begin_epoch(fit)
@@ -174,7 +170,7 @@ class Trainer(TrainerState):
                 for hook in ends:
                     hook(output, batch, index)
                 if clock() >= due or fit.batch % flush_every == 0:
-                    due = self._tick(fit)
+                    due = self._tick(fit, output)
                 if period and (fit.before + fit.batch) % period == 0 and fit.batch != fit.feed.batches:
                     self._validate(fit)
                 if boundary:
@@ -183,7 +179,7 @@ class Trainer(TrainerState):
                     if self._breaks_off(plan, stage):
                         break
             if fit.batch == fit.feed.batches or not self._breaks_off(plan, stage):
-                self._end_epoch(fit)
+                self._end_epoch(fit, output)
         self._finish(fit)
 
     def validate(
@@ -272,14 +268,16 @@ class Trainer(TrainerState):
         fit.call("on_train_epoch_start")
         return time.perf_counter() + self.progress.every_s
 
-    def _tick(self, fit: Fit) -> float:
+    def _tick(self, fit: Fit, output: Any) -> float:
         """Now and then: values to the host, the bar moved, a finished checkpoint noted."""
+        fit.check(output, self.global_step)
         fit.book.flush()
         self.progress.update(fit.batch, fit.shown())
         self._saver.poll()
         return time.perf_counter() + self.progress.every_s
 
-    def _end_epoch(self, fit: Fit) -> None:
+    def _end_epoch(self, fit: Fit, output: Any) -> None:
+        fit.check(output, self.global_step)
         extra = {"epoch": float(self.current_epoch)}
         fit.book.step = self.global_step
         fit.close_window()
