@@ -1,0 +1,14 @@
+"""What is said of the parts of Lightning that are not kept?"""
+
+from __future__ import annotations
+
+from leyden.core.errors import ConfigurationError
+
+
+class MisconfigurationException(ConfigurationError):
+    """The name under which Lightning's users catch what cannot work."""
+
+
+def not_kept(asked: str, do: str) -> ConfigurationError:
+    """The error of a name that is there so that imports work, and of what can be used instead."""
+    return ConfigurationError(asked=asked, found="Leyden has no such thing", do=do)
