@@ -3,6 +3,8 @@
 from leyden.train.callbacks.base import Callback as Callback
 from leyden.train.callbacks.device_stats import DeviceStatsMonitor as DeviceStatsMonitor
 from leyden.train.callbacks.early_stopping import EarlyStopping as EarlyStopping
+from leyden.train.callbacks.finders import BatchSizeFinder as BatchSizeFinder
+from leyden.train.callbacks.finders import LearningRateFinder as LearningRateFinder
 from leyden.train.callbacks.finetuning import BackboneFinetuning as BackboneFinetuning
 from leyden.train.callbacks.finetuning import BaseFinetuning as BaseFinetuning
 from leyden.train.callbacks.loss_guard import LossGuard as LossGuard

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from leyden.train.optim.layerwise import checked, local, norms, scale, split
+from leyden.train.optim.layerwise import checked, norms, parts_of, scale, split
 
 
 class LAMB(Optimizer):
@@ -61,7 +61,7 @@ class LAMB(Optimizer):
         return loss
 
     def _move(self, group: dict[str, Any], parameters: list[Tensor], adaptive: bool) -> None:
-        weights = local(parameters)
+        weights = parts_of(parameters)
         steps = self._adam(group, parameters)
         if adaptive:
             torch._foreach_add_(steps, weights, alpha=group["weight_decay"])
@@ -73,8 +73,8 @@ class LAMB(Optimizer):
     def _adam(self, group: dict[str, Any], parameters: list[Tensor]) -> list[Tensor]:
         """Moments moved on, and Adam's direction from them."""
         (beta1, beta2), states = group["betas"], [self._state(one) for one in parameters]
-        gradients = local([one.grad for one in parameters])
-        first, second = local([one["exp_avg"] for one in states]), local([one["exp_avg_sq"] for one in states])
+        gradients = parts_of([one.grad for one in parameters])
+        first, second = parts_of([one["exp_avg"] for one in states]), parts_of([one["exp_avg_sq"] for one in states])
         torch._foreach_lerp_(first, gradients, 1 - beta1)
         torch._foreach_mul_(second, beta2)
         torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)

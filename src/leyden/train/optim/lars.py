@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from leyden.train.optim.layerwise import checked, local, norms, scale, split
+from leyden.train.optim.layerwise import checked, norms, parts_of, scale, split
 
 
 class LARS(Optimizer):
@@ -63,7 +63,7 @@ class LARS(Optimizer):
         return loss
 
     def _move(self, group: dict[str, Any], parameters: list[Tensor], adaptive: bool) -> None:
-        weights, gradients = local(parameters), local([one.grad for one in parameters])
+        weights, gradients = parts_of(parameters), parts_of([one.grad for one in parameters])
         rate, momentum, decay = group["lr"], group["momentum"], group["weight_decay"] if adaptive else 0.0
         steps = list(torch._foreach_add(gradients, weights, alpha=decay))
         if adaptive:
@@ -72,7 +72,7 @@ class LARS(Optimizer):
             scale(steps, torch.where((sizes > 0) & (slopes > 0), ratios, 1.0))
         torch._foreach_mul_(steps, rate)
         if momentum:
-            velocities = local([self._velocity(one) for one in parameters])
+            velocities = parts_of([self._velocity(one) for one in parameters])
             torch._foreach_mul_(velocities, momentum)
             torch._foreach_add_(velocities, steps)
             if group["nesterov"]:

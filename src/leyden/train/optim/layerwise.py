@@ -6,7 +6,7 @@ collective). Nothing waits for the device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
 from leyden.core.errors import ConfigurationError
+from leyden.train.tensorfile import local
 
 
 def checked(name: str, **numbers: float) -> None:
@@ -38,9 +39,9 @@ def split(group: dict[str, Any]) -> Iterator[tuple[bool, list[Tensor]]]:
     yield from ((adaptive, some) for adaptive, some in ((True, adapts), (False, rest)) if some)
 
 
-def local(tensors: Sequence[Any]) -> list[Tensor]:
+def parts_of(tensors: Iterable[Any]) -> list[Tensor]:
     """The part of each tensor that this rank holds, sharing its memory."""
-    return [one.to_local() if isinstance(one, DTensor) else one for one in tensors]
+    return [local(one) for one in tensors]
 
 
 def norms(parts: Sequence[Tensor], whole: Sequence[Tensor]) -> Tensor:
