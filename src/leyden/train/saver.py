@@ -1,4 +1,4 @@
-"""How are checkpoints written without stopping training? One background thread, one checkpoint at a time."""
+"""How are checkpoints written without stopping training? A thread beside it, one checkpoint at a time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Saver:
     def __init__(self) -> None:
         self.staging = Staging()
         self._team = team.ALONE
-        self._pool: ThreadPoolExecutor | None = None
+        self._swept = False
         self._writing: tuple[Future[None], Done] | None = None
 
     def save(self, fit: Fit, trainer: Trainer, path: Path, *, weights_only: bool, on_done: Done | None) -> None:
@@ -43,11 +43,12 @@ class Saver:
         if snapshot is None:
             on_done(None)
             return
-        if self._pool is None:
+        if not self._swept:
             checkpoint.sweep_drafts(path.parent)
-            self._pool = ThreadPoolExecutor(1, "leyden-checkpoint")
-        work = self._pool.submit(checkpoint.write, path, snapshot, self._team, fill=self.staging.fill)
-        self._writing = (work, on_done)
+            self._swept = True
+        thread = ThreadPoolExecutor(1, "leyden-checkpoint")
+        self._writing = (thread.submit(checkpoint.write, path, snapshot, self._team, fill=self.staging.fill), on_done)
+        thread.shutdown(wait=False)
 
     def poll(self) -> None:
         """Tell what came of a checkpoint that is done."""
@@ -73,11 +74,8 @@ class Saver:
             on_done(None)
 
     def close(self) -> None:
-        """Finish writing, end the thread and give memory back."""
+        """Finish writing and give memory back."""
         try:
             self.wait()
         finally:
             self.staging.forget()
-            if self._pool is not None:
-                self._pool.shutdown()
-                self._pool = None
