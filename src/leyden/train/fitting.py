@@ -177,8 +177,8 @@ class Fit:
 
     def quiet(self, boundary: bool) -> AbstractContextManager[Any]:
         """Around a micro-batch whose gradients need not be exchanged yet."""
-        if self.plan.sharded:
-            sharding.exchange_now(self.module, boundary)
+        if self.plan.sharded:  # where the last batch comes unannounced, there may be no later chance
+            sharding.exchange_now(self.module, boundary or self.feed.asks)
         return NOTHING if boundary or self._parallel is None else self._parallel.no_sync()
 
     def compute(
@@ -203,7 +203,7 @@ class Fit:
         if left == 0:
             return
         self._waiting = 0
-        if self.plan.sharded:
+        if self.plan.sharded and not self.feed.asks:
             raise ConfigurationError(
                 asked=f"accumulate_grad_batches={size} over {self.plan.world.size} ranks",
                 found="the loader ended unannounced inside a window, so the gradients were not exchanged",

@@ -1,16 +1,16 @@
-"""Which batches does this rank get, and how does a resumed epoch find its place?
+"""Which batches does this rank get?
 
-Training: every rank draws the same order (seed, epoch) and takes every world-th sample; up to world-1 samples at
-the end of an epoch are left out so that all ranks take equally many steps. Evaluation: every sample exactly once,
-no padding.
+Training: every rank draws the same order (seed, epoch) and takes every world-th sample (every world-th batch of a batch
+sampler of the user's own, or of a list of batches); up to world-1 at the end of an epoch are left out so that all ranks
+take equally many steps. Evaluation: every sample exactly once, no padding. What shards itself stays as it is (feed.py
+sees to it that its ranks stop together): an IterableDataset, a sampler with `num_replicas`, an object with state_dict.
 """
 
 from __future__ import annotations
 
 import copy
-import itertools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import torch
@@ -42,24 +42,55 @@ class RankSampler(Sampler[int]):
         return count // self.size if self.even else len(range(self.rank, count, self.size))
 
 
+class RankBatches(Sampler[list[int]]):
+    """Every `size`-th batch of a batch sampler of the user's own, from `rank` on; all ranks draw the same batches.
+
+    Python's, NumPy's and PyTorch's random numbers, and generators the batch sampler holds, are those of (seed, epoch)
+    while it draws.
+    """
+
+    def __init__(self, inner: Iterable[list[int]], *, rank: int, size: int, even: bool, seed: int) -> None:
+        self.inner, self.rank, self.size, self.even, self.seed = inner, rank, size, even, seed
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        before = rng.capture()
+        seed = rng.seed_everything(self.seed + self.epoch)
+        for owner in (self.inner, getattr(self.inner, "sampler", None)):
+            if isinstance(generator := getattr(owner, "generator", None), torch.Generator):
+                generator.manual_seed(seed)
+        try:
+            batches = list(self.inner)
+        finally:
+            rng.restore(before)
+        return iter(_part(batches, self.rank, self.size, self.even))
+
+    def __len__(self) -> int:
+        return len(_part(range(len(self.inner)), self.rank, self.size, self.even))  # type: ignore[arg-type]
+
+
 def shard(loader: Any, *, rank: int, size: int, training: bool, seed: int) -> Any:
     """The loader of this rank. Alone, or for a loader that shards itself, the loader as it is."""
-    if size == 1 or not isinstance(loader, DataLoader):
-        if size > 1 and not hasattr(loader, "state_dict"):
+    if size == 1:
+        return loader
+    if isinstance(loader, list | tuple):
+        return _part(loader, rank, size, training)
+    if not isinstance(loader, DataLoader):
+        if not hasattr(loader, "state_dict"):
             warnings.warn(
                 f"a {type(loader).__name__} cannot be split over {size} ranks: every rank gets all of its batches. "
                 "Use a torch DataLoader over a map-style data set.",
                 stacklevel=2,
             )
         return loader
-    if isinstance(loader.dataset, IterableDataset) or isinstance(loader.sampler, RankSampler):
+    owners = (loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None))
+    if isinstance(loader.dataset, IterableDataset) or any(
+        isinstance(one, RankSampler | RankBatches) or hasattr(one, "num_replicas") for one in owners
+    ):
         return loader
     if loader.batch_sampler is not None and type(loader.batch_sampler) is not BatchSampler:
-        raise ConfigurationError(
-            asked=f"{size} ranks share a loader with a {type(loader.batch_sampler).__name__}",
-            found="Leyden can split samplers, not custom batch samplers",
-            do="Give the DataLoader a sampler and a batch_size, or shard in the batch sampler and use devices=1.",
-        )
+        batches = RankBatches(loader.batch_sampler, rank=rank, size=size, even=training, seed=seed)
+        return _altered(loader, batch_sampler=batches)
     inner: Any = loader.sampler
     if isinstance(inner, RandomSampler) and inner.generator is not None:
         inner = copy.copy(inner)
@@ -67,14 +98,28 @@ def shard(loader: Any, *, rank: int, size: int, training: bool, seed: int) -> An
     return _with_sampler(loader, RankSampler(inner, rank=rank, size=size, even=training, seed=seed))
 
 
+def find_rank_sampler(loader: Any) -> RankSampler | RankBatches | None:
+    """What `shard` put into the loader, if it did."""
+    owners = (getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None))
+    return next((one for one in owners if isinstance(one, RankSampler | RankBatches)), None)
+
+
+def _part(items: Sequence[Any], rank: int, size: int, even: bool) -> Sequence[Any]:
+    end = len(items) - len(items) % size if even else len(items)
+    return items[rank:end:size]
+
+
 def _with_sampler(loader: DataLoader[Any], sampler: Sampler[int]) -> DataLoader[Any]:
+    if loader.batch_sampler is None:
+        return _altered(loader, sampler=sampler)
+    return _altered(loader, sampler=sampler, batch_sampler=BatchSampler(sampler, loader.batch_size or 1, loader.drop_last))
+
+
+def _altered(loader: DataLoader[Any], **samplers: Sampler[Any]) -> DataLoader[Any]:
     twin = copy.copy(loader)
     # DataLoader forbids these assignments after __init__; a copy keeps subclasses and all other settings as they are.
-    object.__setattr__(twin, "sampler", sampler)
-    if loader.batch_sampler is not None:
-        batches = BatchSampler(sampler, loader.batch_size or 1, loader.drop_last)
-        object.__setattr__(twin, "batch_sampler", batches)
-    object.__setattr__(twin, "_iterator", None)
+    for name, value in {**samplers, "_iterator": None}.items():
+        object.__setattr__(twin, name, value)
     return twin
 
 
@@ -104,88 +149,29 @@ def count_batches(loader: Any, limit: Limit, name: str) -> int | None:
     return limit if length is None else min(limit, length)
 
 
-class TrainFeed:
-    """Batches of training, epoch by epoch, on the device; knows its place for a checkpoint."""
-
-    def __init__(self, loader: Any, *, limit: Limit, move: Callable[[Any], Any] | None) -> None:
-        self.loader, self._move = loader, move
-        self.batches = count_batches(loader, limit, "train")
-        self._limited = limit is not None and self.batches is not None
-        if self.batches == 0:
-            raise ConfigurationError(
-                asked="fit was asked to train",
-                found="the training loader has no batch",
-                do="Check the data set's length, drop_last with a batch_size above it, and limit_train_batches.",
-            )
-        self._start: dict[str, Any] = {}
-
-    def epoch(self, epoch: int, resume: Mapping[str, Any] | None, skip: int) -> Iterator[tuple[int, Any]]:
-        """(index, batch on the device) of one epoch. With `resume`, goes on after the first `skip` batches.
-
-        A loader with a state of its own is set to it. Any other draws the skipped batches again, from the random
-        numbers the epoch began with, and drops them: so sampler, workers and augmentations stand where they stood.
-        """
-        own = resume is not None and "loader" in resume
-        replay = resume["start"] if resume and skip and not own else None
-        sampler = getattr(self.loader, "sampler", None)
-        if isinstance(sampler, RankSampler):
-            sampler.epoch = epoch
-            sampler.seed = resume["seed"] if resume and "seed" in resume else sampler.seed
-        if resume:
-            self._set_generators(replay["generators"] if replay else resume["generators"])
-            if own:
-                self.loader.load_state_dict(resume["loader"])
-        reached = rng.capture()
-        if replay:
-            rng.restore(replay["rng"])
-        self._start = {"rng": rng.capture(), "generators": self._get_generators()}
-        batches = iter(self.loader)
-        if replay:
-            for _ in range(skip):
-                next(batches, None)
-            rng.restore(reached)
-        return self._numbered(batches, skip)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Enough to draw the rest of this epoch again, exactly."""
-        state: dict[str, Any] = {"start": self._start, "generators": self._get_generators()}
-        if isinstance(getattr(self.loader, "sampler", None), RankSampler):
-            state["seed"] = self.loader.sampler.seed
-        if hasattr(self.loader, "state_dict") and hasattr(self.loader, "load_state_dict"):
-            state["loader"] = self.loader.state_dict()
-        return state
-
-    def _numbered(self, batches: Iterator[Any], skip: int) -> Iterator[tuple[int, Any]]:
-        move = self._move
-        # Only a limit cuts a loader short; else it is run to its own end, so that it can put itself in order.
-        indices = range(skip, self.batches or 0) if self._limited else itertools.count(skip)
-        for index in indices:
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-            yield index, batch if move is None else move(batch)
-
-    def _get_generators(self) -> list[Tensor]:
-        return [generator.get_state() for generator in self._find_generators()]
-
-    def _set_generators(self, states: Sequence[Tensor]) -> None:
-        for generator, state in zip(self._find_generators(), states, strict=True):
-            generator.set_state(state)
-
-    def _find_generators(self) -> list[torch.Generator]:
-        sampler = getattr(self.loader, "sampler", None)
-        owners = (self.loader, sampler, getattr(sampler, "inner", None))
-        found = [getattr(owner, "generator", None) for owner in owners]
-        unique = {id(one): one for one in found if isinstance(one, torch.Generator)}
-        return list(unique.values())
+def explain_empty(loader: Any) -> str:
+    """Why there is no batch to train on, as far as the loader tells."""
+    data, batch = getattr(loader, "dataset", None), getattr(loader, "batch_size", None)
+    sampler = getattr(loader, "sampler", None)
+    if batch is None or not isinstance(data, Sized) or not isinstance(sampler, Sized):
+        return "the training loader has no batch"
+    many, mine = len(data), len(sampler)
+    share = f" ({mine} for each of {sampler.size} ranks)" if isinstance(sampler, RankSampler) else ""
+    if loader.drop_last and 0 < mine < batch:
+        return f"batch_size={batch} is larger than the data, {many} samples{share}, and drop_last=True drops the rest"
+    if isinstance(sampler, RankSampler) and 0 < many < sampler.size:
+        return f"the data set has {many} samples, fewer than the {sampler.size} ranks"
+    return f"the training loader has no batch; its data set has {many} samples{share}"
 
 
 def as_list(loaders: Any) -> list[Any]:
-    """One loader or several, as a list."""
+    """One loader or several, as a list; a list of batches (tensors, tuples, dicts) is one loader."""
     if loaders is None:
         return []
-    return list(loaders) if isinstance(loaders, list | tuple) else [loaders]
+    if isinstance(loaders, list | tuple):
+        is_one = bool(loaders) and all(isinstance(one, Tensor | tuple | Mapping) for one in loaders)
+        return [loaders] if is_one else list(loaders)
+    return [loaders]
 
 
 def mover(device: torch.device, dtype: torch.dtype | None) -> Callable[[Any], Any] | None:

@@ -12,8 +12,9 @@ from leyden.train import checkpoint, rng, sharding, snapshots
 from leyden.train.callbacks.finders import search
 from leyden.train.compiling import compile_parts
 from leyden.train.evaluate import Evaluation
+from leyden.train.feed import TrainFeed
 from leyden.train.fitting import Fit
-from leyden.train.loaders import TrainFeed, as_list, shard, unshuffled
+from leyden.train.loaders import as_list, shard, unshuffled
 from leyden.train.module import overrides
 from leyden.train.offload.setup import check_loss, take_over
 from leyden.train.optimizers import configure
@@ -69,7 +70,8 @@ def _train_feed(trainer: Trainer, session: Session, given: Any, seed: int) -> Tr
         loader = unshuffled(loader)
     size = plan.data_size if plan.use_distributed_sampler else 1
     loader = shard(loader, rank=plan.data_rank, size=size, training=True, seed=seed)
-    return TrainFeed(loader, limit=plan.overfit_batches or trainer.limits["train"], move=mover_for(session))
+    limit = plan.overfit_batches or trainer.limits["train"]
+    return TrainFeed(loader, limit=limit, move=mover_for(session), world=plan.world)
 
 
 def _validation(trainer: Trainer, session: Session, given: Any, train_loader: Any) -> Evaluation | None:
