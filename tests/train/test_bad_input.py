@@ -17,7 +17,13 @@ from tests.train.models import Line, loader, regression, seeded
 
 def quiet(**settings: Any) -> leyden.Trainer:
     return leyden.Trainer(
-        **{"enable_progress_bar": False, "accelerator": "cpu", "enable_checkpointing": False, "max_epochs": 1, **settings}
+        **{
+            "enable_progress_bar": False,
+            "accelerator": "cpu",
+            "enable_checkpointing": False,
+            "max_epochs": 1,
+            **settings,
+        }
     )
 
 
