@@ -40,7 +40,7 @@ class Returns(Line):
 
 def test_a_batch_larger_than_the_data() -> None:
     data = DataLoader(regression(8), batch_size=16, drop_last=True)
-    with pytest.raises(ConfigurationError, match="16.*8|8.*16"):
+    with pytest.raises(ConfigurationError, match=r"16.*8|8.*16"):
         quiet().fit(seeded(), data)
 
 
@@ -103,7 +103,7 @@ def test_a_metric_with_two_settings() -> None:
             self.log("x", loss, prog_bar=batch_idx > 0)
             return loss
 
-    with pytest.raises(ConfigurationError, match="prog_bar=True.*prog_bar=False"):
+    with pytest.raises(ConfigurationError, match=r"prog_bar=True.*prog_bar=False"):
         quiet().fit(Twice(), loader())
 
 

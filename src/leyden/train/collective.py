@@ -12,7 +12,7 @@ from torch import Tensor
 from leyden.train.ranks import World
 
 
-def all_gather(data: Any, world: World, device: torch.device, sync_grads: bool = False) -> Any:
+def all_gather(data: Any, world: World, device: torch.device, group: Any = None, sync_grads: bool = False) -> Any:
     """Every rank's tensors and numbers, stacked along a new first axis, in the same containers; alone, the data itself.
 
     Shapes must agree over ranks. `sync_grads` lets gradients flow back to the rank each part came from. Collective.
@@ -24,10 +24,10 @@ def all_gather(data: Any, world: World, device: torch.device, sync_grads: bool =
         if sync_grads:
             from torch.distributed.nn.functional import all_gather as gather_with_grads
 
-            return torch.stack(gather_with_grads(tensor))  # type: ignore[no-untyped-call]
-        parts = [torch.empty_like(tensor) for _ in range(world.size)]
-        dist.all_gather(parts, tensor.detach().contiguous())
+            return torch.stack(gather_with_grads(tensor, group))  # type: ignore[no-untyped-call]
+        parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size(group))]
+        dist.all_gather(parts, tensor.detach().contiguous(), group)
         return torch.stack(parts)
     if isinstance(data, Mapping):
-        return {key: all_gather(value, world, device, sync_grads) for key, value in data.items()}
-    return type(data)(all_gather(value, world, device, sync_grads) for value in data)
+        return {key: all_gather(value, world, device, group, sync_grads) for key, value in data.items()}
+    return type(data)(all_gather(value, world, device, group, sync_grads) for value in data)

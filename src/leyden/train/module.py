@@ -196,11 +196,11 @@ class Module(nn.Module, Hooks, Loaders):
         """The Trainer's first logger, if any."""
         return self.trainer.logger
 
-    def all_gather(self, data: Any, sync_grads: bool = False) -> Any:
-        """Tensors in nested containers, of shape (world size, *shape) each: every rank's, on every rank. Collective."""
+    def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
+        """Tensors in nested containers, of shape (world size, *shape) each: every rank's (of the group), on every rank. Collective."""
         from leyden.train.collective import all_gather
 
-        return all_gather(data, self.trainer.plan.world, self.device, sync_grads)
+        return all_gather(data, self.trainer.plan.world, self.device, group, sync_grads)
 
     def to_onnx(self, file_path: str | Path, input_sample: Any = None, **kwargs: Any) -> Any:
         """Write `forward` as an ONNX graph that takes any batch size; see `leyden.train.export.to_onnx`."""
