@@ -65,7 +65,7 @@ def main():
             "weights": list(model.parameters()),
         }
     found["predicted"] = trainer.predict(model, [loader(4, 1), loader(2, 3)])
-    found["validated"] = trainer.validate(model, [loader(4, 1), loader(2, 3)], verbose=False)
+    found["validated"] = {**(both := trainer.validate(model, [loader(4, 1), loader(2, 3)], verbose=False))[0], **both[1]}
     sequential = CombinedLoader([loader(4, 1), loader(2, 3)], mode="sequential")
     found["sequential"] = [(batch[0].sum(), index, which) for batch, index, which in iter(sequential)]
     return found

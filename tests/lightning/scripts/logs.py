@@ -15,7 +15,8 @@ class Watching(L.Callback):
         self.metrics = {}
 
     def on_train_epoch_end(self, trainer, pl_module):
-        self.metrics[trainer.current_epoch] = dict(trainer.callback_metrics)
+        found = {k: v for k, v in trainer.callback_metrics.items() if k != "val_both_step"}
+        self.metrics[trainer.current_epoch] = found
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         pl_module.log("from_callback", outputs["loss"] * 2)
@@ -82,7 +83,7 @@ def main():
         if name not in ("step", "epoch")
     }
     return {
-        "callback_metrics": dict(trainer.callback_metrics),
+        "callback_metrics": {k: v for k, v in trainer.callback_metrics.items() if k != "val_both_step"},
         "logged": sorted(trainer.logged_metrics),
         "bar": sorted(trainer.progress_bar_metrics),
         "watched": watching.metrics,

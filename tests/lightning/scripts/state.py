@@ -25,7 +25,7 @@ def note(moment, trainer):
         "fn": str(trainer.state.fn.value),
         "stage": str(trainer.state.stage.value) if trainer.state.stage else None,
         "status": str(trainer.state.status.value),
-        "last": bool(trainer.is_last_batch),
+        "last": trainer.training and bool(trainer.is_last_batch),
         "stop": trainer.should_stop,
         "batches": [trainer.num_training_batches, trainer.num_val_batches],
     }
@@ -76,18 +76,19 @@ class Model(L.LightningModule):
         found["broadcast"] = trainer.strategy.broadcast({"a": 1})
         found["gathered"] = list(self.all_gather(torch.ones(2)).shape)
 
+    def on_train_batch_start(self, batch, batch_idx):
+        if self.current_epoch == 1 and batch_idx == 2:
+            return -1
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        note(f"on_train_batch_end {self.current_epoch} {batch_idx}", self.trainer)
+
     def on_train_end(self):
-        note("on_train_end", self.trainer)
+        found["step at the end"] = self.global_step
 
     def configure_optimizers(self):
         found["estimated"] = self.trainer.estimated_stepping_batches
         return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
-class Skips(L.Callback):
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.current_epoch == 1 and batch_idx == 2:
-            return -1
 
 
 def main():
@@ -99,7 +100,7 @@ def main():
         accelerator="cpu",
         devices=1,
         precision="32-true",
-        callbacks=[stopping, saving, Skips(), bar],
+        callbacks=[stopping, saving, bar],
         logger=[CSVLogger("a"), CSVLogger("b", name="c")],
         log_every_n_steps=1,
         enable_model_summary=False,

@@ -7,8 +7,6 @@ from leyden.lightning.pytorch.callbacks.bars import RichProgressBar as RichProgr
 from leyden.lightning.pytorch.callbacks.bars import RichProgressBarTheme as RichProgressBarTheme
 from leyden.lightning.pytorch.callbacks.bars import TQDMProgressBar as TQDMProgressBar
 from leyden.lightning.pytorch.callbacks.early_stopping import EarlyStopping as EarlyStopping
-from leyden.lightning.pytorch.callbacks.finders import BatchSizeFinder as BatchSizeFinder
-from leyden.lightning.pytorch.callbacks.finders import LearningRateFinder as LearningRateFinder
 from leyden.lightning.pytorch.callbacks.model_checkpoint import Checkpoint as Checkpoint
 from leyden.lightning.pytorch.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
 from leyden.lightning.pytorch.callbacks.pruning import ModelPruning as ModelPruning
@@ -25,8 +23,10 @@ from leyden.lightning.pytorch.callbacks.small import WeightAveraging as WeightAv
 from leyden.lightning.pytorch.callbacks.spike import SpikeDetection as SpikeDetection
 from leyden.train.callbacks import BackboneFinetuning as BackboneFinetuning
 from leyden.train.callbacks import BaseFinetuning as BaseFinetuning
+from leyden.train.callbacks import BatchSizeFinder as BatchSizeFinder
 from leyden.train.callbacks import Callback as Callback
 from leyden.train.callbacks import DeviceStatsMonitor as DeviceStatsMonitor
+from leyden.train.callbacks import LearningRateFinder as LearningRateFinder
 from leyden.train.callbacks import LearningRateMonitor as LearningRateMonitor
 from leyden.train.callbacks import StochasticWeightAveraging as StochasticWeightAveraging
 

@@ -218,7 +218,8 @@ class ModelCheckpoint(train.ModelCheckpoint, Checkpoint):
                 trainer.say(f"{error} Training goes on without this checkpoint.")
                 return
             for old in dropped if trainer.is_global_zero else ():
-                _remove(Path(old))
+                if Path(old).parent == Path(path).parent and old != str(trainer.ckpt_path):  # another run's stay
+                    _remove(Path(old))
             for logger in trainer.loggers if trainer.is_global_zero else ():
                 if hasattr(logger, "after_save_checkpoint"):
                     logger.after_save_checkpoint(self)

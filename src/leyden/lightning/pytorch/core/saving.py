@@ -61,7 +61,8 @@ def load_module(
     module.configure_model()
     extra = snapshot.training.get("extra", {})
     told = {"state_dict": snapshot.weights, "epoch": snapshot.epoch, "global_step": snapshot.step}
-    module.on_load_checkpoint({**told, "hyper_parameters": stored, **extra})
+    module.on_load_checkpoint(told := {**told, "hyper_parameters": stored, **extra})
+    snapshot.weights = told["state_dict"]
     checkpoint.load_weights(module, snapshot, where, strict=module.strict_loading if strict is None else strict)
     return module if map_location is None or callable(map_location) else module.to(map_location)  # type: ignore[no-any-return]
 

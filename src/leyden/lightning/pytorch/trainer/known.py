@@ -117,6 +117,7 @@ class Known(state.TrainerState):
         self._fn: TrainerFn | None = None
         self._status = TrainerStatus.INITIALIZING
         self._asked_path: str | Path | None = None
+        self._batch_is_done = False
         self.barebones: bool = given["barebones"]
         self.fit_loop = FitLoop(self)
         self.default_root_dir = Folder(self.default_root_dir)  # type: ignore[assignment]
@@ -229,6 +230,13 @@ class Known(state.TrainerState):
     def evaluating(self) -> bool:
         """Whether a validation, a test or the check before training runs."""
         return (now := self._running_stage) is not None and now.evaluating
+
+    @property
+    def is_last_batch(self) -> bool:
+        """Whether the batch that is trained on, or has just been, is the last of its epoch, as far as that is known."""
+        if self._fit is None or self._fit.feed.batches is None:
+            return False
+        return self._fit.batch + (not self._batch_is_done) >= self._fit.feed.batches
 
     @property
     def interrupted(self) -> bool:

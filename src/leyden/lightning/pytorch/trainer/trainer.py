@@ -170,8 +170,24 @@ class Trainer(Known, train.Trainer):
     def _train(self, fit: Fit, stage: Stage) -> None:
         """The loop, with what `training_step` returned as Lightning hands it to hooks."""
         ends = fit.hooks["on_train_batch_end"]
-        fit.hooks["on_train_batch_end"] = tuple(_told_outputs(hook, fit.automatic) for hook in ends)
+        fit.hooks["on_train_batch_end"] = tuple(self._told_outputs(hook, fit.automatic) for hook in ends)
         super()._train(fit, stage)
+
+    def _told_outputs(self, hook: Callable[..., Any], automatic: bool) -> Callable[..., Any]:
+        """The hook, given a dict with the key "loss" whatever `training_step` returned."""
+
+        def told(output: Any, *rest: Any) -> Any:
+            if isinstance(output, Mapping):
+                output = {**output, "loss": output["loss"].detach()} if automatic else dict(output)
+            else:
+                output = {} if output is None else {"loss": output.detach() if isinstance(output, Tensor) else output}
+            self._batch_is_done = True
+            try:
+                return hook(output, *rest)
+            finally:
+                self._batch_is_done = False
+
+        return told
 
     def _forget(self) -> None:
         """A second `fit` of a Trainer goes on counting where the first one ended."""
@@ -209,16 +225,3 @@ class Trainer(Known, train.Trainer):
             name = f"{self._fn.value} loader {index}" if len(results) > 1 else self._fn.value
             self.say("\n".join([name, *(f"  {key:<32} {value:.6g}" for key, value in metrics.items())]))
         return results
-
-
-def _told_outputs(hook: Callable[..., Any], automatic: bool) -> Callable[..., Any]:
-    """The hook, given a dict with the key "loss" whatever `training_step` returned."""
-
-    def told(output: Any, *rest: Any) -> Any:
-        if isinstance(output, Mapping):
-            output = {**output, "loss": output["loss"].detach()} if automatic else dict(output)
-        else:
-            output = {} if output is None else {"loss": output.detach() if isinstance(output, Tensor) else output}
-        return hook(output, *rest)
-
-    return told
