@@ -73,7 +73,7 @@ def by_leyden(model: Any, batches: list[Tensor], clock: Clock, device: torch.dev
     class Timed(type(model)):  # type: ignore[misc]
         def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
             clock.tick()
-            return step(self, batch, batch_idx)
+            return step(self, batch, batch_idx)  # type: ignore[no-any-return]
 
     model.__class__ = Timed
     trainer = leyden.Trainer(

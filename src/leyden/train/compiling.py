@@ -40,6 +40,6 @@ def _caller(part: nn.Module) -> Callable[..., Any]:
     """What `part.compile()` would compile, called from here: Dynamo skips what torch.nn calls, and so Sequentials."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        return part._call_impl(*args, **kwargs)
+        return part._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     return call

@@ -32,8 +32,9 @@ def use_float8(module: nn.Module, device: torch.device) -> int:
         )
 
     def fits(layer: nn.Module, name: str) -> bool:
-        plain = type(layer) is nn.Linear
-        return plain and layer.in_features % _TILE == 0 and layer.out_features % _TILE == 0
+        if type(layer) is not nn.Linear:
+            return False
+        return layer.in_features % _TILE == 0 and layer.out_features % _TILE == 0
 
     convert_to_float8_training(module, module_filter_fn=fits)
     count = sum(isinstance(one, Float8Linear) for one in module.modules())

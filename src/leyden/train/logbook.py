@@ -163,7 +163,7 @@ class LogBook:
     def latest(self) -> dict[str, float]:
         """The last value of every metric, or its epoch's; as `callback_metrics` shows them."""
         self.flush()
-        found: dict[str, float] = {}
+        found: dict[str, float | None] = {}
         for slot in self._slots.values():
             found[slot.name] = slot.last
             if slot.settings.on_step and slot.settings.on_epoch:
@@ -180,10 +180,12 @@ class LogBook:
         return {slot.name: [*slot.asked, slot.last, slot.gathered, slot.weight] for slot in self._slots.values()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on gathering where a checkpoint stood."""
+        """Go on gathering where a checkpoint stood; a second state, of a rank that is gone, adds to the first."""
         for name, (*asked, last, gathered, weight) in state.items():
-            slot = self._open(name, 0.0, tuple(asked))
-            slot.last, slot.gathered, slot.weight = last, gathered, weight
+            slot = self._slots.get(name) or self._open(name, 0.0, tuple(asked))
+            slot.last = last
+            if gathered is not None:
+                _merge(slot, gathered, weight)
 
     def _write(self, step: int, row: dict[str, float]) -> None:
         if row and self.sink is not None:

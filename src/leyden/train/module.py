@@ -272,10 +272,10 @@ class Module(nn.Module, Hooks, Loaders):
             reduce_fx = reduce_fx.__name__  # torch.mean and the like
         book.add(name, value, prog_bar, logger, on_step, on_epoch, reduce_fx, batch_size, add_dataloader_idx)
 
-    def log_dict(self, dictionary: Mapping[str, Any], **settings: Any) -> None:
-        """`log` every item, with the same settings."""
+    def log_dict(self, dictionary: Any, **settings: Any) -> None:
+        """`log` every item of a mapping, or of a collection of metrics, with the same settings."""
         collection = hasattr(dictionary, "compute_groups")  # of torchmetrics, whose items are copies unless told
-        for name, value in dictionary.items(copy_state=False) if collection else dictionary.items():  # type: ignore[call-arg]
+        for name, value in dictionary.items(copy_state=False) if collection else dictionary.items():
             self.log(name, value, **settings)
 
     def print(self, *values: object) -> None:

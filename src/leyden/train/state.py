@@ -48,7 +48,6 @@ class TrainerState:
         self._plan: Plan | None = None
         self._fit: Fit | None = None
         self._evaluation: Evaluation | None = None
-        self._evaluation: Evaluation | None = None
         self._saver = Saver()
 
     @property

@@ -205,7 +205,7 @@ def cut_time(batch: Any, length: int) -> list[Any]:
     [(2, 2, 3), (2, 2, 3), (2, 1, 3)]
     """
     if isinstance(batch, Tensor):
-        return list(batch.split(length, dim=1)) if batch.ndim > 1 else [batch]
+        return list(torch.split(batch, length, dim=1)) if batch.ndim > 1 else [batch]
     if isinstance(batch, Mapping):
         columns = [cut_time(value, length) for value in batch.values()]
         return [type(batch)(zip(batch, row, strict=True)) for row in _rows(columns)]  # type: ignore[call-arg]
@@ -230,9 +230,7 @@ def _detached(value: Any) -> Any:
 
 def _mean(outputs: list[tuple[Any, float]]) -> Any:
     """One output for all parts: the loss of the whole batch, the rest as the last part returned it."""
-    losses = [
-        (one.get("loss") if isinstance(one, Mapping) else one, share) for one, share in outputs if one is not None
-    ]
+    losses = [(one["loss"] if isinstance(one, Mapping) else one, share) for one, share in outputs if one is not None]
     if not losses:
         return None
     loss = sum(loss.detach() * share for loss, share in losses)
