@@ -48,8 +48,9 @@ class Tuner:
         """Train `num_training` steps with a growing rate; `model.lr` or `.learning_rate` (or hparams) is then set.
 
         The search ends early where the smoothed loss exceeds `early_stop_threshold` times its best. Parameter groups
-        keep their rates' proportions. `val_dataloaders` is taken as `fit` takes it; nothing is validated. None with `fast_dev_run`. Raises ConfigurationError where there is no such
-        attribute, and for manual optimization. See `LRSweep` for the source.
+        keep their rates' proportions. `val_dataloaders` is taken as `fit` takes it; nothing is validated. None with
+        `fast_dev_run`. Raises ConfigurationError where there is no such attribute, and for manual optimization. See
+        `LRSweep` for the source.
         """
         if method != "fit":
             raise ConfigurationError(
