@@ -1,7 +1,7 @@
 """What does one training step cost above a bare PyTorch loop?
 
 A tiny model (Linear(32, 2), batch 4, SGD, one thread), so that what remains is the loop itself; one metric logged every
-step. Each library runs in the same process, in turn, several rounds; the figure is process CPU time per step. The first
+step, and then ten more. Each library runs in the same process, in turn, several rounds; the figure is process CPU time per step. The first
 steps of each run warm up and are not counted.
 
     make bench
@@ -20,6 +20,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
@@ -74,8 +75,8 @@ def bare(steps: int) -> float:
     return clock.us_per_step
 
 
-def with_leyden(steps: int) -> float:
-    clock = Clock(steps)
+def with_leyden(steps: int, further: int = 0) -> float:
+    clock, names = Clock(steps), [f"further/{index}" for index in range(further)]
 
     class Model(leyden.Module):
         def __init__(self) -> None:
@@ -86,6 +87,8 @@ def with_leyden(steps: int) -> float:
             clock.tick()
             loss = self.net(batch).square().mean()
             self.log("loss", loss)
+            for name in names:
+                self.log(name, loss)
             return loss  # type: ignore[no-any-return]
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -96,11 +99,11 @@ def with_leyden(steps: int) -> float:
     return clock.us_per_step
 
 
-def with_lightning(steps: int) -> float:
+def with_lightning(steps: int, further: int = 0) -> float:
     import lightning.pytorch as pl
     from lightning.pytorch.loggers import CSVLogger
 
-    clock = Clock(steps)
+    clock, names = Clock(steps), [f"further/{index}" for index in range(further)]
 
     class Model(pl.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -111,6 +114,8 @@ def with_lightning(steps: int) -> float:
             clock.tick()
             loss = self.net(batch).square().mean()
             self.log("loss", loss)
+            for name in names:
+                self.log(name, loss)
             return loss  # type: ignore[no-any-return]
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -152,6 +157,8 @@ LOOPS: dict[str, tuple[str, Callable[[int], float]]] = {
     "Leyden": ("leyden", with_leyden),
     "Accelerate": ("accelerate", with_accelerate),
     "Lightning": ("lightning", with_lightning),
+    "Leyden, 10 further logs": ("leyden", partial(with_leyden, further=10)),
+    "Lightning, 10 further logs": ("lightning", partial(with_lightning, further=10)),
 }
 
 
@@ -161,18 +168,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    loops = {name: loop for name, (package, loop) in LOOPS.items() if find_spec(package)}
+    loops = {name: found for name, found in LOOPS.items() if find_spec(found[0])}
     times: dict[str, list[float]] = {name: [] for name in loops}
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         for _ in range(args.rounds):
-            for name, loop in loops.items():
+            for name, (_, loop) in loops.items():
                 with contextlib.redirect_stdout(io.StringIO()):
                     times[name].append(loop(args.steps))
         os.chdir("/")
     python = f"Python {platform.python_version()}"
     print(f"{platform.machine()}, {os.cpu_count()} cores, {python}, {time.strftime('%Y-%m-%d')}")
-    print(", ".join(f"{package} {version(package)}" for name, (package, _) in LOOPS.items() if name in loops))
+    print(", ".join(f"{package} {version(package)}" for package in sorted({package for package, _ in loops.values()})))
     print(f"command: python benchmarks/step_overhead.py --steps {args.steps} --rounds {args.rounds}\n")
     floor = times["bare PyTorch loop"]
     print(
@@ -181,6 +188,11 @@ def main() -> None:
     for name, seen in times.items():
         above = statistics.median(mine - bare for mine, bare in zip(seen, floor, strict=True))
         print(f"| {name} | {min(seen):.1f} | {statistics.median(seen):.1f} | {above:+.1f} |")
+    for name in ("Leyden", "Lightning"):
+        if name in times:
+            pairs = zip(times[f"{name}, 10 further logs"], times[name], strict=True)
+            each = statistics.median((more - one) / 10 for more, one in pairs)
+            print(f"{name}: {each:.1f} µs for each further self.log, median of the rounds")
     for missing in LOOPS.keys() - loops.keys():
         print(f"{missing} is not installed and was left out: pip install -e '.[bench]'")
 
