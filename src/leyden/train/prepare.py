@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from leyden.train import checkpoint, rng, sharding, snapshots
+from leyden.train.callbacks.accumulation import count_steps
 from leyden.train.callbacks.finders import search
 from leyden.train.compiling import compile_parts
 from leyden.train.evaluate import Evaluation
@@ -37,7 +38,7 @@ def prepare(trainer: Trainer, session: Session, train: Any, val: Any, path: Path
         compile_parts(module, plan.compile)
     make_feed = partial(_train_feed, trainer, session, train, plan.world.share(torch.initial_seed() % 2**62))
     feed = make_feed()
-    trainer.estimated_stepping_batches = plan.count_steps(feed.batches)
+    trainer.estimated_stepping_batches = count_steps(session, feed.batches)
     optimization = configure(module)
     if plan.sharded:
         sharding.check_optimizers(module, optimization.optimizers)

@@ -1,5 +1,6 @@
 """What can be added to training without touching the Module?"""
 
+from leyden.train.callbacks.accumulation import GradientAccumulationScheduler as GradientAccumulationScheduler
 from leyden.train.callbacks.base import Callback as Callback
 from leyden.train.callbacks.device_stats import DeviceStatsMonitor as DeviceStatsMonitor
 from leyden.train.callbacks.early_stopping import EarlyStopping as EarlyStopping
