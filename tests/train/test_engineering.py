@@ -265,3 +265,33 @@ def test_float8_learns_nearly_the_same() -> None:
         torch.testing.assert_close(mine, other, atol=0.01, rtol=0.05)
     with pytest.raises(ConfigurationError, match="multiples of 16"):
         quiet(precision="float8-mixed").fit(Deep(width=6), numbers(6))
+
+
+def test_an_epoch_skipped_at_its_first_batch() -> None:
+    class Skipping(Line):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+            return -1 if self.current_epoch == 0 else None
+
+    trainer = quiet(max_epochs=2, num_sanity_val_steps=0)
+    trainer.fit(Skipping(), loader(), loader())
+    assert (trainer.current_epoch, trainer.global_step) == (2, 8)
+
+
+def test_predictions_need_not_be_kept() -> None:
+    assert len(quiet().predict(seeded(), loader())) == 8
+    assert quiet().predict(seeded(), loader(), return_predictions=False) == []
+
+
+def test_deterministic_may_only_warn() -> None:
+    class Asking(Line):
+        def on_train_start(self) -> None:
+            self.found = (
+                torch.are_deterministic_algorithms_enabled(),
+                torch.is_deterministic_algorithms_warn_only_enabled(),
+            )
+
+    for asked, found in ((True, (True, False)), ("warn", (True, True)), (False, (False, False))):
+        model = Asking()
+        quiet(deterministic=asked).fit(model, loader())
+        assert model.found == found
+    assert not torch.are_deterministic_algorithms_enabled()

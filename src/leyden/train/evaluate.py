@@ -83,8 +83,8 @@ class Evaluation:
         """As if nothing had been evaluated."""
         self.book = LogBook(training=False, sink=self._session.sink)
 
-    def run(self, *, most: int | None = None, silent: bool = False) -> list[list[Any]]:
-        """Evaluate once; returns what the steps returned, loader by loader, for "predict" only."""
+    def run(self, *, most: int | None = None, silent: bool = False, keep: bool = False) -> list[list[Any]]:
+        """Evaluate once; returns what the steps returned, loader by loader, where it is to be kept."""
         module, outer = self._session.module, self._session.module._book
         outputs: list[list[Any]] = []
         # FSDP gathers weights into buffers that training writes to again, which inference tensors forbid.
@@ -101,7 +101,7 @@ class Evaluation:
                     self.book.loader_suffix = f"/dataloader_idx_{index}" if len(self.loaders) > 1 else ""
                     total = self.totals[index]
                     total = most if total is None else total if most is None else min(total, most)
-                    outputs.append(self._run_loader(index, loader, total, silent))
+                    outputs.append(self._run_loader(index, loader, total, silent, keep))
                 self.book.loader_suffix = ""
                 self._call("epoch_end")
                 self._finish(silent)
@@ -111,7 +111,7 @@ class Evaluation:
         self._call("model_train")
         return outputs
 
-    def _run_loader(self, loader_idx: int, loader: Any, total: int | None, silent: bool) -> list[Any]:
+    def _run_loader(self, loader_idx: int, loader: Any, total: int | None, silent: bool, keep: bool) -> list[Any]:
         book, move = self.book, mover_for(self._session, loader_idx)
         starts, ends, kept = self._hooks["batch_start"], self._hooks["batch_end"], []
         forward, progress = self._session.plan.forward_context(), self._trainer.progress
@@ -133,7 +133,7 @@ class Evaluation:
             for hook in ends:
                 hook(output, batch, index, loader_idx)
             self.done += 1
-            if self._stage == "predict":
+            if keep:
                 kept.append(output)
             last = batch
             if time.perf_counter() >= due or index % 256 == 255:
@@ -160,7 +160,7 @@ class Evaluation:
         module._book = book
 
     def _finish(self, silent: bool) -> None:
-        session, trainer = self._session, self._trainer
+        trainer = self._trainer
         sink, book = self.book.sink, self.book
         if silent:
             book.sink = None

@@ -45,7 +45,7 @@ class Choices:
     use_distributed_sampler: bool
     log_every_n_steps: int
     compile: bool | str
-    deterministic: bool
+    deterministic: bool | str
     benchmark: bool | None
     detect_anomaly: bool
     inference_mode: bool
@@ -66,6 +66,7 @@ class Choices:
             "accumulate_by": ("batches", "tokens"),
             "scale_lr": (None, "linear", "sqrt"),
             "compile": (False, True, "blocks"),
+            "deterministic": (False, True, "warn"),
         }
         for name, options in known.items():
             value = getattr(self, name)

@@ -173,11 +173,11 @@ class Stage:
         return Plan(device=self._device(world), world=world, **vars(trainer.choices)), run
 
     def _set_torch(self, plan: Plan) -> None:
-        """Torch's own switches, for the length of this call. Deterministic: what is not repeatable to the bit raises."""
+        """Torch's own switches for this call. Deterministic: what is not repeatable to the bit, raises."""
         if plan.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS has no other way to be told
             self._undo.callback(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled())
-            torch.use_deterministic_algorithms(True)
+            torch.use_deterministic_algorithms(True, warn_only=plan.deterministic == "warn")
         if plan.detect_anomaly:
             self._undo.enter_context(torch.autograd.set_detect_anomaly(True))
         benchmark = False if plan.deterministic else plan.benchmark

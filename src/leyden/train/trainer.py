@@ -28,14 +28,21 @@ from leyden.train.profilers import Profiler, choose
 from leyden.train.spans import bounds
 from leyden.train.stage import Stage
 from leyden.train.state import TrainerState
+from leyden.train.strategies import Strategy
 
 
 class Trainer(TrainerState):
     """Runs a Module: devices, ranks, precision, logging and checkpoints. Arguments have Lightning's names and meaning.
 
-    `devices=N` on a CPU starts N ranks. `max_epochs=-1` or `max_steps=-1` mean no such bound; without either, 1000
-    epochs. Every value logged is kept; `log_every_n_steps` says how often values cross from the device to the host.
-    Leyden's own record is always written; `logger` takes others beside it (`leyden.train.loggers`).
+    `devices=N` on a CPU starts N ranks. `strategy` is a word ("ddp", "fsdp", "offload") or an object with options
+    (`leyden.train.strategies`). `max_epochs=-1` or `max_steps=-1` mean no such bound; `max_time` is a length like "3h",
+    "10ep" or "5000step"; without any, 1000 epochs. `accumulate_grad_batches="auto"` computes a batch that does not fit
+    the memory in parts, `accumulate_by="tokens"` weighs micro-batches by their tokens, `truncated_bptt_steps` cuts
+    sequences (`leyden.train.ways`). `scale_lr` multiplies learning rates by the number of batches to a step ("linear"),
+    or its root ("sqrt"), reached within `lr_warmup`. `compile` takes whole networks (True) or repeated "blocks".
+    Every value logged is kept; `log_every_n_steps` says how often values cross from the device to the host. Leyden's
+    own record is always written; `logger` takes others beside it (`leyden.train.loggers`).
+    Every argument: docs/reference/trainer.md. Raises ConfigurationError for what cannot work.
     """
 
     def __init__(
@@ -44,7 +51,7 @@ class Trainer(TrainerState):
         accelerator: str = "auto",
         devices: int | str | list[int] = "auto",
         num_nodes: int = 1,
-        strategy: str = "auto",
+        strategy: str | Strategy = "auto",
         precision: str = "32-true",
         max_epochs: int | None = None,
         min_epochs: int = 0,
@@ -71,7 +78,7 @@ class Trainer(TrainerState):
         use_distributed_sampler: bool = True,
         log_every_n_steps: int = 50,
         compile: bool | str = False,  # noqa: A002  torch's own word
-        deterministic: bool = False,
+        deterministic: bool | str = False,
         benchmark: bool | None = None,
         detect_anomaly: bool = False,
         inference_mode: bool = True,
@@ -211,9 +218,16 @@ class Trainer(TrainerState):
         dataloaders: Any = None,
         datamodule: DataModule | None = None,
         ckpt_path: str | Path | None = None,
+        return_predictions: bool = True,
     ) -> list[Any]:
-        """What `predict_step` returns for each batch (of this rank), or a list of such lists for several loaders."""
-        outputs = self._evaluate("predict", "predict_dataloader", model, dataloaders, datamodule, ckpt_path)[1]
+        """What `predict_step` returns for each batch (of this rank), or a list of such lists for several loaders.
+
+        Without `return_predictions` nothing is kept, for a callback that writes them (`BasePredictionWriter`).
+        """
+        kept = self._evaluate(
+            "predict", "predict_dataloader", model, dataloaders, datamodule, ckpt_path, keep=return_predictions
+        )
+        outputs = kept[1]
         return outputs[0] if len(outputs) == 1 else outputs
 
     def save_checkpoint(
@@ -283,7 +297,7 @@ class Trainer(TrainerState):
         fit.close_window()
         fit.book.end_epoch(self.global_step, fit.reduce, extra)
         done = fit.before + fit.batch
-        if done % (fit.plan.validation_period(fit.feed.batches) or done) == 0:
+        if done % (fit.plan.validation_period(fit.feed.batches) or done or 1) == 0:
             self._validate(fit)
         if fit.hooks["on_train_epoch_end"]:
             fit.call("on_train_epoch_end")
@@ -312,7 +326,15 @@ class Trainer(TrainerState):
         self._saver.close()
 
     def _evaluate(
-        self, stage: str, method: str, model: Module, loaders: Any, datamodule: DataModule | None, ckpt_path: Any
+        self,
+        stage: str,
+        method: str,
+        model: Module,
+        loaders: Any,
+        datamodule: DataModule | None,
+        ckpt_path: Any,
+        *,
+        keep: bool = False,
     ) -> tuple[list[dict[str, float]], list[Any]]:
         if isinstance(loaders, DataModule):
             loaders, datamodule = None, loaders
@@ -324,8 +346,7 @@ class Trainer(TrainerState):
             evaluation = self._evaluation = Evaluation(
                 self, session, stage, lambda: as_list(session.loader(loaders, method)), self.limits[stage]
             )
-            self._evaluation = evaluation
             self.progress.begin(stage, evaluation.batches)
-            outputs = evaluation.run()
+            outputs = evaluation.run(keep=keep)
             self.progress.end(evaluation.done, evaluation.book.shown())
             return evaluation.results(), outputs
