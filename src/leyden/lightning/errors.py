@@ -6,7 +6,15 @@ from leyden.core.errors import ConfigurationError
 
 
 class MisconfigurationException(ConfigurationError):
-    """The name under which Lightning's users catch what cannot work."""
+    """The name under which Lightning's users catch what cannot work, and raise it with a text of their own."""
+
+    def __init__(self, *args: object, asked: str = "", found: str = "", do: str = "") -> None:
+        super().__init__(asked=asked, found=found, do=do)
+        if args:
+            self.args = args
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), self.args
 
 
 def not_kept(asked: str, do: str) -> ConfigurationError:

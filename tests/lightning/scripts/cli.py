@@ -89,6 +89,7 @@ def printed(*args, **kwargs):
 
 
 def main():
+    os.environ.pop("PL_GLOBAL_SEED", None)
     found = {}
     cli = MyCLI(Model, Data, args=["fit", "--model.lr=0.05", "--data.batch_size=8", "--note=hi"], trainer_defaults=QUIET)
     found["fit"] = {

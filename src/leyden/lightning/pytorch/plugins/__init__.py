@@ -128,7 +128,10 @@ class LightningEnvironment(ClusterEnvironment):
 
 
 class SLURMEnvironment(ClusterEnvironment):
-    """Ranks that Slurm starts."""
+    """Ranks that Slurm starts. Leyden asks Slurm for a requeue itself."""
+
+    def __init__(self, auto_requeue: bool = True, requeue_signal: Any = None) -> None:
+        super().__init__(auto_requeue=auto_requeue)
 
 
 class TorchElasticEnvironment(ClusterEnvironment):

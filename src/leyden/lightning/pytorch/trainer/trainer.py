@@ -15,13 +15,20 @@ from leyden import train
 from leyden.core.errors import CheckpointError
 from leyden.lightning.pytorch.core.datamodule import LightningDataModule
 from leyden.lightning.pytorch.core.module import LightningModule
+from leyden.lightning.pytorch.accelerators import Accelerator
 from leyden.lightning.pytorch.loggers import Logger
+from leyden.lightning.pytorch.plugins import CheckpointIO, ClusterEnvironment, LayerSync, Precision
+from leyden.lightning.pytorch.profilers import Profiler
+from leyden.lightning.pytorch.strategies import Strategy
 from leyden.lightning.pytorch.trainer.combining import combined, combines, one_by_one
 from leyden.lightning.pytorch.trainer.known import Known
 from leyden.lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
 from leyden.lightning.pytorch.trainer.translate import translate
+from leyden.train import Callback
 from leyden.train.fitting import Fit
 from leyden.train.stage import Stage
+
+Plugin = Precision | ClusterEnvironment | CheckpointIO | LayerSync
 
 
 class Trainer(Known, train.Trainer):
@@ -35,25 +42,25 @@ class Trainer(Known, train.Trainer):
     def __init__(
         self,
         *,
-        accelerator: Any = "auto",
-        strategy: Any = "auto",
+        accelerator: str | Accelerator = "auto",
+        strategy: str | Strategy = "auto",
         devices: list[int] | str | int = "auto",
         num_nodes: int = 1,
         precision: int | str | None = None,
         logger: Logger | Iterable[Logger] | bool | None = None,
-        callbacks: Any = None,
+        callbacks: list[Callback] | Callback | None = None,
         fast_dev_run: int | bool = False,
         max_epochs: int | None = None,
         min_epochs: int | None = None,
         max_steps: int = -1,
         min_steps: int | None = None,
-        max_time: str | timedelta | Mapping[str, int] | None = None,
+        max_time: str | timedelta | dict[str, int] | None = None,
         limit_train_batches: int | float | None = None,
         limit_val_batches: int | float | None = None,
         limit_test_batches: int | float | None = None,
         limit_predict_batches: int | float | None = None,
         overfit_batches: int | float = 0.0,
-        val_check_interval: Any = None,
+        val_check_interval: int | float | str | timedelta | dict[str, int] | None = None,
         check_val_every_n_epoch: int | None = 1,
         num_sanity_val_steps: int | None = None,
         log_every_n_steps: int | None = None,
@@ -67,10 +74,10 @@ class Trainer(Known, train.Trainer):
         benchmark: bool | None = None,
         inference_mode: bool = True,
         use_distributed_sampler: bool = True,
-        profiler: Any = None,
+        profiler: Profiler | str | None = None,
         detect_anomaly: bool = False,
         barebones: bool = False,
-        plugins: Any = None,
+        plugins: Plugin | list[Plugin] | None = None,
         sync_batchnorm: bool = False,
         reload_dataloaders_every_n_epochs: int = 0,
         default_root_dir: str | Path | None = None,
