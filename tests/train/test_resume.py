@@ -206,17 +206,3 @@ def test_callbacks_and_module_keep_their_own_state() -> None:
     trainer(counts).fit(model, plain(), ckpt_path="last")
     assert counts.batches == 24
     assert model.word == "kept"
-
-
-def test_another_number_of_ranks_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    from leyden.train import checkpoint
-
-    run = trainer()
-    run.fit(new_model(), plain())
-    path = checkpoint.newest(run.checkpoint_dir)
-    assert path is not None
-    snapshot = checkpoint.read(path)
-    snapshot.training["ranks"] *= 2
-    checkpoint.write(path, snapshot)
-    with pytest.raises(CheckpointError, match="Use devices=2"):
-        trainer().fit(new_model(), plain(), ckpt_path=path)

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from leyden.core.errors import ConfigurationError
 from leyden.train import rng
+from leyden.train.dealing import Deal, rest, unit
 from leyden.train.loaders import Limit, count_batches, explain_empty, find_rank_sampler
 from leyden.train.ranks import World
 
@@ -42,6 +43,7 @@ class TrainFeed:
         self._limited = False
         self._count()
         self._start: dict[str, Any] = {}
+        self._deal: Deal | None = None  # where another number of ranks began the epoch
         self._ahead: dict[str, Any] | None = None  # random numbers before the batch that lies ready was drawn
 
     def epoch(self, epoch: int, resume: Mapping[str, Any] | None, skip: int) -> Iterator[tuple[int, Any]]:
@@ -51,11 +53,17 @@ class TrainFeed:
         numbers the epoch began with, and drops them: so sampler, workers and augmentations stand where they stood.
         """
         own = resume is not None and "loader" in resume
+        was_dealt, self._deal = self._deal, Deal(**resume["deal"]) if resume and "deal" in resume else None
+        skip -= (first := self._deal.at if self._deal else 0)
         replay = resume["start"] if resume and skip and not own else None
         self._set_epoch(epoch, resume)
-        if not self._is_even:
+        if was_dealt or not self._is_even:
             self._count()
-        if resume:
+        loader = self.loader
+        if self._deal:
+            loader = rest(loader, self._deal, epoch)
+            self.batches = first + len(loader) if self._limit is None else min(self.batches or 0, first + len(loader))
+        if resume and "generators" in resume:
             self._set_generators(replay["generators"] if replay else resume["generators"])
             if own:
                 self.loader.load_state_dict(resume["loader"])
@@ -63,7 +71,7 @@ class TrainFeed:
         if replay:
             rng.restore(replay["rng"])
         self._start, self._ahead = {"rng": rng.capture(), "generators": self._get_generators()}, None
-        batches = iter(self.loader)
+        batches = iter(loader)
         for _ in range(skip if replay else 0):
             next(batches, None)
         if self.asks:
@@ -72,11 +80,13 @@ class TrainFeed:
             batches = self._ask(next(batches, _END), batches)
         if replay:
             rng.restore(reached)
-        return self._numbered(batches, skip)
+        return self._numbered(batches, first + skip)
 
     def state_dict(self) -> dict[str, Any]:
         """Enough to draw the rest of this epoch again, exactly."""
-        state: dict[str, Any] = {"start": self._start, "generators": self._get_generators()}
+        state: dict[str, Any] = {"start": self._start, "generators": self._get_generators(), "unit": unit(self.loader)}
+        if self._deal is not None:
+            state["deal"] = vars(self._deal)
         if self._ahead is not None:
             state["ahead"] = self._ahead
         if (sampler := find_rank_sampler(self.loader)) is not None:
@@ -99,11 +109,7 @@ class TrainFeed:
                 self._limited = True
                 self._warn(f"{left} batches of an epoch are left out: the ranks have {counts}")
         if self.batches == 0:
-            raise ConfigurationError(
-                asked="fit was asked to train",
-                found=explain_empty(self.loader),
-                do="Use a smaller batch_size or more data, or check drop_last, limit_train_batches and devices.",
-            )
+            raise _no_batch(self.loader)
 
     def _numbered(self, batches: Iterator[Any], skip: int) -> Iterator[tuple[int, Any]]:
         move = self._move
@@ -113,6 +119,8 @@ class TrainFeed:
             try:
                 batch = next(batches)
             except StopIteration:
+                if index == 0:
+                    raise _no_batch(self.loader) from None
                 return
             yield index, batch if move is None else move(batch)
 
@@ -184,6 +192,15 @@ def _knows_its_length(loader: Any) -> bool:
     except (TypeError, NotImplementedError):
         return False
     return True
+
+
+def _no_batch(loader: Any) -> ConfigurationError:
+    return ConfigurationError(
+        asked="fit was asked to train",
+        found=explain_empty(loader),
+        do="Use a smaller batch_size or more data, or check drop_last, limit_train_batches and devices; "
+        "an iterator that is spent after one epoch has to become an IterableDataset.",
+    )
 
 
 def _check(loader: Any) -> None:

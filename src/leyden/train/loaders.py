@@ -90,7 +90,7 @@ def shard(loader: Any, *, rank: int, size: int, training: bool, seed: int) -> An
         return loader
     if loader.batch_sampler is not None and type(loader.batch_sampler) is not BatchSampler:
         batches = RankBatches(loader.batch_sampler, rank=rank, size=size, even=training, seed=seed)
-        return _altered(loader, batch_sampler=batches)
+        return with_samplers(loader, batch_sampler=batches)
     inner: Any = loader.sampler
     if isinstance(inner, RandomSampler) and inner.generator is not None:
         inner = copy.copy(inner)
@@ -111,11 +111,13 @@ def _part(items: Sequence[Any], rank: int, size: int, even: bool) -> Sequence[An
 
 def _with_sampler(loader: DataLoader[Any], sampler: Sampler[int]) -> DataLoader[Any]:
     if loader.batch_sampler is None:
-        return _altered(loader, sampler=sampler)
-    return _altered(loader, sampler=sampler, batch_sampler=BatchSampler(sampler, loader.batch_size or 1, loader.drop_last))
+        return with_samplers(loader, sampler=sampler)
+    return with_samplers(
+        loader, sampler=sampler, batch_sampler=BatchSampler(sampler, loader.batch_size or 1, loader.drop_last)
+    )
 
 
-def _altered(loader: DataLoader[Any], **samplers: Sampler[Any]) -> DataLoader[Any]:
+def with_samplers(loader: DataLoader[Any], **samplers: Sampler[Any]) -> DataLoader[Any]:
     twin = copy.copy(loader)
     # DataLoader forbids these assignments after __init__; a copy keeps subclasses and all other settings as they are.
     for name, value in {**samplers, "_iterator": None}.items():
@@ -152,26 +154,31 @@ def count_batches(loader: Any, limit: Limit, name: str) -> int | None:
 def explain_empty(loader: Any) -> str:
     """Why there is no batch to train on, as far as the loader tells."""
     data, batch = getattr(loader, "dataset", None), getattr(loader, "batch_size", None)
-    sampler = getattr(loader, "sampler", None)
-    if batch is None or not isinstance(data, Sized) or not isinstance(sampler, Sized):
-        return "the training loader has no batch"
-    many, mine = len(data), len(sampler)
-    share = f" ({mine} for each of {sampler.size} ranks)" if isinstance(sampler, RankSampler) else ""
-    if loader.drop_last and 0 < mine < batch:
-        return f"batch_size={batch} is larger than the data, {many} samples{share}, and drop_last=True drops the rest"
-    if isinstance(sampler, RankSampler) and 0 < many < sampler.size:
-        return f"the data set has {many} samples, fewer than the {sampler.size} ranks"
-    return f"the training loader has no batch; its data set has {many} samples{share}"
+    sampler, why = getattr(loader, "sampler", None), ""
+    if batch is not None and isinstance(data, Sized) and isinstance(sampler, Sized):
+        many, mine = len(data), len(sampler)
+        share = f" ({mine} for each of {sampler.size} ranks)" if isinstance(sampler, RankSampler) else ""
+        why = f": its data set has {many} samples{share}"
+        if loader.drop_last and 0 < mine < batch:
+            why = f": batch_size={batch} is larger than the data, {many} samples{share}, and drop_last=True drops those"
+        elif isinstance(sampler, RankSampler) and 0 < many < sampler.size:
+            why = f": its data set has {many} samples, fewer than the {sampler.size} ranks"
+    return f"the training loader has no batch{why}"
 
 
 def as_list(loaders: Any) -> list[Any]:
-    """One loader or several, as a list; a list of batches (tensors, tuples, dicts) is one loader."""
+    """One loader or several, as a list; a list of batches (tensors; tuples, lists or dicts of them) is one loader."""
     if loaders is None:
         return []
     if isinstance(loaders, list | tuple):
-        is_one = bool(loaders) and all(isinstance(one, Tensor | tuple | Mapping) for one in loaders)
-        return [loaders] if is_one else list(loaders)
+        return [loaders] if loaders and all(_is_batch(one) for one in loaders) else list(loaders)
     return [loaders]
+
+
+def _is_batch(item: Any) -> bool:
+    if isinstance(item, list):
+        return bool(item) and isinstance(item[0], Tensor)
+    return isinstance(item, Tensor | tuple | Mapping)
 
 
 def mover(device: torch.device, dtype: torch.dtype | None) -> Callable[[Any], Any] | None:

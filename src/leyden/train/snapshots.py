@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from leyden.core.errors import CheckpointError
-from leyden.train import checkpoint, metrics, optimizer_state, rng, sharding
+from leyden.train import checkpoint, dealing, metrics, optimizer_state, rng, sharding
 from leyden.train.callbacks.device_stats import DeviceStatsMonitor
 from leyden.train.callbacks.early_stopping import EarlyStopping
 from leyden.train.callbacks.lr_monitor import LearningRateMonitor
@@ -119,6 +119,7 @@ def _training(fit: Fit, trainer: Trainer, weights_only: bool) -> dict[str, Any]:
         "callbacks": {one.state_key: state for one in fit.session.callbacks if (state := one.state_dict())},
         "hyper_parameters": hparams,
         "ranks": fit.plan.world.gather(mine),
+        "shares": fit.plan.data_size,
         "schedules": [one.scheduler.state_dict() for one in fit.stepper.optimization.schedules],
     }
     if fit.stepper.scaler is not None:
@@ -166,18 +167,12 @@ def _owner(hook: Hook) -> type:
 
 def restore(fit: Fit, trainer: Trainer, snapshot: checkpoint.Snapshot, path: Path) -> None:
     """Go on exactly where the checkpoint stood; the weights have been loaded before."""
-    training, world = snapshot.training, fit.plan.world
+    training = snapshot.training
     if "loop" not in training:
         raise CheckpointError(
             asked=f"training was to go on from {path}",
             found="it keeps no place to go on from: it was saved with weights_only, or by Lightning",
             do="Start from its weights: model = Model.load_from_checkpoint(path), then fit without ckpt_path.",
-        )
-    if len(training["ranks"]) != world.size:
-        raise CheckpointError(
-            asked=f"training was to go on from {path} with {world.size} ranks",
-            found=f"it was written by {len(training['ranks'])}",
-            do=f"Use devices={len(training['ranks'])}, or load only the weights.",
         )
     for one in fit.session.callbacks:
         if one.state_key in training["callbacks"]:
@@ -192,13 +187,37 @@ def restore(fit: Fit, trainer: Trainer, snapshot: checkpoint.Snapshot, path: Pat
     if fit.session.datamodule and training.get("datamodule"):
         fit.session.datamodule.load_state_dict(training["datamodule"])
     trainer.eval_metrics = dict(training["evaluated"])
-    loop, mine = training["loop"], training["ranks"][world.rank]
-    trainer.current_epoch, trainer.global_step = loop["epoch"], loop["global_step"]
-    fit.batch, fit.before = loop["batch"], loop.get("before", 0)
-    fit.book.load_state_dict(mine["book"])
-    metrics.load_states(fit.module, mine["metrics"])
-    fit.resume_feed = mine["feed"]
-    rng.restore(mine["rng"])
+    trainer.current_epoch, trainer.global_step = training["loop"]["epoch"], training["loop"]["global_step"]
+    fit.before = training["loop"]["before"]
+    _restore_place(fit, training, path)
+
+
+def _restore_place(fit: Fit, training: Mapping[str, Any], path: Path) -> None:
+    """Where this rank stands in the epoch, and its random numbers.
+
+    Ranks that were not there when the checkpoint was written branch off from rank 0's random numbers. What the epoch's
+    means had gathered on ranks that are gone is kept by one that is there; metric objects of theirs are lost.
+    """
+    world, ranks, batch = fit.plan.world, training["ranks"], training["loop"]["batch"]
+    for one in ranks[world.rank :: world.size]:
+        fit.book.load_state_dict(one["book"])
+    if world.rank < len(ranks):
+        mine = ranks[world.rank]
+        metrics.load_states(fit.module, mine["metrics"])
+        rng.restore(mine["rng"])
+    else:
+        rng.branch(ranks[0]["rng"], world.rank)
+    if training["shares"] == fit.plan.data_size and world.size == len(ranks):
+        fit.batch, fit.resume_feed = batch, ranks[world.rank]["feed"]
+    elif batch:
+        feed = ranks[0]["feed"]
+        dealing.check(fit.feed.loader, feed, path, training["shares"], fit.plan.data_size)
+        deal = dealing.deal_again(feed, batch, training["shares"])
+        whole = deal.taken // (fit.plan.data_size * dealing.unit(fit.feed.loader))
+        fit.batch = whole // fit.micro_batches * fit.micro_batches  # accumulation begins with a window of its own
+        fit.resume_feed = {"deal": {**vars(deal), "at": fit.batch}} | {
+            key: feed[key] for key in ("seed",) if key in feed
+        }
 
 
 def _to_host(item: Any) -> Any:
