@@ -155,15 +155,17 @@ def _check_optimizer(optimizers: tuple[Optimizer, ...]) -> Adam:
 def _clipping(bound: float | None, algorithm: str) -> Callable[[list[Tensor]], None] | None:
     if bound is None:
         return None
-    if algorithm == "value":
-        return lambda gradients: torch._foreach_clamp_(gradients, -bound, bound)  # type: ignore[return-value]
 
-    def clip(gradients: list[Tensor]) -> None:
+    def clip_values(gradients: list[Tensor]) -> None:
+        torch._foreach_clamp_min_(gradients, -bound)
+        torch._foreach_clamp_max_(gradients, bound)
+
+    def clip_norm(gradients: list[Tensor]) -> None:
         """As `torch.nn.utils.clip_grad_norm_` for these gradients alone, the norm in float32."""
         norm = torch.stack(torch._foreach_norm(gradients, 2, torch.float32)).norm()
         torch._foreach_mul_(gradients, (bound / (norm + 1e-6)).clamp(max=1.0))
 
-    return clip
+    return clip_values if algorithm == "value" else clip_norm
 
 
 def _place_buffers(module: nn.Module, device: torch.device, dtype: torch.dtype | None) -> None:

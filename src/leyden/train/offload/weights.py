@@ -73,6 +73,7 @@ class Weights:
                 "it between the forward and the backward pass",
                 do="Leave activation_checkpointing=True, or raise Offload(device_memory=…).",
             )
+        self._fill_tied(module)
         for unit, resident in zip(self.units, stays, strict=True):
             self._settle(unit, module, resident)
             if unit.block is not None and recompute:
@@ -121,11 +122,7 @@ class Weights:
 
     def _settle(self, unit: Unit, module: nn.Module, resident: bool) -> None:
         """Make the unit's weights if they are on "meta", and bring them home."""
-        found = [getattr(owner, name) for owner, name in unit.places]
-        if any(one.is_meta for one in found):
-            for one in found:
-                one.data = one.data.to(self._kept(one))
-            materialise(unit.block or module, self.lanes.device)
+        self._fill(unit.block or module)
         unit.parameters = [getattr(owner, name) for owner, name in unit.places]
         if not resident:
             unit.home = self.lanes.host(sum(unit.sizes))
@@ -138,6 +135,20 @@ class Weights:
                 one.data = value.to(self.lanes.device, self._kept(value)).contiguous()
             else:
                 one.data.copy_(value)
+
+    def _fill(self, part: nn.Module) -> None:
+        """Give parameters on "meta" memory on the device, and their first values."""
+        bare = [one for one in part.parameters() if one.is_meta]
+        for one in bare:
+            one.data = one.data.to(self._kept(one))
+        if bare:
+            materialise(part, self.lanes.device)
+
+    def _fill_tied(self, module: nn.Module) -> None:
+        """Where a tensor on "meta" is in a block and outside, fill all at once: block by block it would become two."""
+        outside = {getattr(owner, name) for owner, name in self.units[-1].places}
+        if any(one.is_meta and one in outside for unit in self.units if unit.block for one in unit.block.parameters()):
+            self._fill(module)
 
     def _wrap(self, unit: Unit, block: nn.Module) -> None:
         """Replace the block's forward by one that brings its weights, and forgets what it computes on the way."""
