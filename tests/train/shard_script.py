@@ -15,7 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import leyden
+from leyden.core.errors import ConfigurationError
 from leyden.train import checkpoint
+from leyden.train.callbacks import EMAWeightAveraging
 from leyden.train.strategies import DDP, FSDP, Strategy, TensorParallel
 from tests.train.models import loader, weights
 
@@ -168,7 +170,6 @@ CASES = {
     "recompute": Case(FSDP(activation_checkpointing=True, wrap=lambda one: isinstance(one, Block))),
     "recompute copies": Case(DDP(activation_checkpointing=Block)),
     "hsdp": Case(FSDP(replicate=2)),
-    "groups": Case(FSDP(reshard_after_forward=2, replicate=1)),
     "value": Case("fsdp", gradient_clip_algorithm="value"),
     "bf16": Case("fsdp", precision="bf16-mixed"),
     "fp16": Case("fsdp", precision="16-mixed"),
@@ -182,6 +183,40 @@ CASES = {
     "tensor recompute": Case(TensorParallel(plan=TENSOR_PLAN, size=2, activation_checkpointing=Block)),
     "sequence": Case(TensorParallel(plan=SEQUENCE_PLAN, size=2), Along),
 }
+
+
+class ScaledTwins(Twins):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+
+class TiedTwins(Twins):
+    def __init__(self) -> None:
+        super().__init__()
+        self.left[2].weight = self.right[2].weight
+
+
+class Normed(Small):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, 1))
+
+
+class Flat(Small):
+    def configure_optimizers(self) -> Any:
+        return torch.optim.LBFGS(self.parameters())
+
+
+REFUSED = {
+    "a parameter beside networks by hand": Case("fsdp", ScaledTwins),
+    "a parameter of two networks by hand": Case("fsdp", TiedTwins),
+    "batch norm": Case("fsdp", Normed),
+    "LBFGS": Case("fsdp", Flat, accumulate_grad_batches=1),
+    "averages": Case(FSDP(), callbacks=[EMAWeightAveraging()]),
+    "a static graph": Case(DDP(static_graph=True)),
+}
+CASES |= REFUSED
 
 
 def train(name: str, devices: int, shares: int, **changes: Any) -> dict[str, Any]:
@@ -203,36 +238,53 @@ def train(name: str, devices: int, shares: int, **changes: Any) -> dict[str, Any
         accelerator="cpu", devices=devices, enable_progress_bar=False, log_every_n_steps=1, **settings
     )
     size = GLOBAL_BATCH // shares
-    trainer.fit(model, loader(64, size), None if by_hand else loader(21, size), ckpt_path=ckpt_path)
+    trainer.fit(model, loader(32, size), None if by_hand else loader(13, size), ckpt_path=ckpt_path)
     last = trainer.checkpoint_callback
     assert last is not None
     path = Path(last.last_model_path)
     whole = case.build() if case.build is not OnMeta else Small()
-    checkpoint.load_weights(whole, checkpoint.read(path), path)
+    snapshot = checkpoint.read(path)
+    checkpoint.load_weights(whole, snapshot, path)
     held = sum(one.to_local().numel() if hasattr(one, "to_local") else one.numel() for one in model.parameters())
     return {
         "weights": [one.double().flatten().tolist() for one in weights(whole)],
         "losses": model.losses,
-        "metrics": trainer.metrics,
+        "val_loss": trainer.metrics.get("val_loss", 0.0),
         "held": held,
         "runs": [one.runs for one in getattr(model, "blocks", ())],
         "path": str(path),
+        "optimizer": {name: one.double().flatten().tolist() for name, one in snapshot.optimizer.items()},
         "plan": trainer.plan.describe(),
     }
 
 
 def resume(name: str, devices: int, shares: int) -> dict[str, Any]:
-    """Uninterrupted training, and one that stops after an epoch and goes on from its checkpoint; with dropout."""
-    whole = train(name, devices, shares, build=Dropping)
-    half = train(name, devices, shares, build=Dropping, max_epochs=1)
-    rest = train(name, devices, shares, build=Dropping, ckpt_path=half["path"])
+    """Uninterrupted training, and what goes on from the checkpoint of its first step; with dropout."""
+    saves = leyden.ModelCheckpoint(every_n_train_steps=1, save_top_k=-1)
+    whole = train(name, devices, shares, build=Dropping, callbacks=[saves])
+    first = next(Path(whole["path"]).parent.glob("*step=1"))
+    rest = train(name, devices, shares, build=Dropping, ckpt_path=first)
     return {"whole": whole, "rest": rest}
+
+
+def refused() -> dict[str, str]:
+    """What is said to those who ask for what cannot work, before anything is trained."""
+    said: dict[str, str] = {}
+    for name in REFUSED:
+        try:
+            train(name, devices=2, shares=2)
+        except ConfigurationError as error:
+            said[name] = str(error)
+    return said
 
 
 def main() -> None:
     devices = int(os.environ["WORLD_SIZE"])
     found: dict[str, Mapping[str, Any]] = {}
     for word in sys.argv[1:]:
+        if word == "refused":
+            found[word] = refused()
+            continue
         kind, _, name = word.rpartition(":")
         strategy = CASES[name].strategy
         shares = devices // (strategy.ranks_per_batch if isinstance(strategy, Strategy) else 1)

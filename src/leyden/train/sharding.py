@@ -52,7 +52,8 @@ def place(module: Module, plan: Plan) -> None:
                 one.reshard()  # a last validation leaves some gathered, which no optimizer must see
         return
     if isinstance(plan.strategy, Offload):
-        return settle(module, plan)
+        settle(module, plan)
+        return
     release(module)
     module.to(dtype=plan.dtype)
     wrapping.recompute(module, plan.strategy.activation_checkpointing)
@@ -223,7 +224,7 @@ def _check_roots(module: Module, roots: list[nn.Module], parts: list[nn.Module])
     if module in roots:
         return
     own = [name for name, _ in module.named_parameters(recurse=False)]
-    torn = [type(one).__name__ for one in roots if one not in parts]
+    torn = [name for name, one in module.named_modules() if one in roots and one not in parts]
     if own or torn:
         raise ConfigurationError(
             asked=f"{type(module).__name__} optimizes by hand and is to be divided over ranks",
