@@ -12,7 +12,6 @@ from leyden.lightning.pytorch.callbacks.model_checkpoint import ModelCheckpoint 
 from leyden.lightning.pytorch.callbacks.pruning import ModelPruning as ModelPruning
 from leyden.lightning.pytorch.callbacks.small import BasePredictionWriter as BasePredictionWriter
 from leyden.lightning.pytorch.callbacks.small import EMAWeightAveraging as EMAWeightAveraging
-from leyden.lightning.pytorch.callbacks.small import GradientAccumulationScheduler as GradientAccumulationScheduler
 from leyden.lightning.pytorch.callbacks.small import LambdaCallback as LambdaCallback
 from leyden.lightning.pytorch.callbacks.small import ModelSummary as ModelSummary
 from leyden.lightning.pytorch.callbacks.small import OnExceptionCheckpoint as OnExceptionCheckpoint
@@ -26,6 +25,7 @@ from leyden.train.callbacks import BaseFinetuning as BaseFinetuning
 from leyden.train.callbacks import BatchSizeFinder as BatchSizeFinder
 from leyden.train.callbacks import Callback as Callback
 from leyden.train.callbacks import DeviceStatsMonitor as DeviceStatsMonitor
+from leyden.train.callbacks import GradientAccumulationScheduler as GradientAccumulationScheduler
 from leyden.train.callbacks import LearningRateFinder as LearningRateFinder
 from leyden.train.callbacks import LearningRateMonitor as LearningRateMonitor
 from leyden.train.callbacks import StochasticWeightAveraging as StochasticWeightAveraging

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import RandomSampler
 
-from leyden import train
-from leyden.core.errors import ConfigurationError
 from leyden.lightning.errors import not_kept
 from leyden.train import callbacks
 from leyden.train.loaders import RankSampler
@@ -83,27 +81,6 @@ class EMAWeightAveraging(callbacks.EMAWeightAveraging):
         super().__init__(
             device, use_buffers, decay, update_every_n_steps, update_starting_at_step, update_starting_at_epoch
         )
-
-
-class GradientAccumulationScheduler(train.Callback):
-    """Micro-batches to a step, from epochs on: `scheduling={0: 8, 4: 1}`. Raises ConfigurationError for other numbers."""
-
-    def __init__(self, scheduling: Mapping[int, int]) -> None:
-        if not scheduling or any(epoch < 0 or size < 1 for epoch, size in scheduling.items()):
-            raise ConfigurationError(
-                asked=f"GradientAccumulationScheduler(scheduling={dict(scheduling)})",
-                found="it must map epochs from 0 on to numbers from 1 on",
-                do="Use e.g. {0: 8, 4: 1}.",
-            )
-        self.scheduling = {0: 1, **scheduling}
-
-    def get_accumulate_grad_batches(self, epoch: int) -> int:
-        """The number that holds in this epoch."""
-        return self.scheduling[max(one for one in self.scheduling if one <= epoch)]
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:  # type: ignore[override]
-        if trainer._fit is not None:
-            trainer._fit.micro_batches = self.get_accumulate_grad_batches(trainer.current_epoch)
 
 
 class BasePredictionWriter(callbacks.BasePredictionWriter):

@@ -11,7 +11,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from torch import Tensor
 
 from leyden.core.errors import ConfigurationError
 from leyden.lightning.errors import not_kept
@@ -125,10 +124,6 @@ class LightningModule(HyperParameterNames, Module):
             return found
         return [one.optimizer for one in found] if isinstance(found, list) else found.optimizer
 
-    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """`loss.backward()` for manual optimization; raises ConfigurationError for arguments to `backward`."""
-        super().manual_backward(loss, *args, **kwargs)
-
     @contextmanager
     def toggled_optimizer(self, optimizer: Any) -> Iterator[None]:
         """Only this optimizer's parameters require gradients inside."""
@@ -147,10 +142,6 @@ class LightningModule(HyperParameterNames, Module):
         """Every parameter requires a gradient, and the module is in training mode."""
         super().unfreeze()
         return self
-
-    def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
-        """Tensors in nested containers: every rank's, on every rank; one rank alone gets its own back. Collective."""
-        return data if self.trainer.world_size == 1 else super().all_gather(data, sync_grads)
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print once, not once a rank."""

@@ -147,8 +147,9 @@ class Trainer(Known, train.Trainer):
         """What `predict_step` returns for each batch; nothing where `return_predictions` is False."""
         module, path = self._module_for(model, ckpt_path)
         with self._running(TrainerFn.PREDICTING, path):
-            outputs = super().predict(module, one_by_one(dataloaders), datamodule, path)
-        return None if return_predictions is False else outputs
+            kept = return_predictions is not False
+            outputs = super().predict(module, one_by_one(dataloaders), datamodule, path, return_predictions=kept)
+        return outputs if kept else None
 
     def save_checkpoint(
         self,

@@ -9,8 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from leyden import train
 from leyden.lightning.errors import MisconfigurationException, not_kept
 from leyden.lightning.pytorch.accelerators import named
@@ -67,13 +65,11 @@ def translate(given: dict[str, Any]) -> Translated:
         "enable_checkpointing": False,  # the callbacks have Lightning's already
         "enable_progress_bar": given["enable_progress_bar"] is not False,
         "enable_model_summary": False,
-        "deterministic": given["deterministic"] is True,
+        "deterministic": given["deterministic"] or False,
         "profiler": choose_profiler(given["profiler"]),
         "sync_batchnorm": given["sync_batchnorm"] or plugins.sync_batchnorm,
         "default_root_dir": root,
     }
-    if given["deterministic"] == "warn":
-        torch.use_deterministic_algorithms(True, warn_only=True)
     if isinstance(settings["val_check_interval"], int | float) is False:
         raise not_kept(
             f"Trainer(val_check_interval={given['val_check_interval']!r})",
