@@ -133,6 +133,14 @@ class Fit:
         self.stepper.backward = profiler.wrap("backward", self.stepper.backward)  # type: ignore[method-assign]
         self.stepper.step = profiler.wrap("optimizer_step", self.stepper.step)  # type: ignore[method-assign]
 
+    def spread_again(self) -> None:
+        """After parameters were thawed: DDP exchanges gradients only of those that required them when it was made."""
+        if self._parallel is not None:
+            self._parallel = None  # before its successor is made, which takes its place in the backward pass
+            self._spread(self.plan)
+            if self.session.profiler is not None:
+                self.step = self.session.profiler.wrap("training_step", self.step)
+
     def begin_epoch(self, epoch: int) -> Iterator[tuple[int, Any]]:
         """Batches of this epoch from the place reached."""
         resume, self.resume_feed = self.resume_feed, None

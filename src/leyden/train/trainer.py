@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from leyden.core.errors import CheckpointError
-from leyden.train import checkpoint
+from leyden.train import checkpoint, metrics
 from leyden.train.callbacks.arrange import arrange
 from leyden.train.callbacks.base import Callback
 from leyden.train.evaluate import Evaluation
@@ -139,7 +139,7 @@ class Trainer(TrainerState):
             stage.end_if_signalled()
 
     def _train(self, fit: Fit, stage: Stage) -> None:  # noqa: PLR0912  straight-line on purpose: this is the loop
-        book, hooks, plan, step, forward = fit.book, fit.hooks, fit.plan, fit.step, fit.forward
+        book, hooks, plan, forward = fit.book, fit.hooks, fit.plan, fit.forward
         starts, ends, checkpoint_due = (
             hooks[f"on_{it}"] for it in ("train_batch_start", "train_batch_end", "checkpoint_due")
         )
@@ -149,10 +149,10 @@ class Trainer(TrainerState):
         output, period = None, plan.validation_period(fit.feed.batches)
         fit.call("on_train_start")
         while self._goes_on(plan, stage):
-            due = self._begin_epoch(fit)
+            due, step = self._begin_epoch(fit), fit.step  # parameters thawed meanwhile are spread anew
             size, boundary, accumulates = 1, True, fit.micro_batches > 1
             for index, batch in fit.begin_epoch(self.current_epoch):
-                book.step, book.batch = self.global_step, batch
+                book.step, book.batch, book.index = self.global_step, batch, index
                 if starts and any([hook(batch, index) == -1 for hook in starts]):  # noqa: C419  all are to be called
                     break
                 if accumulates:
@@ -187,6 +187,8 @@ class Trainer(TrainerState):
                         break
             if fit.batch == fit.feed.batches or not self._breaks_off(plan, stage):
                 self._end_epoch(fit, output)
+            elif not stage.signal:
+                self._end_part(fit)
         self._finish(fit)
 
     def validate(
@@ -312,6 +314,17 @@ class Trainer(TrainerState):
             fit.stepper.move("epoch", self.current_epoch)
         for hook in fit.hooks["on_checkpoint_due"]:
             hook(True)
+
+    def _end_part(self, fit: Fit) -> None:
+        """Training ends inside an epoch: what it has gathered is told, and kept for a training that goes on from here."""
+        gathered, measured = fit.book.state_dict(), metrics.states(fit.module)
+        fit.book.step = self.global_step
+        for moment in ("on_train_epoch_end", "judge"):
+            fit.book.end_epoch(self.global_step, fit.reduce, {"epoch": float(self.current_epoch)})
+            fit.call(moment)
+        self.progress.end(fit.batch, fit.shown())
+        fit.book.go_on(gathered)
+        metrics.load_states(fit.module, measured)
 
     def _validate(self, fit: Fit) -> None:
         if fit.validation and (self.current_epoch + 1) % (fit.plan.check_val_every_n_epoch or 1) == 0:
