@@ -316,3 +316,15 @@ def test_freeze_and_unfreeze() -> None:
     model.unfreeze()
     assert all(one.requires_grad for one in model.parameters())
     assert model.training
+
+
+def test_the_metric_of_a_plateau_may_stand_beside_it() -> None:
+    class Plateau(Line):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.SGD(self.parameters(), lr=1.0)
+            schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=0, threshold=1e9)
+            return {"optimizer": optimizer, "lr_scheduler": schedule, "monitor": "train_loss"}
+
+    trainer = quiet(max_epochs=3)
+    trainer.fit(Plateau(lr=0.0), loader())
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01)

@@ -428,3 +428,61 @@ def test_what_is_written_before_fit_lies_in_the_same_run() -> None:
     again = leyden.Trainer(max_epochs=1, enable_progress_bar=False, accelerator="cpu")
     again.fit(seeded(), loader())
     assert again.log_dir != early
+
+
+def test_the_last_part_of_an_epoch_is_told_and_goes_on_exactly(tmp_path: Path) -> None:
+    class Told(Line):
+        def __init__(self) -> None:
+            super().__init__()
+            self.means: list[float] = []
+            self.last: list[bool] = []
+
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            self.last.append(self.trainer.is_last_batch)
+
+        def on_train_epoch_end(self) -> None:
+            self.means.append(self.trainer.metrics["train_loss_epoch"])
+            self.log("ends", 1.0)
+
+    def run(model: leyden.Module, steps: int, path: Path | None = None) -> leyden.Trainer:
+        trainer = leyden.Trainer(max_epochs=1, max_steps=steps, enable_progress_bar=False, accelerator="cpu")
+        trainer.fit(model, loader(), ckpt_path=path)
+        return trainer
+
+    leyden.seed_everything(2)
+    part = Told()
+    first = run(part, 5)
+    assert part.means == [pytest.approx(sum(part.losses) / 5)]
+    assert (first.current_epoch, first.metrics["ends"]) == (0, 1.0)
+    rest = Told()
+    run(rest, 8, Path(first.checkpoint_callback.last_model_path))  # type: ignore[union-attr]
+    leyden.seed_everything(2)
+    whole = Told()
+    run(whole, 8)
+    assert rest.means == whole.means == [pytest.approx(sum(whole.losses) / 8)]
+    assert same(weights(rest), weights(whole))
+    assert whole.last == [False] * 7 + [True]
+
+
+def test_a_module_may_change_what_is_loaded(tmp_path: Path) -> None:
+    class Renamed(Line):
+        def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            held = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {name.replace("old.", "net."): value * 2 for name, value in held.items()}
+            self.told = checkpoint["global_step"]
+
+    class Old(Line):
+        def __init__(self) -> None:
+            super().__init__()
+            self.old = self.net
+            del self.net
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return self.old(batch[0]).square().mean()
+
+    trainer = leyden.Trainer(max_epochs=1, enable_progress_bar=False, accelerator="cpu")
+    trainer.fit(old := Old(), loader())
+    path = trainer.checkpoint_callback.last_model_path  # type: ignore[union-attr]
+    renamed = Renamed.load_from_checkpoint(path)
+    assert renamed.told == 8
+    assert same(weights(renamed), [2 * one for one in weights(old)])

@@ -18,7 +18,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ import leyden
 from leyden.core.errors import CheckpointError
 from leyden.core.process import alive
 from leyden.core.units import format_size
+from leyden.train.hooks import Hooks
 from leyden.train.team import ALONE, Team
 from leyden.train.tensorfile import Box, Stamped, Tensors, part_like, shape_of, write_tensors
 
@@ -198,6 +199,8 @@ def committed(folder: Path) -> list[Found]:
     """The checkpoints in a folder, oldest first. Torn ones are not among them; damaged ones may be."""
     found = []
     for manifest in folder.glob(f"[!.]*/{MANIFEST}"):
+        if manifest.parent.is_symlink():
+            continue  # "last" is another's name
         try:
             told = json.loads(manifest.read_text())
             found.append(
@@ -229,8 +232,10 @@ def newest_whole(folder: Path) -> Path | None:
 def load_weights(module: torch.nn.Module, snapshot: Snapshot, path: Path, *, strict: bool = True) -> None:
     """Put the weights into the module; raises CheckpointError that lists what does not fit.
 
-    Not `strict`: names that only one of them has are left alone.
+    The Module's own `on_load_checkpoint` comes first and may change them, or its layers. Not `strict`: names that only
+    one of them has are left alone.
     """
+    snapshot = _as_module_wants(module, snapshot)
     own = module.state_dict(keep_vars=True)
     missing = sorted(own.keys() - snapshot.weights.keys())
     unexpected = sorted(snapshot.weights.keys() - own.keys())
@@ -249,6 +254,20 @@ def load_weights(module: torch.nn.Module, snapshot: Snapshot, path: Path, *, str
         )
     parts = {name: part_like(snapshot.weights, name, own[name]) for name in own if name in snapshot.weights}
     module.load_state_dict(parts, strict=strict)
+
+
+def _as_module_wants(module: torch.nn.Module, snapshot: Snapshot) -> Snapshot:
+    if getattr(type(module), "on_load_checkpoint", Hooks.on_load_checkpoint) is Hooks.on_load_checkpoint:
+        return snapshot
+    told = {
+        "state_dict": {name: snapshot.weights[name] for name in snapshot.weights},
+        "epoch": snapshot.epoch,
+        "global_step": snapshot.step,
+        "hyper_parameters": snapshot.training.get("hyper_parameters", {}),
+        **snapshot.training.get("extra", {}),
+    }
+    module.on_load_checkpoint(told)  # type: ignore[operator]
+    return replace(snapshot, weights=told["state_dict"])
 
 
 def sweep_drafts(folder: Path) -> None:

@@ -58,14 +58,14 @@ class _Slot:
 
 
 class LogBook:
-    """What the steps of one stage log. `step` and `batch` are set by the loop before each step."""
+    """What the steps of one stage log. `step`, `batch` and its `index` are set by the loop before each step."""
 
     def __init__(self, *, training: bool, sink: Sink | None) -> None:
         self.in_step = training  # whether a value is logged for its step, where nothing else is said, or for the epoch
         self.sink = sink
         self._slots: dict[str, _Slot] = {}
         self._pending: list[tuple[_Slot, int, Tensor | float, float]] = []
-        self.step = 0
+        self.step = self.index = 0
         self.batch: Any = None
         self.loader_suffix = ""
 
@@ -173,6 +173,11 @@ class LogBook:
     def shown(self) -> dict[str, float]:
         """The values for the progress bar, as of the last transfer."""
         return {slot.name: slot.last for slot in self._slots.values() if slot.settings.prog_bar}
+
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        """Let the epoch's means go on from a state, though they have been shown meanwhile."""
+        for name, (*_, gathered, weight) in state.items():
+            self._slots[name].gathered, self._slots[name].weight = gathered, weight
 
     def state_dict(self) -> dict[str, Any]:
         """What the running epoch has gathered."""

@@ -57,7 +57,7 @@ def configure(module: Module) -> Optimization:
         for one in answer if isinstance(answer, list | tuple) else [answer]:
             if isinstance(one, Mapping):
                 optimizers.append(one.get("optimizer"))
-                schedulers += [one["lr_scheduler"]] if one.get("lr_scheduler") is not None else []
+                schedulers += _schedulers_beside(one)
             else:
                 optimizers.append(one)
     if not optimizers or not all(isinstance(one, Optimizer) for one in optimizers):
@@ -116,6 +116,15 @@ def _without_parameters(module: Module) -> ConfigurationError:
         found="its optimizers got no parameter that requires a gradient" if any(sizes) else state,
         do="Give self.parameters() to the optimizer, once the layers are attributes of the Module and not frozen.",
     )
+
+
+def _schedulers_beside(given: Mapping[str, Any]) -> list[Any]:
+    """The schedule beside an optimizer, with the metric to watch, which may stand beside it too."""
+    schedule = given.get("lr_scheduler")
+    if "monitor" in given and schedule is not None:
+        inner = dict(schedule) if isinstance(schedule, Mapping) else {"scheduler": schedule}
+        schedule = {"monitor": given["monitor"], **inner}
+    return [] if schedule is None else [schedule]
 
 
 def _schedule(given: Any) -> Schedule:

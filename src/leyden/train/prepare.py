@@ -58,6 +58,8 @@ def prepare(trainer: Trainer, session: Session, train: Any, val: Any, path: Path
     if snapshot and path:
         snapshots.restore(fit, trainer, snapshot, path)
         trainer.say(f"going on from {path} (epoch {trainer.current_epoch}, step {trainer.global_step})")
+    elif plan.data_rank:
+        rng.branch(rng.capture(), plan.data_rank)  # ranks drop out, augment and act each in its own way
     fit.call("on_fit_start")
     if fit.validation and plan.num_sanity_val_steps and not snapshot:
         _check_sanity(trainer, session, fit.validation, plan.num_sanity_val_steps)
@@ -85,7 +87,8 @@ def _validation(trainer: Trainer, session: Session, given: Any, train_loader: An
         return [train_loader] if found and plan.overfit_batches else found
 
     limit = plan.overfit_batches or trainer.limits["validate"]
-    return Evaluation(trainer, session, "validate", load, limit) if load() else None
+    found = Evaluation(trainer, session, "validate", load, limit)
+    return found if found.loaders else None
 
 
 def _check_sanity(trainer: Trainer, session: Session, validation: Evaluation, batches: int) -> None:

@@ -35,16 +35,17 @@ _LOOKS_ONLY = (DeviceStatsMonitor, EarlyStopping, LearningRateMonitor, Throughpu
 
 
 def capture(
-    fit: Fit, trainer: Trainer, *, weights_only: bool = False, staging: Staging | None = None
+    fit: Fit, trainer: Trainer, *, weights_only: bool = False, staging: Staging | None = None, alone: bool = False
 ) -> checkpoint.Snapshot | None:
     """Everything a checkpoint keeps, or this rank's share of it; None on a rank that has none to write. Collective.
 
     With `staging`, copies on the host, some of which are still to be filled (`Staging.fill`). Without, tensors are the
-    live ones, to be written before training goes on.
+    live ones, to be written before training goes on. `alone`: rank 0 asks no other rank, for they may be gone.
     """
     parted = writes_parts(fit)
     weights, optimizer, rests = _gather(fit, weights_only)
-    training = _training(fit, trainer, weights_only)
+    training = _training(fit, trainer, alone) if not weights_only else {}
+    training["hyper_parameters"] = {name: value for name, value in fit.module.hparams.items() if plain(value)}
     boxes: dict[str, Box] = {}
     if parted:
         boxes = {name: Box.of(value) for name, value in (*weights.items(), *optimizer.items())}
@@ -96,11 +97,8 @@ def _gather(fit: Fit, weights_only: bool) -> tuple[dict[str, Tensor], dict[str, 
     return weights, *optimizer_state.take_apart(fit.module, optimizers, states)
 
 
-def _training(fit: Fit, trainer: Trainer, weights_only: bool) -> dict[str, Any]:
-    """The plain part: where loop, schedules, callbacks, data and random numbers stand. Collective."""
-    hparams = {name: value for name, value in fit.module.hparams.items() if plain(value)}
-    if weights_only:
-        return {"hyper_parameters": hparams}
+def _training(fit: Fit, trainer: Trainer, alone: bool) -> dict[str, Any]:
+    """The plain part: where loop, schedules, callbacks, data and random numbers stand. Collective, unless `alone`."""
     mine = {
         "rng": rng.capture(),
         "feed": fit.feed.state_dict(),
@@ -110,15 +108,14 @@ def _training(fit: Fit, trainer: Trainer, weights_only: bool) -> dict[str, Any]:
     training: dict[str, Any] = {
         "loop": {
             "epoch": trainer.current_epoch,
-            "batch": fit.batch,
+            "batch": fit.batch - fit.batch % fit.micro_batches if alone else fit.batch,  # its window begins again
             "before": fit.before,
             "global_step": trainer.global_step,
         },
         "datamodule": fit.session.datamodule.state_dict() if fit.session.datamodule else {},
         "evaluated": dict(trainer.eval_metrics),
         "callbacks": {one.state_key: state for one in fit.session.callbacks if (state := one.state_dict())},
-        "hyper_parameters": hparams,
-        "ranks": fit.plan.world.gather(mine),
+        "ranks": [mine] if alone else fit.plan.world.gather(mine),
         "shares": fit.plan.data_size,
         "schedules": [one.scheduler.state_dict() for one in fit.stepper.optimization.schedules],
     }
@@ -178,7 +175,6 @@ def restore(fit: Fit, trainer: Trainer, snapshot: checkpoint.Snapshot, path: Pat
         if one.state_key in training["callbacks"]:
             one.load_state_dict(training["callbacks"][one.state_key])
         one.on_load_checkpoint(trainer, fit.module, training["extra"])
-    fit.module.on_load_checkpoint(training["extra"])
     optimization = fit.stepper.optimization
     optimizer_state.put_together(fit.module, optimization.optimizers, snapshot.optimizer, training["optimizers"])
     optimization.load_schedules(training["schedules"])

@@ -107,7 +107,7 @@ class TrainerState:
     @property
     def is_last_batch(self) -> bool:
         """Whether the batch that is being trained on is the last of its epoch, as far as its length is known."""
-        return self._fit is not None and self._fit.batch + 1 == self._fit.feed.batches
+        return self._fit is not None and self._fit.book.index + 1 == self._fit.feed.batches
 
     @property
     def logger(self) -> Logger | None:
