@@ -327,4 +327,4 @@ def test_the_metric_of_a_plateau_may_stand_beside_it() -> None:
 
     trainer = quiet(max_epochs=3)
     trainer.fit(Plateau(lr=0.0), loader())
-    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3)
