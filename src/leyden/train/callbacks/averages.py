@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, Replicate
 
 from leyden.core.errors import ConfigurationError
+from leyden.train.tensorfile import local
 
 if TYPE_CHECKING:
     from leyden.train.trainer import Trainer
@@ -29,6 +33,7 @@ class Averages:
         self._module, self._average, self._device, self._buffers = module, average, device, buffers
         self._values: dict[str, Tensor] = {}
         self._aside: dict[str, Tensor] = {}  # the module's own weights, while it holds the averages
+        self._gathered: dict[str, Tensor] = {}  # whole averages of sharded weights, between `state` and `give`
         self.count = 0
 
     @torch.no_grad()
@@ -42,8 +47,8 @@ class Averages:
         for name, value in self._values.items():
             weight = weights[name].detach()
             if value.is_floating_point() and (self._buffers or isinstance(weights[name], nn.Parameter)):
-                averaged.append(value)
-                current.append(weight.to(value.device, value.dtype))
+                averaged.append(local(value))
+                current.append(local(weight).to(value.device, value.dtype))
             else:
                 value.copy_(weight)
         if self.count and averaged:
@@ -67,21 +72,31 @@ class Averages:
         self._aside = {}
 
     def give(self, weights: dict[str, Tensor]) -> None:
-        """Put the averages in the place of a checkpoint's weights."""
-        if self.count:
-            given = {
-                id(one): self._values[name].to("cpu", one.dtype, copy=True) for name, one in self._weights().items()
-            }
-            for name, one in self._module.state_dict(keep_vars=True).items():
-                if id(one) in given:  # tied weights are one tensor under several names, and so is their average
-                    weights[name] = given[id(one)]
+        """Put the averages in the place of a checkpoint's weights; of sharded ones, those `state` has gathered."""
+        gathered, self._gathered = self._gathered, {}
+        if self.count == 0:
+            return
+        own = self._weights()
+        if any(isinstance(one, DTensor) for one in own.values()) and not gathered:
+            warnings.warn("weights are saved, not their averages, which only a full checkpoint gathers", stacklevel=2)
+            return
+        given = {id(one): gathered[name] if gathered else _whole(self._values[name], one) for name, one in own.items()}
+        for name, one in self._module.state_dict(keep_vars=True).items():
+            if id(one) in given:  # tied weights are one tensor under several names, and so is their average
+                weights[name] = given[id(one)]
 
     def state(self, *, given: bool) -> dict[str, Any]:
-        """What a checkpoint must keep besides the module's weights, which are the averages where they are `given`."""
+        """What a checkpoint must keep besides the module's weights, which are the averages where they are `given`.
+
+        Sharded tensors are gathered on rank 0: collective.
+        """
         weights = self._weights()
         own = self._aside or (weights if given and self.count else {})
         averages = {name: one for name, one in self._values.items() if not given or one.dtype != weights[name].dtype}
-        return {"count": self.count, "own": _copies(own), "averages": _copies(averages)}
+        if given and any(isinstance(one, DTensor) for one in self._values.values()):
+            self._gathered = {name: _whole(one, weights[name]) for name, one in self._values.items()}
+        copies = [{name: _whole(one) for name, one in tensors.items()} for tensors in (own, averages)]
+        return {"count": self.count, "own": copies[0], "averages": copies[1]}
 
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:
@@ -91,9 +106,21 @@ class Averages:
             weights = self._weights()
             self._values = {name: self._widened(one) for name, one in weights.items()}
             for name, average in state["averages"].items():
-                self._values[name].copy_(average)
+                _fill(self._values[name], average)
             for name, own in state["own"].items():
-                weights[name].copy_(own)
+                _fill(weights[name], own)
+
+    def parts(self) -> tuple[int, dict[str, Tensor]]:
+        """What `put_back` needs, on the host: how many were averaged, and this rank's part of the averages."""
+        return self.count, {name: local(one).to("cpu", copy=True) for name, one in self._values.items()}
+
+    @torch.no_grad()
+    def put_back(self, parts: tuple[int, dict[str, Tensor]]) -> None:
+        """The averages as they were when `parts` was asked."""
+        self.count, before = parts
+        self._values = {name: one for name, one in self._values.items() if name in before}
+        for name, one in before.items():
+            local(self._values[name]).copy_(one)
 
     def close(self) -> None:
         """Leave the module as it is, and let go of everything else."""
@@ -113,15 +140,31 @@ class Averages:
         return weight.detach().to(self._device or weight.device, dtype, copy=True)
 
 
-def need_whole_weights(trainer: Trainer, who: str) -> None:
-    """Raise ConfigurationError where each rank holds only a part of the weights."""
-    if trainer.plan.sharded:
+def check_sharding(trainer: Trainer, who: str, device: Any) -> None:
+    """Raise ConfigurationError for sharded weights whose averages could not be saved, or lie elsewhere."""
+    strategy = trainer.plan.strategy
+    parted = getattr(getattr(strategy, "fsdp", strategy), "state_dict", "full") == "sharded"
+    if trainer.plan.sharded and (parted or device is not None):
         raise ConfigurationError(
-            asked=f'{who} with strategy="fsdp"',
-            found="each rank holds only a part of the weights",
-            do='Use strategy="ddp", or leave it out.',
+            asked=f"{who} with {'sharded checkpoints' if parted else f'device={device!r}'} of a divided module",
+            found="averages are divided as the weights are, and saved whole",
+            do='Use FSDP(state_dict="full").' if parted else "Leave out device.",
         )
 
 
-def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: one.detach().to("cpu", copy=True) for name, one in tensors.items()}
+def _whole(value: Tensor, like: Tensor | None = None) -> Tensor:
+    """A copy on the host, in the precision of `like`; a sharded tensor is gathered on rank 0, empty on the others."""
+    whole = value.detach()
+    if isinstance(whole, DTensor):
+        whole = whole.full_tensor()
+        whole = whole if dist.get_rank() == 0 else whole.new_empty(0)
+    return whole.to("cpu", value.dtype if like is None else like.dtype, copy=True)
+
+
+def _fill(value: Tensor, whole: Tensor) -> None:
+    """Copy a whole tensor, or this rank's part of it."""
+    if isinstance(value, DTensor):
+        mesh = value.device_mesh
+        every = DTensor.from_local(whole.to(value.device), mesh, [Replicate()] * mesh.ndim, run_check=False)
+        whole = every.redistribute(placements=value.placements)
+    value.copy_(whole)

@@ -24,8 +24,7 @@ class BaseFinetuning(Callback):
     """Base for thawing by epochs; override `freeze_before_training` and `finetune_function`.
 
     Build the optimizer over what requires gradients: `filter(lambda p: p.requires_grad, self.parameters())`. A resume
-    brings back what was thawed and the parameter groups it was given. Raises ConfigurationError with several ranks,
-    for gradients of what is thawed later would not be exchanged.
+    brings back what was thawed and the parameter groups it was given. Raises ConfigurationError with strategy="fsdp".
     """
 
     def __init__(self) -> None:
@@ -54,11 +53,11 @@ class BaseFinetuning(Callback):
     def setup(self, trainer: Trainer, pl_module: Module, stage: str) -> None:
         if stage != "fit":
             return
-        if trainer.plan.world.size > 1:
+        if trainer.plan.sharded:
             raise ConfigurationError(
-                asked=f"{type(self).__name__} on {trainer.plan.world.size} ranks",
-                found="gradients of parameters thawed while training are not exchanged between ranks",
-                do="Use devices=1, or leave everything thawed and give the backbone's group a lower learning rate.",
+                asked=f"{type(self).__name__} with strategy={trainer.plan.strategy.name!r}",
+                found="parameters of a divided module keep from the start whether they are trained",
+                do='Use strategy="ddp", or leave everything thawed and give the backbone\'s group a lower learning rate.',
             )
         self._added, self._epoch = [], -1
         self.freeze_before_training(pl_module)
@@ -67,9 +66,10 @@ class BaseFinetuning(Callback):
         """Before the optimizer's state is loaded, for it must find its groups."""
         if self._epoch < 0:  # a checkpoint from before the first epoch, or of a run without this callback
             return
-        named = dict(pl_module.named_parameters())
+        named, frozen = dict(pl_module.named_parameters()), _frozen(pl_module)
         for name, parameter in named.items():
             parameter.requires_grad_(name in self._thawed)
+        self._spread(trainer, pl_module, frozen)
         for name, module in pl_module.named_modules():
             if isinstance(module, _BatchNorm):
                 module.track_running_stats = name in self._tracking
@@ -81,7 +81,7 @@ class BaseFinetuning(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Module) -> None:
         if trainer.current_epoch <= self._epoch:  # a resume within an epoch that was prepared before
             return
-        self._epoch = trainer.current_epoch
+        self._epoch, frozen = trainer.current_epoch, _frozen(pl_module)
         names = {id(one): name for name, one in pl_module.named_parameters()}
         optimizers = pl_module._running().optimization.optimizers
         self._added = self._added or [[] for _ in optimizers]
@@ -94,6 +94,13 @@ class BaseFinetuning(Callback):
         self._thawed = [name for name, one in pl_module.named_parameters() if one.requires_grad]
         norms = [(name, one) for name, one in pl_module.named_modules() if isinstance(one, _BatchNorm)]
         self._tracking = [name for name, one in norms if one.track_running_stats]
+        self._spread(trainer, pl_module, frozen)
+
+    @staticmethod
+    def _spread(trainer: Trainer, module: Module, frozen: set[str]) -> None:
+        """Ranks exchange the gradients of what is trained now, where that has changed."""
+        if trainer._fit is not None and _frozen(module) != frozen:
+            trainer._fit.spread_again()
 
     @staticmethod
     def flatten_modules(modules: Modules) -> list[nn.Module]:
@@ -207,6 +214,10 @@ class BackboneFinetuning(BaseFinetuning):
         self.previous_backbone_lr = mine
         if self.verbose:
             pl_module.print(f"epoch {epoch}: lr {round(rate, self.rounding)}, backbone {round(mine, self.rounding)}")
+
+
+def _frozen(module: nn.Module) -> set[str]:
+    return {name for name, one in module.named_parameters() if not one.requires_grad}
 
 
 def _require_grad(module: nn.Module, wanted: bool) -> None:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from leyden.core.errors import ConfigurationError, nearest
-from leyden.train.callbacks.averages import need_whole_weights
+from leyden.train.callbacks.averages import Averages
 from leyden.train.callbacks.base import Callback
 from leyden.train.callbacks.weight_averaging import WeightAveraging
+from leyden.train.tensorfile import local
 
 if TYPE_CHECKING:
     from leyden.train.module import Module
@@ -78,10 +80,6 @@ class LossGuard(Callback):
         self.spikes, self.rollbacks = state_dict["spikes"], state_dict["rollbacks"]
         self._again, self._waiting = state_dict["again"], list(state_dict["waiting"])
         self._good.extend(state_dict["good"])
-
-    def setup(self, trainer: Trainer, pl_module: Module, stage: str) -> None:
-        if stage == "fit" and self.action == "rollback":
-            need_whole_weights(trainer, 'LossGuard(action="rollback")')
 
     def on_train_start(self, trainer: Trainer, pl_module: Module) -> None:
         self._running = trainer, pl_module
@@ -150,43 +148,55 @@ class LossGuard(Callback):
 
 @dataclass(frozen=True, kw_only=True)
 class _Snapshot:
-    """Weights, averages of weights and optimizer moments of one moment, in host memory."""
+    """Weights, averages of weights and optimizer moments of one moment, in host memory; of each, this rank's part."""
 
     step: int
     weights: dict[str, Tensor]
-    moments: list[Any]
-    averages: list[dict[str, Any]]
+    moments: list[list[dict[str, Any]]]
+    averages: list[tuple[int, dict[str, Tensor]]]
 
     @classmethod
     def take(cls, trainer: Trainer, module: Module) -> _Snapshot:
-        state = module.state_dict()
         return cls(
             step=trainer.global_step,
-            weights={name: one.to("cpu", copy=True) for name, one in state.items() if isinstance(one, Tensor)},
-            moments=[_copied(one.state_dict()["state"]) for one in module._running().optimization.optimizers],
-            averages=[one.state(given=False) for one in _averages(trainer)],
+            weights={name: _copied(one) for name, one in module.state_dict().items() if isinstance(one, Tensor)},
+            moments=[
+                [
+                    {key: _copied(value) for key, value in one.state.get(parameter, {}).items()}
+                    for parameter in _moved(one)
+                ]
+                for one in trainer.optimizers
+            ],
+            averages=[one.parts() for one in _averages(trainer)],
         )
 
     @torch.no_grad()
     def restore(self, trainer: Trainer, module: Module) -> None:
         now = module.state_dict()
         for name, weight in self.weights.items():
-            now[name].copy_(weight)
-        for optimizer, moments in zip(module._running().optimization.optimizers, self.moments, strict=True):
-            groups = optimizer.state_dict()["param_groups"]  # as they are now: learning rates go on
-            optimizer.load_state_dict({"state": copy.deepcopy(moments), "param_groups": groups})
-        for averages, state in zip(_averages(trainer), self.averages, strict=True):
-            averages.load(state)
+            local(now[name]).copy_(weight)
+        for optimizer, moments in zip(trainer.optimizers, self.moments, strict=True):
+            for parameter, before in zip(_moved(optimizer), moments, strict=False):
+                if not before:
+                    optimizer.state.pop(parameter, None)
+                for key, value in before.items():
+                    mine = optimizer.state[parameter].get(key)
+                    if isinstance(mine, Tensor) and isinstance(value, Tensor):
+                        local(mine).copy_(value)
+                    else:
+                        optimizer.state[parameter][key] = copy.deepcopy(value)
+        for averages, parts in zip(_averages(trainer), self.averages, strict=True):
+            averages.put_back(parts)
 
 
-def _averages(trainer: Trainer) -> list[Any]:
+def _averages(trainer: Trainer) -> list[Averages]:
     return [one.averages for one in trainer.callbacks if isinstance(one, WeightAveraging) and one.averages]
 
 
+def _moved(optimizer: Optimizer) -> list[Tensor]:
+    return [one for group in optimizer.param_groups for one in group["params"]]
+
+
 def _copied(value: Any) -> Any:
-    """Nested plain data whose tensors are copies on the host."""
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, Mapping):
-        return {key: _copied(part) for key, part in value.items()}
-    return [_copied(part) for part in value] if isinstance(value, list | tuple) else value
+    """A copy on the host of what this rank holds of a tensor; a copy of anything else."""
+    return local(value.detach()).to("cpu", copy=True) if isinstance(value, Tensor) else copy.deepcopy(value)

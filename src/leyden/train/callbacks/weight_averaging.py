@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from leyden.core.errors import ConfigurationError
-from leyden.train.callbacks.averages import Averages, MultiAverage, need_whole_weights
+from leyden.train.callbacks.averages import Averages, MultiAverage, check_sharding
 from leyden.train.callbacks.base import Callback
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ class WeightAveraging(Callback):
     Override `should_update` to say when; by default after every optimizer step. All weights count equally unless
     `avg_fn(average, weight, count)` or `multi_avg_fn`, its form for lists that works in place, says otherwise.
     A checkpoint's weights are the averages; going on from it restores both, bit for bit. `device` keeps the averages
-    elsewhere, `use_buffers=False` copies buffers instead of averaging them. Raises ConfigurationError with
-    strategy="fsdp", where no rank has all weights.
+    elsewhere, `use_buffers=False` copies buffers instead of averaging them. With strategy="fsdp" each rank averages its
+    part; raises ConfigurationError for `device` or sharded checkpoints there.
     Source: Polyak & Juditsky 1992, "Acceleration of Stochastic Approximation by Averaging", section 2.
     """
 
@@ -69,7 +69,7 @@ class WeightAveraging(Callback):
 
     def setup(self, trainer: Trainer, pl_module: Module, stage: str) -> None:
         if stage == "fit":
-            need_whole_weights(trainer, type(self).__name__)
+            check_sharding(trainer, type(self).__name__, self._device)
             self._over = False
             self._latest_update_step, self._latest_update_epoch = 0, -1
             self.averages = Averages(pl_module, self._multi_avg_fn, device=self._device, buffers=self._use_buffers)
