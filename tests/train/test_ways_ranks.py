@@ -39,6 +39,7 @@ def test_two_ranks(tmp_path: Path) -> None:
     assert logged["error"] == pytest.approx(logged["loss"], rel=1e-6)  # both over all samples of both ranks
     assert logged["largest"] > logged["loss"]
     assert (logged["only_0"], one["metrics"]["only_1"], logged["first"]) == (0.0, 1.0, 0.0)
+    assert zero["draw"] != one["draw"]  # dropout and augmentation differ from rank to rank
     assert zero["gathered"] == {"a": [[0.0], [1.0]], "b": [7, 7]}
 
     same, names, many, nothing = zero["reduced"]

@@ -51,6 +51,9 @@ class Measured(Line):
         self.log("first", float(self.trainer.global_rank), on_step=False, on_epoch=True, rank_zero_only=True)
         return loss
 
+    def on_train_start(self) -> None:
+        found["draw"] = torch.rand(1).item()
+
     def on_train_end(self) -> None:
         number = torch.tensor([float(self.trainer.global_rank)])
         found["gathered"] = {name: one.tolist() for name, one in self.all_gather({"a": number, "b": 7}).items()}
