@@ -32,7 +32,7 @@ class Block(nn.Module):
 
 
 class GPT(leyden.Module):
-    """Embedding tied to the head, a shared scale inside and outside of blocks, a buffer, a frozen and an unused part."""
+    """Embedding tied to the head, a weight shared by a block and the outside, a buffer, frozen and unused parts."""
 
     def __init__(self, layers: int = 5, width: int = 32, lr: float = 3e-3, dropout: float = 0.1) -> None:
         super().__init__()

@@ -64,19 +64,17 @@ def test_movement_changes_nothing_in_bf16_either() -> None:
     assert same(stays, leaves)
 
 
-@pytest.mark.slow
 def test_learns_what_adamw_in_float32_learns() -> None:
-    """A thousand windows of real source: losses stay beside AdamW's, and end where they end."""
+    """On real source, losses stay beside AdamW's, and end where they end."""
     curves = []
     for strategy in ("auto", "offload"):
         leyden.seed_everything(0)
-        model = GPT(width=64, dropout=0.0)
-        trainer(strategy, max_steps=250).fit(model, batches(2000, 16))
+        model = GPT(layers=3, width=64, dropout=0.0)
+        trainer(strategy, max_steps=150).fit(model, batches(2000, 8))
         curves.append(torch.tensor(model.losses).view(-1, 25).mean(1))
     plain, ours = curves
-    assert plain[0] > 4 > 3 > plain[-1]
-    assert (plain - ours).abs().max() < 0.06
-    assert abs(plain[-1] - ours[-1]) < 0.03
+    assert plain[0] - plain[-1] > 0.7
+    assert (plain - ours).abs().max() < 0.005
 
 
 def test_bytes_a_parameter_and_gradients_at_once() -> None:
@@ -131,14 +129,12 @@ def test_few_blocks_are_on_the_device_at_once() -> None:
 @pytest.mark.parametrize("memory", [None, SMALL_16], ids=["all stay", "some leave"])
 def test_killed_and_resumed_ends_with_the_same_bits(memory: str | None) -> None:
     strategy = Offload(device_memory=memory)
-    # fmt: off
-    assert resumes_exactly(leyden.Callback, 13, Resumed, lambda: batches(64), strategy=strategy)  # type: ignore[arg-type]
-    # fmt: on
+    assert resumes_exactly(leyden.Callback, 13, Resumed, batches, strategy=strategy)  # type: ignore[arg-type]
 
 
 class Resumed(GPT):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """`resumes_exactly` validates on points."""
+        """`resumes_exactly` validates on points, not on text."""
 
 
 def test_goes_on_from_a_run_without_offload() -> None:
