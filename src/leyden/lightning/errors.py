@@ -17,6 +17,10 @@ class MisconfigurationException(ConfigurationError):
         return type(self), self.args
 
 
+class NotAttachedError(ConfigurationError, RuntimeError):
+    """A module was asked for its Trainer and has none; Lightning raises RuntimeError."""
+
+
 def not_kept(asked: str, do: str) -> ConfigurationError:
     """The error of a name that is there so that imports work, and of what can be used instead."""
     return ConfigurationError(asked=asked, found="Leyden has no such thing", do=do)

@@ -95,9 +95,14 @@ class PlainData(L.LightningDataModule):
 Data = type("Data", (PlainData,), recorded("data", PlainData, DATA))
 
 
+# Leyden makes loaders before optimizers, for it counts the steps of training first; moves schedules after an epoch, not
+# before its validation; asks data for their state before callbacks, and tells callbacks of a checkpoint after optimizers
+# are made, for some add parameters to them.
+ELSEWHERE = ("_dataloader", "lr_scheduler_step", "data.state_dict", "callback.on_load_checkpoint")
+
+
 def told():
-    """Without when loaders are made, which Leyden does before it counts the steps of training."""
-    found = [one for one in seen if not one.endswith("_dataloader")]
+    found = [one for one in seen if not one.endswith(ELSEWHERE)]
     seen.clear()
     return found
 

@@ -48,12 +48,14 @@ def main():
     model = Late()
     trainer = L.Trainer(max_epochs=4, reload_dataloaders_every_n_epochs=2, enable_checkpointing=False, **settings)
     trainer.fit(model)
+    L.seed_everything(1)
     changed = Changed()
     saving = L.Trainer(max_epochs=1, **settings)
     saving.fit(changed)
     path = saving.checkpoint_callback.best_model_path
     loaded = Changed.load_from_checkpoint(path)
     going_on = L.Trainer(max_epochs=2, enable_checkpointing=False, **settings)
+    L.seed_everything(2)
     again = Changed()
     going_on.fit(again, ckpt_path=path)
     return {

@@ -29,7 +29,7 @@ class Model(L.LightningModule):
         if self.form == "step":
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LinearLR(optimizer), "interval": "step"}}
         if self.form == "frequency":
-            config = {"scheduler": StepLR(optimizer, 1), "interval": "step", "frequency": 3, "name": "my_lr"}
+            config = {"scheduler": StepLR(optimizer, 1), "interval": "step", "frequency": 2, "name": "my_lr"}
             return {"optimizer": optimizer, "lr_scheduler": config}
         if self.form == "epochs":
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": StepLR(optimizer, 1), "frequency": 2}}
@@ -48,7 +48,7 @@ class Rates(Callback):
     def __init__(self):
         self.rates = []
 
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
@@ -73,6 +73,5 @@ def main():
             "rates": rates.rates,
             "weights": list(model.parameters()),
             "interval": [config.interval for config in trainer.lr_scheduler_configs],
-            "monitored": sorted(name for name in trainer.logged_metrics if "lr" in name or "pg" in name),
         }
     return found

@@ -136,6 +136,8 @@ class ModelCheckpoint(train.ModelCheckpoint, Checkpoint):
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:  # type: ignore[override]
         if not self._off and self._every_n_epochs > 0 and trainer.global_step and self._last_step < 0:
             self._save(trainer, trainer.current_epoch)  # training ended within its first epoch
+        elif self.save_last and not self.last_model_path and not self._off:
+            self._save_last(trainer, self._candidates(trainer, trainer.current_epoch), "")
         trainer.wait_for_checkpoints()
         if self._failure is not None:
             raise self._failure

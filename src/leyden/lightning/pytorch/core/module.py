@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 
 from leyden.core.errors import ConfigurationError
-from leyden.lightning.errors import not_kept
+from leyden.lightning.errors import NotAttachedError, not_kept
 from leyden.lightning.pytorch.core.saving import HyperParameterNames, load_module
 from leyden.train.module import Module
 
@@ -46,9 +46,12 @@ class LightningModule(HyperParameterNames, Module):
 
     @property
     def trainer(self) -> Trainer:
-        """The Trainer that runs this module; raises RuntimeError when none does."""
+        """The Trainer that runs this module; raises NotAttachedError, a RuntimeError, when none does."""
         if self._trainer is None:
-            raise RuntimeError(f"{type(self).__qualname__} is not attached to a Trainer; use it inside fit or evaluation.")
+            name = type(self).__qualname__
+            raise NotAttachedError(
+                asked=f"{name}.trainer", found=f"{name} is not attached to a Trainer", do="Use it in fit or evaluation."
+            )
         return self._trainer  # type: ignore[return-value]
 
     @trainer.setter

@@ -143,8 +143,6 @@ def _callbacks(given: dict[str, Any]) -> list[train.Callback]:
         found.append(TQDMProgressBar())
     if given["enable_model_summary"] is not False and not any(isinstance(one, ModelSummary) for one in found):
         found.append(ModelSummary())
-    if given["fast_dev_run"]:
-        return [one for one in found if not isinstance(one, train.ModelCheckpoint)]
     if given["enable_checkpointing"] is not False and not saves:
         found.append(ModelCheckpoint())
     return found
