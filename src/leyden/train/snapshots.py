@@ -46,6 +46,9 @@ def capture(
     weights, optimizer, rests = _gather(fit, weights_only)
     training = _training(fit, trainer, alone) if not weights_only else {}
     training["hyper_parameters"] = {name: value for name, value in fit.module.hparams.items() if plain(value)}
+    if (data := fit.session.datamodule) is not None:
+        kept = {name: value for name, value in data.hparams.items() if plain(value)}
+        training["datamodule_hyper_parameters"] = kept
     boxes: dict[str, Box] = {}
     if parted:
         boxes = {name: Box.of(value) for name, value in (*weights.items(), *optimizer.items())}
