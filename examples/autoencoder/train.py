@@ -28,7 +28,7 @@ Loader = DataLoader[tuple[Tensor, ...]]
 
 
 class Digits(leyden.DataModule):
-    """Scans (1, 8, 8) in 0 … 1; 1,437 to train, 360 to validate, always the same. Their labels serve to compare only."""
+    """Scans (1, 8, 8) in 0 … 1; 1,437 to train, 360 to validate. Their labels only serve to compare."""
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
@@ -59,7 +59,12 @@ class Autoencoder(leyden.Module):
         self.save_hyperparameters()
         self.size, self.beta, self.noise, self.lr = size, beta, noise, lr
         self.encoder = nn.Sequential(
-            nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2 * size)
+            nn.Flatten(),
+            nn.Linear(64, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, 2 * size),
         )
         self.decoder = nn.Sequential(
             nn.Linear(size, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 64)
@@ -68,16 +73,17 @@ class Autoencoder(leyden.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Embed: (n, 1, 8, 8) -> (n, size). This is what `to_onnx` exports."""
         mean, _ = self.encoder(images).chunk(2, dim=1)
-        return mean
+        return mean  # type: ignore[no-any-return]
 
     def draw(self, latents: Tensor) -> Tensor:
         """Draw: (n, size), normal numbers or embeddings -> (n, 1, 8, 8)."""
-        return self.decoder(latents).sigmoid().view(-1, 1, 8, 8)
+        return self.decoder(latents).sigmoid().view(-1, 1, 8, 8)  # type: ignore[no-any-return]
 
     def predict_step(self, batch: list[Tensor], batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """The first loader brings images to embed, the second latents to draw from."""
         [what] = batch
-        return self(what) if dataloader_idx == 0 else self.draw(what)
+        made: Tensor = self(what) if dataloader_idx == 0 else self.draw(what)
+        return made
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         [images] = batch
@@ -143,7 +149,7 @@ def main() -> None:
 
 def neighbours_read(known: Tensor, names: Tensor, asked: Tensor, truth: Tensor, labels: int) -> float:
     """The share of `asked` read rightly by its three nearest among `labels` of `known`, in the mean of 20 draws."""
-    rights = []
+    rights: list[float] = []
     for seed in range(20 if labels < len(known) else 1):
         some = torch.randperm(len(known), generator=torch.Generator().manual_seed(seed))[:labels]
         neighbours = KNeighborsClassifier(3).fit(known[some].flatten(1), names[some])
@@ -157,10 +163,10 @@ def distance(images: Tensor, known: Tensor) -> float:
 
 
 def write_grid(images: Tensor, path: Path) -> None:
-    """100 images in 0 … 1 as ten rows of ten, eight times as large."""
-    rows = images.view(10, 10, 8, 8).transpose(1, 2).reshape(80, 80)
+    """100 images in 0 … 1 as ten rows of ten, six times as large."""
+    rows = F.pad(images, (1, 1, 1, 1)).view(10, 10, 10, 10).transpose(1, 2).reshape(100, 100)
     path.parent.mkdir(exist_ok=True)
-    Image.fromarray((rows * 255).byte().numpy()).resize((640, 640), Image.Resampling.NEAREST).save(path)
+    Image.fromarray((rows * 255).byte().numpy()).resize((600, 600), Image.Resampling.NEAREST).save(path)
 
 
 if __name__ == "__main__":

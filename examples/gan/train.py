@@ -1,7 +1,7 @@
-"""A generator learns to draw digits from a critic that tells its drawings from real scans: two networks, two optimizers.
+"""A generator learns to draw digits from a critic that tells drawings from real scans: two nets, two optimizers.
 
-Alternating steps do not fit "one loss, one optimizer", so the Module optimizes by hand. Every few epochs a judge, trained
-on the real scans alone, says which share of the drawings are digits, and a grid of them is written as a picture.
+Alternating steps do not fit "one loss, one optimizer", so the Module optimizes by hand. Every few epochs a judge, who
+has never seen a drawing, says which share of them are digits, and a grid of them is written as a picture.
 
 python train.py                                 about a minute on one core
 python train.py --ckpt-path last                goes on where the newest run stopped
@@ -163,10 +163,10 @@ class GAN(leyden.Module):
 
 
 def write_grid(images: Tensor, path: Path) -> None:
-    """100 images in -1 … 1 as ten rows of ten, eight times as large."""
-    rows = images.view(10, 10, 8, 8).transpose(1, 2).reshape(80, 80)
+    """100 images in -1 … 1 as ten rows of ten, six times as large."""
+    rows = F.pad(images, (1, 1, 1, 1), value=-1.0).view(10, 10, 10, 10).transpose(1, 2).reshape(100, 100)
     pixels = ((rows + 1) * 127.5).byte().cpu().numpy()
-    Image.fromarray(pixels).resize((640, 640), Image.Resampling.NEAREST).save(path)
+    Image.fromarray(pixels).resize((600, 600), Image.Resampling.NEAREST).save(path)
 
 
 def main() -> None:
