@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
+import leyden
 from leyden.core.errors import ConfigurationError
 from leyden.train.callbacks import DeviceStatsMonitor, ModelSummary
 from leyden.train.callbacks.device_stats import read_stats
@@ -86,3 +89,34 @@ def test_modes_dtypes_tied_and_lazy_parameters() -> None:
     lazy = summarize(module)
     assert lazy.parts[-1].params is None
     assert "? are lazy parameters" in str(lazy)
+
+
+class Images(leyden.Module):
+    """3·3·1 multiplications and as many additions for each of 4·6·6 numbers an image, and 144·3 twice."""
+
+    example_input_array = torch.ones(2, 1, 8, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten())
+        self.head = nn.Linear(144, 3)
+
+    def forward(self, images: Any) -> Any:
+        return {"scores": self.head(self.body(images)), "images": images}
+
+
+def test_sizes_and_operations_of_an_example() -> None:
+    module, numbers = Images(), torch.get_rng_state()
+    before = module.body[1].running_mean.clone()
+    summary = summarize(module, 2)
+    table = [line.split() for line in str(summary).splitlines()]
+    assert table[0] == ["Name", "Type", "Params", "Mode", "In", "Out", "FLOPs"]
+    assert ["body.0", "Conv2d", "40", "train", "2×1×8×8", "2×4×6×6", "5.2", "K"] in table
+    assert ["head", "Linear", "435", "train", "2×144", "2×3", "1.7", "K"] in table
+    assert summary.flops == 2 * (2 * 9 * 4 * 36 + 2 * 144 * 3) == sum(part.flops for part in summarize(module).parts)
+    assert "6.9 K floating-point operations forward" in str(summary)
+    assert torch.equal(numbers, torch.get_rng_state())
+    assert torch.equal(before, module.body[1].running_mean)
+    assert all(one.training for one in module.modules())
+    module.example_input_array = {"images": torch.ones(1, 1, 8, 8)}
+    assert summarize(module).flops == summary.flops // 2

@@ -57,7 +57,7 @@ class BaseFinetuning(Callback):
             raise ConfigurationError(
                 asked=f"{type(self).__name__} with strategy={trainer.plan.strategy.name!r}",
                 found="parameters of a divided module keep from the start whether they are trained",
-                do='Use strategy="ddp", or leave everything thawed and give the backbone\'s group a lower learning rate.',
+                do='Use strategy="ddp", or leave everything thawed and give the backbone a lower learning rate.',
             )
         self._added, self._epoch = [], -1
         self.freeze_before_training(pl_module)
