@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import leyden
+from leyden.train.callbacks import OnExceptionCheckpoint
 from leyden.train.strategies import DDP, FSDP, Strategy
 
 SAMPLES = 48
@@ -61,6 +62,14 @@ class Marks(leyden.Callback):
         trainer.save_checkpoint(Path(os.environ["RESULTS"], f"end-{self.name}"))
 
 
+class Crash(leyden.Callback):
+    """Rank 1 fails in its third step; the others lose it."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == 2 and trainer.global_rank == 1:
+            raise ValueError("rank 1 gives up")
+
+
 def main() -> None:
     strategy, steps, name, *rest = sys.argv[1:]
     x = torch.randn(SAMPLES, 4, generator=torch.Generator().manual_seed(0))
@@ -73,7 +82,7 @@ def main() -> None:
         strategy=STRATEGIES[strategy],
         accelerator="cpu",
         devices=os.environ["DEVICES"],
-        callbacks=[marks],
+        callbacks=[marks, *([OnExceptionCheckpoint(os.environ["RESULTS"]), Crash()] if name == "crash" else [])],
         enable_progress_bar=False,
     )
     trainer.fit(model, loader, ckpt_path=rest[0] if rest else None)

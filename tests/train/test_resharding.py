@@ -23,13 +23,15 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("reshard_script.py")
 
 
-def run(folder: Path, devices: int, *args: str) -> list[dict[str, Any]]:
-    """What every rank told."""
+def run(folder: Path, devices: int, *args: str, code: int = 0) -> list[dict[str, Any]]:
+    """What every rank told, where training came to its end."""
     environ = {**os.environ, "RESULTS": str(folder), "DEVICES": str(devices), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *args], cwd=folder, env=environ, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.returncode != 0) == (code != 0), done.stdout + done.stderr
+    if code:
+        return []
     name = args[2]
     return [json.loads((folder / f"{name}-{rank}.json").read_text()) for rank in range(devices)]
 
@@ -86,6 +88,18 @@ def test_parts_resume_bit_for_bit_and_a_torn_one_is_stepped_over(
         checkpoint.read(newest)
     with pytest.warns(UserWarning, match="stepped over"):
         assert checkpoint.newest_whole(folder) != newest
+
+
+@pytest.mark.slow
+def test_an_error_on_one_of_two_ranks_leaves_a_checkpoint_of_rank_0(tmp_path: Path) -> None:
+    run(tmp_path, 2, "ddp", "-1", "crash", code=1)
+    saved = checkpoint.read(tmp_path / "on_exception")
+    assert (saved.step, len(saved.training["ranks"]), saved.training["shares"]) == (2, 1, 2)
+    told = run(tmp_path, 2, "ddp", "6", "after", str(tmp_path / "on_exception"))
+    assert same(tmp_path / "on_exception", tmp_path / "begin-after")
+    assert told[0]["at"] == [0, 2, 2]
+    numbers = [number for rank in told for _, number in rank["seen"]]
+    assert len(numbers) == len(set(numbers)) == SAMPLES - 16
 
 
 def numbers(count: int = 24, **settings: Any) -> DataLoader[Any]:

@@ -50,6 +50,24 @@ class Saver:
         self._writing = (thread.submit(checkpoint.write, path, snapshot, self._team, fill=self.staging.fill), on_done)
         thread.shutdown(wait=False)
 
+    def rescue(self, trainer: Trainer, path: Path, after: Exception) -> None:
+        """Write what rank 0 holds after an error, without asking the others, and say what came of it."""
+        fit = trainer._fit
+        if fit is None or fit.plan.world.rank != 0:
+            return
+        if fit.plan.sharded:
+            trainer.say("no checkpoint of the error: each rank holds a part, and the others cannot be asked for theirs")
+            return
+        try:
+            self.wait()
+            snapshot = snapshots.capture(fit, trainer, alone=True)
+            assert snapshot is not None
+            checkpoint.write(path, snapshot)
+        except Exception as error:  # whatever is broken now, the first error is the one to show
+            trainer.say(f"no checkpoint of the error: {error}")
+        else:
+            trainer.say(f"saved {path} after {type(after).__name__}")
+
     def poll(self) -> None:
         """Tell what came of a checkpoint that is done."""
         if self._writing is not None and self._writing[0].done():

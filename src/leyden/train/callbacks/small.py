@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leyden.core.errors import CheckpointError, ConfigurationError, nearest
+from leyden.core.errors import ConfigurationError, nearest
 from leyden.train.callbacks.base import Callback
 from leyden.train.module import missing
 
@@ -98,10 +98,10 @@ class BasePredictionWriter(Callback):
 class OnExceptionCheckpoint(Callback):
     """Write a checkpoint into `dirpath` when training ends with an error; a resume tries the batch it came in again.
 
-    What a step that was under way had changed (random numbers drawn, gradients of an unfinished accumulation window) is
-    not undone. With several ranks nothing is written, for the others cannot be asked for their part; use
-    `ModelCheckpoint(every_n_train_steps=…)` there. A checkpoint that cannot be written is said; the error stays the one
-    of training.
+    What a step that was under way had changed (random numbers drawn) is not undone; an accumulation window begins
+    again. Of several ranks rank 0 writes, without asking the others: their random numbers and what they had gathered of
+    the epoch's means begin anew on a resume. Nothing is written where each rank holds only a part of the model. A
+    checkpoint that cannot be written is said; the error stays the one of training.
     """
 
     def __init__(self, dirpath: str | Path, filename: str = "on_exception") -> None:
@@ -123,14 +123,5 @@ class OnExceptionCheckpoint(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: Module, exception: BaseException) -> None:
         trains, self._trains = self._trains, False
-        if not trains:
-            return
-        if trainer.plan.world.size > 1:
-            trainer.say("OnExceptionCheckpoint: nothing written, for the other ranks cannot be asked for their part")
-            return
-        try:
-            trainer.save_checkpoint(self.ckpt_path)
-        except CheckpointError as error:
-            trainer.say(str(error))
-        else:
-            trainer.say(f"saved {self.ckpt_path} after {type(exception).__name__}")
+        if trains and isinstance(exception, Exception):
+            trainer._saver.rescue(trainer, Path(self.ckpt_path), exception)
