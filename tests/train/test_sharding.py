@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.train import shard_script
 from tests.train.shard_script import CASES, Case, OnMeta, Small
@@ -30,6 +31,7 @@ ON_TWO = (
     "fp64",
     "hand",
     "meta",
+    "looks",
     "tensor",
     "sequence",
     "again:fsdp",
@@ -42,7 +44,7 @@ Told = list[dict[str, Any]]
 """What each rank told: by case, what came of it."""
 
 
-def launch(folder: Path, ranks: int, *cases: str) -> Told:
+def launch(folder: Path, ranks: int, *cases: str, **variables: str) -> Told:
     """As torchrun does: RANK and WORLD_SIZE say who is who."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -56,6 +58,7 @@ def launch(folder: Path, ranks: int, *cases: str) -> Told:
         "WORLD_SIZE": str(ranks),
         "LOCAL_WORLD_SIZE": str(ranks),
         "OMP_NUM_THREADS": "1",
+        **variables,
     }
     logs = [folder / f"log{rank}" for rank in range(ranks)]
     running = []
@@ -135,6 +138,10 @@ def test_activations_divided_along_the_sequence_equal_one_device(two: Told) -> N
     assert_ranks_agree(two, "sequence")
 
 
+def test_weights_gathered_before_a_step_are_not_used_after_it(two: Told) -> None:
+    assert_equal(two[0]["looks"], alone(Small))
+
+
 def test_networks_optimized_by_hand_equal_one_device(two: Told) -> None:
     assert_equal(two[0]["hand"], alone(shard_script.Twins))
 
@@ -196,7 +203,6 @@ def test_resumed_training_equals_uninterrupted_to_the_bit(two: Told, four: Told,
         ("a parameter of two networks by hand", "its networks left, right share parameters", "a submodule of its own"),
         ("batch norm", "every rank would keep other running statistics", "Set sync_batchnorm=True"),
         ("LBFGS", "all weights and gradients in one vector", 'Use strategy="ddp"'),
-        ("averages", "each rank holds only a part of the weights", 'Use strategy="ddp"'),
         ("a static graph", "in the first backward pass", "Leave static_graph out"),
     ],
 )
@@ -204,6 +210,16 @@ def test_what_cannot_be_divided_is_refused(two: Told, what: str, found: str, do:
     for rank in two:
         assert found in rank["refused"][what]
         assert do in rank["refused"][what]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two NVIDIA GPUs")
+def test_two_gpus_equal_one_device(tmp_path: Path) -> None:
+    cases = ("fsdp", "offload", "recompute", "tensor")
+    told = launch(tmp_path, 2, *cases, "again:offload", ACCELERATOR="gpu")
+    for case in cases:
+        assert_equal(told[0][case], alone(Small), rel=1e-3, abs=1e-4)
+    assert told[0]["again:offload"]["whole"]["weights"] == told[0]["again:offload"]["rest"]["weights"]
 
 
 def test_ranks_are_described(two: Told, four: Told) -> None:

@@ -91,11 +91,12 @@ def test_one_device_runs_plain(strategy: Strategy | str) -> None:
 
 def test_blocks_are_what_repeats() -> None:
     stem, head = nn.Linear(4, 4), nn.Linear(4, 4)
-    lists = nn.ModuleList([nn.ModuleList([Block(), Block()]), Block()])
+    inner, block = nn.ModuleList([Block(), Block()]), Block()
+    lists = nn.ModuleList([inner, block])
     sequence = nn.Sequential(Block(), nn.ReLU(), Block())
     layers = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))  # too small to be worth it
     module = nn.ModuleDict({"stem": stem, "lists": lists, "sequence": sequence, "layers": layers, "head": head})
-    assert wrapping.blocks(module) == [*lists[0], lists[1], sequence[0], sequence[2]]
+    assert wrapping.blocks(module) == [*inner, block, sequence[0], sequence[2]]
 
 
 def test_inner_blocks_count_when_they_are_large() -> None:
@@ -108,10 +109,9 @@ def test_inner_blocks_count_when_they_are_large() -> None:
 
 def test_without_repetition_blocks_are_what_is_large() -> None:
     with torch.device("meta"):
-        module = nn.Sequential(
-            nn.Linear(10, 1000), nn.Sequential(nn.Linear(1000, 1000), nn.ReLU()), nn.Linear(1000, 10)
-        )
-    assert wrapping.blocks(module) == [module[1][0], module[1]]
+        large = nn.Sequential(nn.Linear(1000, 1000), nn.ReLU())
+        module = nn.Sequential(nn.Linear(10, 1000), large, nn.Linear(1000, 10))
+    assert wrapping.blocks(module) == [large[0], large]
 
 
 def test_blocks_can_be_chosen() -> None:
@@ -124,13 +124,14 @@ def test_blocks_can_be_chosen() -> None:
 
 
 def test_blocks_that_share_a_parameter_stay_together() -> None:
-    module = nn.Sequential(Block(), Block(), Block(), nn.Linear(4, 4))
-    blocks = list(module)[:3]
-    assert wrapping.untied(module, blocks) == blocks
-    module[0].layer.weight = module[3].weight
-    assert wrapping.untied(module, blocks) == blocks[1:]
-    module[1].layer.bias = module[2].layer.bias
-    assert wrapping.untied(module, blocks) == []
+    blocks, last = [Block(), Block(), Block()], nn.Linear(4, 4)
+    module = nn.Sequential(*blocks, last)
+    parts: list[nn.Module] = [*blocks]
+    assert wrapping.untied(module, parts) == blocks
+    blocks[0].layer.weight = last.weight
+    assert wrapping.untied(module, parts) == blocks[1:]
+    blocks[1].layer.bias = blocks[2].layer.bias
+    assert wrapping.untied(module, parts) == []
 
 
 def test_recomputation_changes_time_not_numbers() -> None:
@@ -159,16 +160,18 @@ def test_recomputation_changes_time_not_numbers() -> None:
 
 def test_memory_is_given_to_what_was_built_without() -> None:
     with torch.device("meta"):
-        module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.MultiheadAttention(4, 2), nn.Linear(4, 4))
-    module[0].weight = module[3].weight
-    ready = nn.Sequential(nn.Linear(4, 4), module)
-    before = ready[0].weight.clone()
-    materialise(ready, torch.device("cpu"))
-    assert all(one.device.type == "cpu" for one in (*ready.parameters(), *ready.buffers()))
-    assert all(one.isfinite().all() for one in ready.parameters())
-    assert module[0].weight is module[3].weight
-    assert module[1].running_var.eq(1).all()
-    assert torch.equal(ready[0].weight, before)
+        first, norm, last = nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 4)
+        bare = nn.Sequential(first, norm, nn.MultiheadAttention(4, 2), last)
+    first.weight = last.weight
+    ready = nn.Linear(4, 4)
+    before = ready.weight.clone()
+    module = nn.Sequential(ready, bare)
+    materialise(module, torch.device("cpu"))
+    assert all(one.device.type == "cpu" for one in (*module.parameters(), *module.buffers()))
+    assert all(one.isfinite().all() for one in module.parameters())
+    assert first.weight is last.weight
+    assert torch.equal(norm.running_var, torch.ones(4))  # type: ignore[arg-type]
+    assert torch.equal(ready.weight, before)
 
 
 def test_what_nobody_can_fill_is_named() -> None:
@@ -182,11 +185,12 @@ def test_what_nobody_can_fill_is_named() -> None:
 
 
 def test_a_plan_names_layers_by_pattern() -> None:
-    module = nn.ModuleDict({"blocks": nn.ModuleList([Block(), Block()]), "words": nn.Embedding(6, 4)})
+    blocks, words = [Block(), Block()], nn.Embedding(6, 4)
+    module = nn.ModuleDict({"blocks": nn.ModuleList(blocks), "words": words})
     own = ColwiseParallel()
     found = tensor_parallel.styles(module, plan(**{"blocks.*.layer": "rowwise", "words": own}))
-    assert set(found) == {module["blocks"][0].layer, module["blocks"][1].layer, module["words"]}
-    assert found[module["words"]] is own
+    assert set(found) == {blocks[0].layer, blocks[1].layer, words}
+    assert found[words] is own
     assert tensor_parallel.styles(module, TensorParallel(plan=lambda module, mesh: None, size=2)) == {}
 
 

@@ -16,7 +16,7 @@ from leyden.train.loaders import Limit, count_batches, shard
 from leyden.train.logbook import LogBook
 from leyden.train.reduction import Reducer
 from leyden.train.session import count_arguments
-from leyden.train.sharding import is_sharded
+from leyden.train.sharding import is_sharded, reshard
 from leyden.train.transfer import mover_for
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class Evaluation:
                 self._call("end")
             finally:
                 module._book = outer
+                if self._in_step:
+                    reshard(module)
         self._call("model_train")
         return outputs
 

@@ -41,7 +41,7 @@ def prepare(trainer: Trainer, session: Session, train: Any, val: Any, path: Path
     trainer.estimated_stepping_batches = count_steps(session, feed.batches)
     optimization = configure(module)
     if plan.sharded:
-        sharding.check_optimizers(module, optimization.optimizers)
+        sharding.attach(module, optimization.optimizers)
     if isinstance(plan.strategy, Offload):
         optimization = take_over(module, optimization, plan)
     fit = trainer._fit = Fit(

@@ -7,7 +7,8 @@ by tensor, so whole checkpoints look as those of one rank.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from torch.distributed.fsdp import (
     fully_shard,
     register_fsdp_forward_method,
 )
-from torch.distributed.tensor import DTensor, Replicate
+from torch.distributed.tensor import DTensor
 from torch.optim import LBFGS, Optimizer
 
 from leyden.core.errors import ConfigurationError
@@ -47,9 +48,6 @@ def place(module: Module, plan: Plan) -> None:
                 found="this Module has been divided over ranks by another strategy before",
                 do="Build it anew, or keep the strategy.",
             )
-        for one in module.modules():
-            if isinstance(one, FSDPModule):
-                one.reshard()  # a last validation leaves some gathered, which no optimizer must see
         return
     if isinstance(plan.strategy, Offload):
         settle(module, plan)
@@ -64,9 +62,15 @@ def place(module: Module, plan: Plan) -> None:
         module.to(device=plan.device)
 
 
-def check_optimizers(module: nn.Module, optimizers: Iterable[Optimizer]) -> None:
-    """Raise ConfigurationError where a sharded module cannot be trained as it is, or by these optimizers."""
+def attach(module: nn.Module, optimizers: Iterable[Optimizer]) -> None:
+    """Let these optimizers step a sharded module; raises ConfigurationError where they, or it, cannot be trained so.
+
+    PyTorch keeps the outermost module's own weights gathered until a backward pass. Where a hook has called the module
+    since, they are let go after the step: they have changed.
+    """
     for one in optimizers:
+        if isinstance(module, FSDPModule):
+            one.register_step_post_hook(lambda *_: module.reshard())
         if isinstance(one, LBFGS):
             raise ConfigurationError(
                 asked="LBFGS trains a module that is divided over ranks",
@@ -86,6 +90,13 @@ def check_optimizers(module: nn.Module, optimizers: Iterable[Optimizer]) -> None
 def is_sharded(module: nn.Module) -> bool:
     """Whether `place` has divided it."""
     return any(isinstance(one, FSDPModule) for one in module.modules())
+
+
+def reshard(module: nn.Module) -> None:
+    """Let go of weights left gathered, by an evaluation: until then `parameters()` gives those, not this rank's."""
+    for one in module.modules():
+        if isinstance(one, FSDPModule):
+            one.reshard()
 
 
 def exchange_now(module: nn.Module, now: bool) -> None:
@@ -136,28 +147,6 @@ def gather_optimizer(optimizer: Optimizer) -> dict[str, Any]:
         for index, one in state["state"].items()
     }
     return {**state, "state": parts} if dist.get_rank() == 0 else {}
-
-
-def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, strict: bool) -> None:
-    """Every rank keeps its part of whole weights."""
-    own = module.state_dict(keep_vars=True)
-    parts = {name: _part_of(value, own[name]) if name in own else value for name, value in weights.items()}
-    module.load_state_dict(parts, strict=strict)
-
-
-def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Every rank keeps its part of a whole optimizer state, of one rank or of many."""
-    parameters = [one for group in optimizer.param_groups for one in group["params"]]
-    indices = [index for group in state["param_groups"] for index in group["params"]]
-    like = dict(zip(indices, parameters, strict=False))
-    parts = {
-        index: {
-            key: _part_of(value, like[index]) if isinstance(value, Tensor) and value.ndim else value
-            for key, value in one.items()
-        }
-        for index, one in state["state"].items()
-    }
-    optimizer.load_state_dict({**state, "state": parts})
 
 
 def _shard(module: Module, plan: Plan) -> None:
@@ -250,13 +239,13 @@ def _make_equal(part: nn.Module, device: torch.device) -> None:
 
 
 def _holders(gradient: Tensor) -> float:
-    """How many ranks hold each number of it, on average over its local parts."""
+    """How many ranks hold each of its numbers."""
     world = dist.get_world_size()
     if not isinstance(gradient, DTensor):
         return float(world)
     mesh = gradient.device_mesh
-    copies = [mesh.size(dim) for dim, placement in enumerate(gradient.placements) if placement.is_replicate()]
-    return float(world // mesh.size() * torch.tensor(copies or [1]).prod().item())
+    copies = (mesh.size(dim) for dim, placement in enumerate(gradient.placements) if placement.is_replicate())
+    return float(world // mesh.size() * math.prod(copies))
 
 
 def _gather(value: Tensor) -> Tensor:
@@ -267,11 +256,3 @@ def _gather(value: Tensor) -> Tensor:
     if dist.get_rank() != 0:
         return whole.new_empty(0)
     return torch.empty_like(whole, device="cpu").copy_(whole)
-
-
-def _part_of(value: Tensor, like: Tensor) -> Tensor:
-    """This rank's part of a whole tensor, divided as `like` is."""
-    if not isinstance(like, DTensor) or value.shape != like.shape:
-        return value
-    whole = DTensor.from_local(value, like.device_mesh, [Replicate()] * like.device_mesh.ndim, run_check=False)
-    return whole.redistribute(placements=like.placements)

@@ -72,7 +72,7 @@ def recompute(module: nn.Module, choice: bool | type[nn.Module] | tuple[type[nn.
         )
     for one in chosen:
         if id(one) not in inner:
-            one.forward = Recomputed(one.forward)  # type: ignore[method-assign]
+            one.forward = Recomputed(one.forward)
 
 
 class Recomputed:
