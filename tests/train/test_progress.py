@@ -7,11 +7,16 @@ import pty
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch.utils.data import DataLoader, Dataset
 
+import leyden
 from leyden.train import progress
+from tests.train.models import Line, regression
 
 SCRIPT = """
 import leyden
@@ -60,3 +65,42 @@ def test_a_terminal_gets_a_bar_and_is_left_clean(tmp_path: Path) -> None:
     assert "━" in text
     assert re.search(r"epoch 2/2  8 batches  [\d.e+]+ it/s  train_loss [\d.]+", text)
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") > 0  # the cursor hidden as often as shown again
+
+
+def spin(seconds: float) -> None:
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass
+
+
+class Slow(Dataset[Any]):
+    """Takes 4 ms for a sample, as decoding a picture may."""
+
+    def __len__(self) -> int:
+        return 200
+
+    def __getitem__(self, index: int) -> Any:
+        spin(0.004)
+        return regression(8)[index % 8]
+
+
+class Busy(Line):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        spin(0.004)
+        return super().training_step(batch, batch_idx)
+
+
+class Shown(leyden.Callback):
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        assert trainer._fit is not None
+        self.values = trainer._fit.shown()
+
+
+@pytest.mark.parametrize(("kind", "data", "waits"), [(Line, Slow(), True), (Busy, regression(200), False)])
+def test_the_wait_for_data_is_shown_where_it_counts(kind: type[Line], data: Any, waits: bool) -> None:
+    shown = Shown()
+    run = leyden.Trainer(max_epochs=1, accelerator="cpu", enable_progress_bar=False, callbacks=[shown])
+    run.fit(kind(), DataLoader(data, batch_size=1))
+    assert ("data %" in shown.values) is waits
+    assert 50 < shown.values.get("data %", 80) <= 100
+    assert "data % 80 " in progress.words({"data %": 80.0})

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from time import perf_counter as clock
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ class TrainFeed:
         self._is_stateful = hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
         self._is_even = self._world.size == 1 or find_rank_sampler(loader) is not None
         self._warned = False
+        self.waited_s = 0.0  # for batches, since training began
         self.batches: int | None = None
         self.asks = False  # whether ranks ask each other before every batch, as nobody knows which is the last
         self._limited = False
@@ -116,12 +118,14 @@ class TrainFeed:
         # Only a limit cuts a loader short; else it is run to its own end, so that it can put itself in order.
         indices = range(skip, self.batches or 0) if self._limited else itertools.count(skip)
         for index in indices:
+            asked = clock()
             try:
                 batch = next(batches)
             except StopIteration:
                 if index == 0:
                     raise _no_batch(self.loader) from None
                 return
+            self.waited_s += clock() - asked
             yield index, batch if move is None else move(batch)
 
     def _ask(self, batch: Any, batches: Iterator[Any]) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from leyden.train.trainer import Trainer
 
 NOTHING = nullcontext()
+DATA_WAIT_SHOWN, DATA_WAIT_OVER_S = 10, 0.5
 _MOMENTS = (
     "on_fit_start",
     "on_fit_end",
@@ -85,6 +87,8 @@ class Fit:
         self._parallel: DistributedDataParallel | None = None
         self.resume_feed: Mapping[str, Any] | None = None
         self._loaded_at = 0  # the epoch the loaders were made for
+        self._seen = time.perf_counter(), 0.0  # when the wait for data was last looked at, and its length till then
+        self._data: dict[str, float] = {}
         self._waiting = 0  # micro-batches whose gradients wait for the optimizer
         self.arity = min(3 if plan.truncated_bptt_steps else 2, count_arguments(self.module, "training_step"))
         self.step: Callable[..., Any] = self.module.training_step
@@ -108,8 +112,16 @@ class Fit:
         self.book.in_step = True
 
     def shown(self) -> dict[str, float]:
-        """What the progress bar shows: training's values, and those of the last validation."""
-        return {**self.book.shown(), **(self.validation.book.shown() if self.validation else {})}
+        """What the progress bar shows: training's values, those of the last validation, and the wait for data.
+
+        "data %" is the share of the last half second or more that was spent waiting for batches, where it is above 10.
+        """
+        (then, waited), now = self._seen, time.perf_counter()
+        if now - then >= DATA_WAIT_OVER_S:
+            share = 100 * (self.feed.waited_s - waited) / (now - then)
+            self._data = {"data %": float(round(share))} if share > DATA_WAIT_SHOWN else {}
+            self._seen = now, self.feed.waited_s
+        return {**self.book.shown(), **(self.validation.book.shown() if self.validation else {}), **self._data}
 
     def let_go(self) -> None:
         """Training is over: what only it needs is freed now, not at some time while the interpreter goes down."""
