@@ -1,4 +1,4 @@
-"""Prints, as JSON, the public names and signatures of a package: `names.py lightning` or `names.py leyden.lightning`."""
+"""Prints, as JSON, the public names of a package and their arguments: `names.py lightning` or `… leyden.lightning`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MODULES = {
     ".pytorch.utilities.model_helpers": "is_overridden",
     ".pytorch.utilities.model_summary": "ModelSummary summarize",
     ".pytorch.utilities.parsing": "AttributeDict lightning_getattr lightning_hasattr lightning_setattr",
-    ".pytorch.utilities.rank_zero": "rank_zero_only rank_zero_info rank_zero_warn rank_zero_debug rank_prefixed_message",
+    ".pytorch.utilities.rank_zero": "rank_zero_only rank_zero_info rank_zero_warn rank_prefixed_message",
     ".pytorch.utilities.seed": "isolate_rng",
     ".pytorch.utilities.types": "EVAL_DATALOADERS STEP_OUTPUT TRAIN_DATALOADERS OptimizerLRScheduler LRSchedulerConfig",
     ".pytorch.utilities.warnings": "PossibleUserWarning",

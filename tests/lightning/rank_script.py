@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-import leyden.lightning as lightning
+from leyden import lightning
 from leyden.lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint
 from leyden.lightning.pytorch.loggers import CSVLogger
 from leyden.lightning.pytorch.strategies import DDPStrategy

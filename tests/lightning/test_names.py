@@ -78,7 +78,7 @@ def test_names_and_arguments(names: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_members(names: dict[str, Any]) -> None:
-    import leyden.lightning as lightning
+    from leyden import lightning
 
     made = {"Trainer": lightning.Trainer(accelerator="cpu", logger=False)}
     wrong = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from leyden.core.errors import ConfigurationError
 
 
-class MisconfigurationException(ConfigurationError):
+class MisconfigurationException(ConfigurationError):  # noqa: N818  Lightning's name
     """The name under which Lightning's users catch what cannot work, and raise it with a text of their own."""
 
     def __init__(self, *args: object, asked: str = "", found: str = "", do: str = "") -> None:

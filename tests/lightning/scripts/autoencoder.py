@@ -1,10 +1,11 @@
 # mypy: ignore-errors
 """An autoencoder in the style of Lightning's introduction."""
 
-import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import nn, optim, utils
+
+import lightning as L
 
 
 class LitAutoEncoder(L.LightningModule):

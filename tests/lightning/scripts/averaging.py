@@ -4,7 +4,6 @@
 from datetime import timedelta
 from pathlib import Path
 
-import lightning as L
 import torch
 from lightning.pytorch.callbacks import (
     DeviceStatsMonitor,
@@ -18,6 +17,8 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.utilities.model_summary import summarize
 from torch.utils.data import DataLoader, TensorDataset
+
+import lightning as L
 
 
 class Model(L.LightningModule):

@@ -3,10 +3,11 @@
 
 import os
 
-import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
+
+import lightning as L
 
 SCORES = [0.5, 0.3, 0.4, 0.2, 0.6, 0.7]
 
@@ -102,7 +103,7 @@ def main():
     fit([every], epochs=4)
     half = next(path for path in os.listdir("every") if "epoch=1" in path)  # noqa: PTH208
     resumed, model = fit([ModelCheckpoint(dirpath="resumed")], epochs=4, ckpt_path=f"every/{half}")
-    whole, straight = fit([ModelCheckpoint(dirpath="whole")], epochs=4)
+    _, straight = fit([ModelCheckpoint(dirpath="whole")], epochs=4)
     found["resumed"] = [resumed.global_step, resumed.current_epoch, model.extra]
     found["straight"] = list(straight.parameters())
     trainer.save_checkpoint("by_hand.ckpt")

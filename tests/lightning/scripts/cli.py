@@ -5,11 +5,12 @@ import contextlib
 import io
 import os
 
-import lightning as L
 import torch
 import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from torch.utils.data import DataLoader, TensorDataset
+
+import lightning as L
 
 
 class Model(L.LightningModule):
@@ -91,7 +92,9 @@ def printed(*args, **kwargs):
 def main():
     os.environ.pop("PL_GLOBAL_SEED", None)
     found = {}
-    cli = MyCLI(Model, Data, args=["fit", "--model.lr=0.05", "--data.batch_size=8", "--note=hi"], trainer_defaults=QUIET)
+    cli = MyCLI(
+        Model, Data, args=["fit", "--model.lr=0.05", "--data.batch_size=8", "--note=hi"], trainer_defaults=QUIET
+    )
     found["fit"] = {
         "lr": cli.model.hparams.lr,
         "linked": cli.model.hparams.batch,
@@ -124,8 +127,15 @@ def main():
     )
     optimizer = cli.trainer.optimizers[0]
     found["optimizer"] = [type(optimizer).__name__, optimizer.param_groups[0]["lr"]]
-    cli = LightningCLI(Model, Data, run=False, args=["--model.lr=0.4", "--trainer.max_epochs=5"], trainer_defaults=QUIET)
-    found["not run"] = [cli.model.hparams.lr, cli.trainer.max_epochs, cli.config.model.lr, type(cli.datamodule).__name__]
+    cli = LightningCLI(
+        Model, Data, run=False, args=["--model.lr=0.4", "--trainer.max_epochs=5"], trainer_defaults=QUIET
+    )
+    found["not run"] = [
+        cli.model.hparams.lr,
+        cli.trainer.max_epochs,
+        cli.config.model.lr,
+        type(cli.datamodule).__name__,
+    ]
     cli = LightningCLI(
         L.LightningModule,
         L.LightningDataModule,
@@ -149,9 +159,7 @@ def main():
     )
     found["callbacks"] = [one.patience for one in cli.trainer.early_stopping_callbacks]
     os.environ["PL_FIT__MODEL__LR"] = "0.9"
-    cli = LightningCLI(
-        Model, Data, args=["fit", "--trainer.max_epochs=1"], **ONCE, parser_kwargs={"default_env": True}
-    )
+    cli = LightningCLI(Model, Data, args=["fit", "--trainer.max_epochs=1"], **ONCE, parser_kwargs={"default_env": True})
     found["environ"] = cli.model.hparams.lr
     del os.environ["PL_FIT__MODEL__LR"]
     saving = {**QUIET, "logger": True, "max_epochs": 1}

@@ -1,11 +1,12 @@
 # mypy: ignore-errors
 """Transfer learning: a backbone frozen first and thawed later, by a callback of one's own and by the built-in one."""
 
-import lightning as L
 import torch
 from lightning.pytorch.callbacks import BackboneFinetuning, BaseFinetuning
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+import lightning as L
 
 
 class FeatureExtractorFreezeUnfreeze(BaseFinetuning):

@@ -1,11 +1,12 @@
 # mypy: ignore-errors
 """A GAN: two optimizers, optimized by hand."""
 
-import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+import lightning as L
 
 
 class GAN(L.LightningModule):
@@ -73,7 +74,7 @@ def main():
     trainer.fit(model, loader)
     return {
         "metrics": dict(trainer.callback_metrics),
-        "weights": [p for p in model.parameters()],
+        "weights": list(model.parameters()),
         "step": trainer.global_step,
         "quiet": model.seen[0],
         "names": [type(one).__name__ for one in trainer.optimizers],

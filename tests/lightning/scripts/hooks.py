@@ -1,26 +1,26 @@
 # mypy: ignore-errors
 """Every hook of module, data module and callback, in the order they come."""
 
-import lightning as L
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+import lightning as L
+
 seen = []
 
-MODULE = """setup teardown configure_model configure_callbacks on_fit_start on_fit_end on_train_start on_train_end
-on_train_epoch_start on_train_epoch_end on_train_batch_start on_train_batch_end on_before_backward on_after_backward
-on_before_optimizer_step on_before_zero_grad optimizer_zero_grad configure_gradient_clipping backward
-on_validation_start on_validation_end on_validation_epoch_start on_validation_epoch_end on_validation_batch_start
-on_validation_batch_end on_validation_model_eval on_validation_model_train on_test_start on_test_end
-on_test_epoch_start on_test_epoch_end on_test_batch_start on_test_batch_end on_test_model_eval on_test_model_train
-on_predict_start on_predict_end on_predict_epoch_start on_predict_epoch_end on_predict_batch_start
-on_predict_batch_end on_predict_model_eval on_save_checkpoint on_load_checkpoint prepare_data""".split()
-DATA = """prepare_data setup teardown state_dict load_state_dict on_before_batch_transfer transfer_batch_to_device
-on_after_batch_transfer""".split()
+STAGES = ("fit", "train", "validation", "test", "predict")
+MOMENTS = ("start", "end", "epoch_start", "epoch_end", "batch_start", "batch_end", "model_eval", "model_train")
+MODULE = [f"on_{stage}_{moment}" for stage in STAGES for moment in MOMENTS]
+MODULE += ["setup", "teardown", "prepare_data", "configure_model", "configure_callbacks", "backward"]
+MODULE += ["on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad"]
+MODULE += ["optimizer_zero_grad", "configure_gradient_clipping", "on_save_checkpoint", "on_load_checkpoint"]
+DATA = ["prepare_data", "setup", "teardown", "state_dict", "load_state_dict"]
+DATA += ["on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"]
 CALLBACK = [
     name
     for name in dir(L.Callback)
-    if name in ("setup", "teardown", "state_dict", "load_state_dict") or (name.startswith("on_") and name != "on_checkpoint_due")
+    if name in ("setup", "teardown", "state_dict", "load_state_dict")
+    or (name.startswith("on_") and name != "on_checkpoint_due")
 ]
 
 
@@ -95,9 +95,9 @@ class PlainData(L.LightningDataModule):
 Data = type("Data", (PlainData,), recorded("data", PlainData, DATA))
 
 
-# Leyden makes loaders before optimizers, for it counts the steps of training first; moves schedules after an epoch, not
-# before its validation; asks data for their state before callbacks, and tells callbacks of a checkpoint after optimizers
-# are made, for some add parameters to them.
+# Leyden makes loaders before optimizers, for it counts the steps of training first; moves schedules after an epoch,
+# not before its validation; asks data for their state before callbacks; tells callbacks of a checkpoint after
+# optimizers are made, for some add parameters to them.
 ELSEWHERE = ("_dataloader", "lr_scheduler_step", "data.state_dict", "callback.on_load_checkpoint")
 
 

@@ -6,10 +6,11 @@ from argparse import Namespace
 from datetime import timedelta
 from pathlib import Path
 
-import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
+
+import lightning as L
 
 
 class Model(L.LightningModule):

@@ -1,10 +1,11 @@
 # mypy: ignore-errors
 """Several loaders at once: for training combined, for validation one after the other."""
 
-import lightning as L
 import torch
 from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import DataLoader, TensorDataset
+
+import lightning as L
 
 
 def loader(count, value, batch_size=2):
@@ -65,7 +66,10 @@ def main():
             "weights": list(model.parameters()),
         }
     found["predicted"] = trainer.predict(model, [loader(4, 1), loader(2, 3)])
-    found["validated"] = {**(both := trainer.validate(model, [loader(4, 1), loader(2, 3)], verbose=False))[0], **both[1]}
+    found["validated"] = {
+        **(both := trainer.validate(model, [loader(4, 1), loader(2, 3)], verbose=False))[0],
+        **both[1],
+    }
     sequential = CombinedLoader([loader(4, 1), loader(2, 3)], mode="sequential")
     found["sequential"] = [(batch[0].sum(), index, which) for batch, index, which in iter(sequential)]
     return found

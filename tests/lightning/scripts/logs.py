@@ -4,10 +4,11 @@
 import csv
 import os
 
-import lightning as L
 import torch
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
+
+import lightning as L
 
 
 class Watching(L.Callback):

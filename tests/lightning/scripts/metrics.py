@@ -1,11 +1,12 @@
 # mypy: ignore-errors
 """torchmetrics objects, logged as they are, computed by hand, and as a collection."""
 
-import lightning as L
 import torch
 import torchmetrics
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+import lightning as L
 
 
 class Classifier(L.LightningModule):

@@ -3,10 +3,11 @@
 
 import os
 
-import lightning as L
 import torch
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch.utils.data import DataLoader, TensorDataset
+
+import lightning as L
 
 
 class CustomWriter(BasePredictionWriter):

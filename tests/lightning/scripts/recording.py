@@ -5,13 +5,14 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
-import lightning as L
 import torch
 import yaml
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader, TensorDataset
+
+import lightning as L
 
 
 class MyLogger(Logger):
@@ -97,7 +98,12 @@ def main():
         "status": own.status,
         "first": trainer.logger is own,
         "checkpoints": os.path.relpath(trainer.checkpoint_callback.dirpath),
-        "board": [board.log_dir[-len("boards/first/version_0") :], board.name, board.version, Path(board.root_dir).name],
+        "board": [
+            board.log_dir[-len("boards/first/version_0") :],
+            board.name,
+            board.version,
+            Path(board.root_dir).name,
+        ],
         "events": any("events" in name for name in os.listdir(board.log_dir)),  # noqa: PTH208
         "csv": yaml.safe_load(Path(trainer.loggers[2].log_dir, "hparams.yaml").read_text()),
         "quick": [quick.global_step, type(quick.logger).__name__, quick.checkpoint_callback.best_model_path],

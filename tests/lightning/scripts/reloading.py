@@ -1,10 +1,11 @@
 # mypy: ignore-errors
 """Loaders made anew every few epochs, a module that makes its layers late, and one that brings callbacks."""
 
-import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from torch.utils.data import DataLoader, TensorDataset
+
+import lightning as L
 
 
 class Late(L.LightningModule):

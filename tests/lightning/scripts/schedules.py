@@ -1,11 +1,12 @@
 # mypy: ignore-errors
 """Learning-rate schedules of every form, and what LearningRateMonitor says of them."""
 
-import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from torch.optim.lr_scheduler import ExponentialLR, LinearLR, OneCycleLR, ReduceLROnPlateau, StepLR
 from torch.utils.data import DataLoader, TensorDataset
+
+import lightning as L
 
 
 class Model(L.LightningModule):
@@ -22,7 +23,7 @@ class Model(L.LightningModule):
     def validation_step(self, batch, batch_idx):
         self.log("val_loss", 1.0 + self.current_epoch)
 
-    def configure_optimizers(self):
+    def configure_optimizers(self):  # noqa: PLR0911
         optimizer = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
         if self.form == "list":
             return [optimizer], [ExponentialLR(optimizer, 0.5)]

@@ -1,11 +1,12 @@
 # mypy: ignore-errors
 """What the trainer says of itself, at many moments."""
 
-import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
+
+import lightning as L
 
 found = {}
 
@@ -76,7 +77,7 @@ class Model(L.LightningModule):
         found["broadcast"] = trainer.strategy.broadcast({"a": 1})
         found["gathered"] = list(self.all_gather(torch.ones(2)).shape)
 
-    def on_train_batch_start(self, batch, batch_idx):
+    def on_train_batch_start(self, batch, batch_idx):  # noqa: RET503
         if self.current_epoch == 1 and batch_idx == 2:
             return -1
 
@@ -93,7 +94,11 @@ class Model(L.LightningModule):
 
 def main():
     L.seed_everything(4)
-    stopping, saving, bar = EarlyStopping("val_loss", patience=9), ModelCheckpoint(monitor="val_loss"), TQDMProgressBar()
+    stopping, saving, bar = (
+        EarlyStopping("val_loss", patience=9),
+        ModelCheckpoint(monitor="val_loss"),
+        TQDMProgressBar(),
+    )
     trainer = L.Trainer(
         max_epochs=3,
         min_epochs=1,

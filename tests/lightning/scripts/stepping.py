@@ -1,11 +1,12 @@
 # mypy: ignore-errors
 """Accumulation, clipping, limits, intervals of validation: how the settings of the Trainer act."""
 
-import lightning as L
 import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities import grad_norm
 from torch.utils.data import DataLoader, TensorDataset
+
+import lightning as L
 
 
 class Model(L.LightningModule):

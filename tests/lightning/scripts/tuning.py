@@ -1,10 +1,11 @@
 # mypy: ignore-errors
 """The learning-rate finder and the batch-size finder."""
 
-import lightning as L
 import torch
 from lightning.pytorch.tuner import Tuner
 from torch.utils.data import DataLoader, TensorDataset
+
+import lightning as L
 
 
 class Model(L.LightningModule):

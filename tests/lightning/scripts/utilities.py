@@ -1,7 +1,6 @@
 # mypy: ignore-errors
 """Names people import from utilities, and what they do."""
 
-import lightning as L
 import torch
 from lightning.fabric.utilities.seed import seed_everything as fabric_seed
 from lightning.pytorch.utilities import grad_norm, measure_flops, move_data_to_device, rank_zero_only
@@ -11,6 +10,8 @@ from lightning.pytorch.utilities.parsing import AttributeDict
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.types import EVAL_DATALOADERS, STEP_OUTPUT, TRAIN_DATALOADERS, OptimizerLRScheduler
+
+import lightning as L
 
 
 @rank_zero_only

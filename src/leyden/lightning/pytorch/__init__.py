@@ -15,7 +15,10 @@ _HOMES = {
     "disable_possible_user_warnings": "leyden.lightning.pytorch.utilities",
     "__version__": "leyden.lightning",
 }
-_PACKAGES = "accelerators callbacks cli core loggers plugins profilers strategies trainer tuner utilities".split()
+_PACKAGES = [
+    *("accelerators", "callbacks", "cli", "core", "loggers", "plugins", "profilers"),
+    *("strategies", "trainer", "tuner", "utilities"),
+]
 
 __all__ = ["Callback", "LightningDataModule", "LightningModule", "Trainer", "seed_everything"]
 

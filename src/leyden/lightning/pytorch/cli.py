@@ -22,7 +22,11 @@ from leyden.lightning.pytorch.utilities.seed import seed_everything
 from leyden.train.module import overrides
 
 try:
-    from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+    from jsonargparse import (  # type: ignore[attr-defined]  # it exports them by a star
+        ActionConfigFile,
+        ArgumentParser,
+        Namespace,
+    )
 except ImportError as _error:
     raise ConfigurationError(
         asked="leyden.lightning.pytorch.cli was imported",
@@ -78,7 +82,10 @@ class LightningArgumentParser(ArgumentParser):
         self._optimizers[nested_key] = (optimizer_class, link_to)
 
     def add_lr_scheduler_args(
-        self, lr_scheduler_class: Any = LRSchedulerTypeTuple, nested_key: str = "lr_scheduler", link_to: str = "AUTOMATIC"
+        self,
+        lr_scheduler_class: Any = LRSchedulerTypeTuple,
+        nested_key: str = "lr_scheduler",
+        link_to: str = "AUTOMATIC",
     ) -> None:
         """The arguments of a schedule, of one class or a choice; the module's schedule is then made of them."""
         self._add_late(lr_scheduler_class, nested_key, {"optimizer"})
@@ -122,7 +129,7 @@ class SaveConfigCallback(Callback):
                 raise ConfigurationError(
                     asked=f"the configuration is to be saved as {target}",
                     found="there is one of a run before",
-                    do='Delete it, or give LightningCLI save_config_kwargs={"overwrite": True} or save_config_callback=None.',
+                    do='Delete it, or give LightningCLI save_config_kwargs={"overwrite": True}.',
                 )
             if trainer.is_global_zero:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -142,7 +149,7 @@ class LightningCLI:
 
     `model_class`, `datamodule_class`: classes or functions that make one; without one, or with `subclass_mode_…`, the
     command line chooses the class. `run=False` only makes the objects, and has no subcommands.
-    `args`: the command line as a list, a dict, or None for the process's own. `seed_everything_default`: False for none.
+    `args`: the command line as a list, a dict, or None for the process's own.
     `load_from_checkpoint_support` is accepted: Leyden's checkpoints keep the module's hyperparameters as they are.
     """
 
@@ -168,7 +175,10 @@ class LightningCLI:
         self.trainer_class, self.trainer_defaults = trainer_class, trainer_defaults or {}
         self.seed_everything_default, self.parser_kwargs = seed_everything_default, parser_kwargs or {}
         self.parser_class, self.auto_configure_optimizers = parser_class, auto_configure_optimizers
-        self.model_class, self.subclass_mode_model = model_class or LightningModule, subclass_mode_model or not model_class
+        self.model_class, self.subclass_mode_model = (
+            model_class or LightningModule,
+            subclass_mode_model or not model_class,
+        )
         self.datamodule_class = datamodule_class or LightningDataModule
         self.subclass_mode_data = subclass_mode_data or not datamodule_class
         self._data_required = datamodule_class is not None
@@ -194,7 +204,7 @@ class LightningCLI:
             own = {name: options[name] for name in self.subcommands() if name in options}
             main = {name: value for name, value in options.items() if name not in own}
         else:
-            main, own = options, {name: options for name in self.subcommands()}
+            main, own = options, dict.fromkeys(self.subcommands(), options)
         self.parser = self.init_parser(**main)
         if not add_subcommands:
             self._add_arguments(self.parser)
@@ -209,7 +219,9 @@ class LightningCLI:
         """An empty parser that knows --config."""
         kwargs.setdefault("env_prefix", "PL")
         parser = self.parser_class(**kwargs)
-        parser.add_argument("-c", "--config", action=ActionConfigFile, help="A config file; may be given several times.")
+        parser.add_argument(
+            "-c", "--config", action=ActionConfigFile, help="A config file; may be given several times."
+        )
         return parser
 
     def _prepare_subcommand_parser(self, name: str, skip: set[str], **kwargs: Any) -> LightningArgumentParser:
@@ -302,9 +314,7 @@ class LightningCLI:
         found += callbacks + (default if isinstance(default, list) else [default])
         if self.save_config_callback is not None and not config.get("fast_dev_run"):
             config_of = self.config if self.subcommand is None else self._get(self.config)
-            found.append(
-                self.save_config_callback(self._parser(self.subcommand), config_of, **self.save_config_kwargs)
-            )
+            found.append(self.save_config_callback(self._parser(self.subcommand), config_of, **self.save_config_kwargs))
         return self.trainer_class(**{**config, "callbacks": found})
 
     def _add_optimizers(self) -> None:
@@ -324,23 +334,24 @@ class LightningCLI:
         chosen = [keys[0] if keys and config.get(keys[0]) else None for keys in automatic]
         if chosen[0] is None or (overrides(self.model, "configure_optimizers") and self._untouched(chosen[0])):
             return
-        make = [key and _make_later(_kinds(parser, key), config[key]) for key in chosen]
+        make_optimizer = _make_later(_kinds(parser, chosen[0]), config[chosen[0]])
+        make_schedule = _make_later(_kinds(parser, chosen[1]), config[chosen[1]]) if chosen[1] else None
 
         def configure_optimizers(module: LightningModule) -> Any:
-            optimizer = make[0](module.parameters())
-            return self.configure_optimizers(module, optimizer, make[1] and make[1](optimizer))
+            optimizer = make_optimizer(module.parameters())
+            return self.configure_optimizers(module, optimizer, make_schedule and make_schedule(optimizer))
 
         self.model.configure_optimizers = MethodType(configure_optimizers, self.model)
 
     def _untouched(self, key: str) -> bool:
         """Whether this part of the configuration is nothing but defaults of one class."""
         parser = self._parser(self.subcommand)
-        return not isinstance(_kinds(parser, key), tuple) and self._get(self.config)[key] == parser.get_defaults().get(key)
+        return not isinstance(_kinds(parser, key), tuple) and self._get(self.config)[key] == parser.get_defaults().get(
+            key
+        )
 
     @staticmethod
-    def configure_optimizers(
-        lightning_module: LightningModule, optimizer: Optimizer, lr_scheduler: Any = None
-    ) -> Any:
+    def configure_optimizers(lightning_module: LightningModule, optimizer: Optimizer, lr_scheduler: Any = None) -> Any:
         """What the module's `configure_optimizers` returns; override it for intervals other than epochs."""
         if lr_scheduler is None:
             return optimizer

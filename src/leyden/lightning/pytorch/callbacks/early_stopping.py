@@ -64,8 +64,8 @@ class EarlyStopping(train.EarlyStopping):
         self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
         self.stopping_reason_message: str | None = None
 
-    @property
-    def best_score(self) -> Tensor:  # type: ignore[override]
+    @property  # type: ignore[override]
+    def best_score(self) -> Tensor:
         """The best so far, a tensor as Lightning has it."""
         return self._best
 

@@ -46,6 +46,8 @@ class ModelCheckpoint(train.ModelCheckpoint, Checkpoint):
     best_model_path: str = ""
     last_model_path: str = ""
     best_model_score: Tensor | None = None  # type: ignore[assignment]
+    filename: Any
+    save_last: Any
 
     def __init__(
         self,
@@ -77,10 +79,11 @@ class ModelCheckpoint(train.ModelCheckpoint, Checkpoint):
         self._every_n_epochs = 1 if alone else every_n_epochs or 0
         self._save_on_train_epoch_end, self._enable_version_counter = save_on_train_epoch_end, enable_version_counter
         self.best_k_models: dict[str, Tensor] = {}
-        self.kth_best_model_path, self.current_score = "", None
+        self.kth_best_model_path = ""
+        self.current_score: Tensor | None = None
         self.kth_value = torch.tensor(math.inf if mode == "min" else -math.inf)
         self._last_step, self._validated, self._off = -1, False, False
-        self._last_time = time.monotonic()
+        self._trains, self._last_time = False, time.monotonic()
         self._failure: CheckpointError | None = None
 
     @property
@@ -90,7 +93,11 @@ class ModelCheckpoint(train.ModelCheckpoint, Checkpoint):
 
     @property
     def state_key(self) -> str:
-        told = {"monitor": self.monitor, "mode": self.mode, "every_n_train_steps": self._every_n_train_steps}
+        told: dict[str, Any] = {
+            "monitor": self.monitor,
+            "mode": self.mode,
+            "every_n_train_steps": self._every_n_train_steps,
+        }
         told |= {"every_n_epochs": self._every_n_epochs, "train_time_interval": self._train_time_interval}
         return f"{type(self).__qualname__}{told!r}"
 
@@ -112,7 +119,6 @@ class ModelCheckpoint(train.ModelCheckpoint, Checkpoint):
         self._off = trainer.fast_dev_run
         if self.dirpath is None:
             self.dirpath = trainer.strategy.broadcast(str(_folder(trainer)))
-        self._last_time = time.monotonic()
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:  # type: ignore[override]
         self._validated = not trainer.sanity_checking
@@ -133,18 +139,29 @@ class ModelCheckpoint(train.ModelCheckpoint, Checkpoint):
             self._last_step, self._last_time = step, time.monotonic()
             self._save(trainer, epoch)
 
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:  # type: ignore[override]
+        self._trains, self._last_time = True, time.monotonic()
+
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:  # type: ignore[override]
-        if not self._off and self._every_n_epochs > 0 and trainer.global_step and self._last_step < 0:
-            self._save(trainer, trainer.current_epoch)  # training ended within its first epoch
-        elif self.save_last and not self.last_model_path and not self._off:
+        self._trains = False
+        if self._off:
+            return
+        within = trainer._fit is not None and trainer._fit.batch > 0 and trainer.global_step != self._last_step
+        if within and trainer.global_step != trainer.choices.max_steps:
+            self._save_place(trainer)
+        elif within and self._every_n_epochs > 0:
+            self._save(trainer, trainer.current_epoch)
+        elif self.save_last and not self.last_model_path:
             self._save_last(trainer, self._candidates(trainer, trainer.current_epoch), "")
         trainer.wait_for_checkpoints()
         if self._failure is not None:
             raise self._failure
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:  # type: ignore[override]
-        if self.save_on_exception and trainer.world_size == 1 and trainer.global_step and not self._off:
-            self._write(trainer, self._path(self._candidates(trainer, trainer.current_epoch), trainer), set())
+        if self._trains and self.save_on_exception and isinstance(exception, Exception) and not self._off:
+            path = self._path(self._candidates(trainer, trainer.current_epoch), trainer)
+            trainer._saver.rescue(trainer, Path(path), exception)
+        self._trains = False
 
     # Keeping --------------------------------------------------------------------------------------------------------
 
@@ -152,9 +169,16 @@ class ModelCheckpoint(train.ModelCheckpoint, Checkpoint):
         candidates = self._candidates(trainer, epoch)
         saved = ""
         if self.save_top_k != 0:
-            saved = self._save_newest(trainer, candidates) if self.monitor is None else self._save_best(trainer, candidates)
+            saved = (
+                self._save_newest(trainer, candidates) if self.monitor is None else self._save_best(trainer, candidates)
+            )
         if self.save_last:
             self._save_last(trainer, candidates, saved)
+
+    def _save_place(self, trainer: Trainer) -> None:
+        """Training was broken off, by a signal or a callback: keep the place, whatever its score."""
+        self.last_model_path = self._path(self._candidates(trainer, trainer.current_epoch), trainer)
+        self._write(trainer, self.last_model_path, set())
 
     def _save_newest(self, trainer: Trainer, candidates: dict[str, Any]) -> str:
         path = self._path(candidates, trainer, replaces=self.best_model_path)
@@ -183,7 +207,9 @@ class ModelCheckpoint(train.ModelCheckpoint, Checkpoint):
         if len(ranked) == self.save_top_k:
             self.kth_best_model_path, self.kth_value = ranked[-1], self.best_k_models[ranked[-1]]
         if self.verbose:
-            trainer.say(f"{monitor} reached {float(score):.5f} (best {float(self.best_model_score):.5f}): saving {path}")
+            trainer.say(
+                f"{monitor} reached {float(score):.5f} (best {float(self.best_model_score):.5f}): saving {path}"
+            )
         self._write(trainer, path, {dropped} - {path, ""})
         return path
 
@@ -226,11 +252,11 @@ class ModelCheckpoint(train.ModelCheckpoint, Checkpoint):
                 if hasattr(logger, "after_save_checkpoint"):
                     logger.after_save_checkpoint(self)
 
-        trainer.save_checkpoint(path, on_done=done)
+        trainer.save_checkpoint(path, self.save_weights_only, on_done=done)
 
     # Names ----------------------------------------------------------------------------------------------------------
 
-    def format_checkpoint_name(
+    def format_checkpoint_name(  # type: ignore[override]  # Lightning's arguments
         self, metrics: Mapping[str, Any], filename: str | None = None, ver: int | None = None, prefix: str | None = None
     ) -> str:
         """The name of a checkpoint: `{name:format}` in the template stands for a metric, a missing one being 0."""
@@ -302,7 +328,11 @@ def _remove(path: Path) -> None:
 
 
 def _check(monitor: Any, top_k: int, steps: int | None, epochs: int | None, interval: timedelta | None) -> None:
-    for name, number, least in (("save_top_k", top_k, -1), ("every_n_train_steps", steps, 0), ("every_n_epochs", epochs, 0)):
+    for name, number, least in (
+        ("save_top_k", top_k, -1),
+        ("every_n_train_steps", steps, 0),
+        ("every_n_epochs", epochs, 0),
+    ):
         if number is not None and number < least:
             raise ConfigurationError(asked=f"{name}={number}", found=f"it is below {least}", do="Leave it out.")
     if monitor is None and top_k not in (-1, 0, 1):

@@ -55,11 +55,13 @@ class ModelPruning(train.Callback):
             )
         self._method: Any = _METHODS[pruning_fn] if isinstance(pruning_fn, str) else pruning_fn
         self._global = use_global_unstructured and getattr(self._method, "PRUNING_TYPE", "") != "structured"
-        if not self._global and "structured" == getattr(self._method, "PRUNING_TYPE", "") and pruning_dim is None:
+        if not self._global and getattr(self._method, "PRUNING_TYPE", "") == "structured" and pruning_dim is None:
             raise ConfigurationError(
-                asked="ModelPruning of whole rows", found="pruning_dim is not given", do="Set pruning_dim=0 for outputs."
+                asked="ModelPruning of whole rows",
+                found="pruning_dim is not given",
+                do="Set pruning_dim=0 for outputs.",
             )
-        self._parameters = [tuple(one) for one in parameters_to_prune]
+        self._parameters: list[tuple[nn.Module, str]] = list(parameters_to_prune)
         self._names = parameter_names or list(self.PARAMETER_NAMES)
         self._amount, self._apply, self._lottery = amount, apply_pruning, use_lottery_ticket_hypothesis
         self._permanent, self._at_train_end = make_pruning_permanent, prune_on_train_epoch_end
@@ -74,7 +76,9 @@ class ModelPruning(train.Callback):
         if not self._parameters:
             leaves = [one for one in pl_module.modules() if not list(one.children())]
             pairs = [(one, name) for one in leaves for name in self._names]
-            self._parameters = [(one, name) for one, name in pairs if isinstance(getattr(one, name, None), nn.Parameter)]
+            self._parameters = [
+                (one, name) for one, name in pairs if isinstance(getattr(one, name, None), nn.Parameter)
+            ]
         for module, name in self._parameters:
             self._first[id(module), name] = getattr(module, name).detach().clone()
 
@@ -94,7 +98,7 @@ class ModelPruning(train.Callback):
         """The zeros become part of the weights; masks go."""
         for one, name in self._parameters:
             if hasattr(one, f"{name}_mask"):
-                torch_prune.remove(one, name)
+                torch_prune.remove(one, name)  # type: ignore[no-untyped-call]
 
     def apply_pruning(self, amount: int | float) -> None:
         """Prune once: over all parameters together, or each by itself."""

@@ -1,4 +1,4 @@
-"""Has the loss jumped? Lightning's detection; `leyden.train.callbacks.LossGuard` goes back to better weights as well."""
+"""Has the loss jumped? Lightning's detection; `leyden.train.callbacks.LossGuard` goes back to better weights too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from leyden.lightning.pytorch.trainer.trainer import Trainer
 
 
-class TrainingSpikeException(RuntimeError):
+class TrainingSpikeException(RuntimeError):  # noqa: N818  Lightning's name
     """The loss of a batch jumped."""
 
     def __init__(self, batch_idx: int) -> None:
@@ -58,6 +58,7 @@ class SpikeDetection(train.Callback):
         if trainer.plan.world.any(len(self._losses) >= self.warmup and self._is_spike(value)):
             self.bad_batches.append(batch_idx)
             if trainer.is_global_zero:
+                self.exclude_batches_path.parent.mkdir(parents=True, exist_ok=True)
                 self.exclude_batches_path.write_text(json.dumps(self.bad_batches))
             raise TrainingSpikeException(batch_idx)
         self._losses.append(value)

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from leyden.lightning.pytorch.core.saving import HyperParameterNames, build
+from leyden.lightning.pytorch.core.saving import HyperParameterNames, build, load_hparams_from_yaml
 from leyden.train import checkpoint
 from leyden.train.module import DataModule
 
@@ -30,7 +30,7 @@ class LightningDataModule(HyperParameterNames, DataModule):
         self.prepare_data_per_node = True
         self.allow_zero_length_dataloader_with_multiple_devices = False
 
-    def save_hyperparameters(  # type: ignore[override]
+    def save_hyperparameters(
         self,
         *args: Any,
         ignore: str | Iterable[str] | None = None,
@@ -50,9 +50,15 @@ class LightningDataModule(HyperParameterNames, DataModule):
         weights_only: bool | None = None,
         **kwargs: Any,
     ) -> Self:
-        """A data module built with the hyperparameters that a checkpoint keeps of it."""
-        stored = checkpoint.read(Path(checkpoint_path)).training.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
-        return build(cls, stored, kwargs)
+        """A data module built with the hyperparameters that a checkpoint keeps of it, in the state it keeps."""
+        training = checkpoint.read(Path(checkpoint_path)).training
+        stored = training.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
+        if hparams_file is not None:
+            stored = load_hparams_from_yaml(hparams_file)
+        made = build(cls, stored, kwargs)
+        if training.get("datamodule"):
+            made.load_state_dict(training["datamodule"])
+        return made
 
     @classmethod
     def from_datasets(
@@ -70,8 +76,10 @@ class LightningDataModule(HyperParameterNames, DataModule):
         def loader(dataset: Any, shuffle: bool) -> Any:
             if isinstance(dataset, Dataset):
                 shuffle = shuffle and not isinstance(dataset, IterableDataset)
-                workers = {"num_workers": num_workers, "pin_memory": True} if num_workers else {}
-                return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, **workers)
+                pinned = num_workers > 0
+                return DataLoader(
+                    dataset, batch_size=batch_size, shuffle=shuffle, num_workers=num_workers, pin_memory=pinned
+                )
             return [loader(one, shuffle) for one in dataset]
 
         given = {"train": train_dataset, "val": val_dataset, "test": test_dataset, "predict": predict_dataset}

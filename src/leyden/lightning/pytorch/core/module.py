@@ -105,7 +105,7 @@ class LightningModule(HyperParameterNames, Module):
         return [] if self._trainer is None else self._trainer.loggers
 
     @classmethod
-    def load_from_checkpoint(  # type: ignore[override]  # Lightning's order of arguments
+    def load_from_checkpoint(
         cls,
         checkpoint_path: str | Path,
         map_location: Any = None,
@@ -114,7 +114,7 @@ class LightningModule(HyperParameterNames, Module):
         weights_only: bool | None = None,
         **kwargs: Any,
     ) -> Self:
-        """A module with the weights of a checkpoint (Leyden's or Lightning's), built with its stored hyperparameters."""
+        """A module with the weights of a checkpoint (Leyden's or Lightning's), built with its stored arguments."""
         return load_module(cls, checkpoint_path, map_location, hparams_file, strict, kwargs)
 
     def configure_sharded_model(self) -> None:
@@ -155,7 +155,7 @@ class LightningModule(HyperParameterNames, Module):
         """Not kept."""
         raise not_kept("LightningModule.to_tensorrt", "Export with to_onnx, and give that file to TensorRT.")
 
-    def save_hyperparameters(  # type: ignore[override]
+    def save_hyperparameters(
         self,
         *args: Any,
         ignore: str | Iterable[str] | None = None,

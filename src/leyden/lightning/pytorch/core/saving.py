@@ -56,11 +56,11 @@ def load_module(
     snapshot = checkpoint.read(where)
     stored = dict(snapshot.training.get("hyper_parameters", {}))
     if hparams_file is not None:
-        stored = yaml.safe_load(Path(hparams_file).read_text()) or {}
+        stored = load_hparams_from_yaml(hparams_file)
     module: Any = build(kind, stored, given)
     module.configure_model()
     extra = snapshot.training.get("extra", {})
-    told = {"state_dict": snapshot.weights, "epoch": snapshot.epoch, "global_step": snapshot.step}
+    told: dict[str, Any] = {"state_dict": snapshot.weights, "epoch": snapshot.epoch, "global_step": snapshot.step}
     module.on_load_checkpoint(told := {**told, "hyper_parameters": stored, **extra})
     snapshot.weights = told["state_dict"]
     checkpoint.load_weights(module, snapshot, where, strict=module.strict_loading if strict is None else strict)

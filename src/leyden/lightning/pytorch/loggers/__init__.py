@@ -134,7 +134,7 @@ class TensorBoardLogger(tensorboard.TensorBoardLogger, _Folders):
         """The graph of `forward`, where `log_graph=True` and there is an input or `model.example_input_array`."""
         sample = getattr(model, "example_input_array", None) if input_array is None else input_array
         if self._log_graph and sample is not None:
-            self.experiment.add_graph(model, sample)  # type: ignore[no-untyped-call]
+            self.experiment.add_graph(model, sample)
 
     @property
     def sub_dir(self) -> str | None:
@@ -170,13 +170,17 @@ class WandbLogger(wandb.WandbLogger, Logger):
         """The folder given."""
         return str(self._save_dir)
 
-    def log_table(self, key: str, columns: Any = None, data: Any = None, dataframe: Any = None, step: Any = None) -> None:
+    def log_table(
+        self, key: str, columns: Any = None, data: Any = None, dataframe: Any = None, step: Any = None
+    ) -> None:
         """A table, from columns and rows, or from a data frame."""
         import wandb as package
 
         self._log(key, package.Table(columns=columns, data=data, dataframe=dataframe), step)
 
-    def log_text(self, key: str, columns: Any = None, data: Any = None, dataframe: Any = None, step: Any = None) -> None:
+    def log_text(
+        self, key: str, columns: Any = None, data: Any = None, dataframe: Any = None, step: Any = None
+    ) -> None:
         """As `log_table`."""
         self.log_table(key, columns, data, dataframe, step)
 
@@ -233,7 +237,7 @@ class LitLogger(CometLogger):
 class DummyLogger(Logger):
     """Takes everything and keeps nothing; what `fast_dev_run` puts in the place of loggers."""
 
-    name = version = ""  # type: ignore[assignment]
+    name = version = ""
 
     @property
     def experiment(self) -> Any:

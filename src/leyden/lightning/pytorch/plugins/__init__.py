@@ -1,4 +1,4 @@
-"""What do Lightning's plugins mean here? Precisions are words; where checkpoints and ranks come from is Leyden's affair."""
+"""What do Lightning's plugins mean here? Precisions are words; how files are written is Leyden's affair."""
 
 from __future__ import annotations
 

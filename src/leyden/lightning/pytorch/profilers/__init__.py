@@ -90,7 +90,9 @@ class PyTorchProfiler(profilers.PyTorchProfiler):
         **profiler_kwargs: Any,
     ) -> None:
         if emit_nvtx:
-            raise not_kept("PyTorchProfiler(emit_nvtx=True)", "Run under nsys, and mark steps by torch.cuda.nvtx.range.")
+            raise not_kept(
+                "PyTorchProfiler(emit_nvtx=True)", "Run under nsys, and mark steps by torch.cuda.nvtx.range."
+            )
         super().__init__(
             dirpath, filename, group_by_input_shapes, export_to_chrome, row_limit, sort_by_key, **profiler_kwargs
         )

@@ -273,7 +273,7 @@ class ModelParallelStrategy(ParallelStrategy):
         """Raises ConfigurationError naming the plan."""
         raise not_kept(
             "ModelParallelStrategy",
-            "Give the plan: strategy=leyden.train.strategies.TensorParallel(size=…, plan={'blocks.*.up': 'colwise', …}).",
+            "Give the plan: leyden.train.strategies.TensorParallel(size=…, plan={'blocks.*.up': 'colwise', …}).",
         )
 
 
@@ -286,11 +286,23 @@ class DeepSpeedStrategy(ParallelStrategy):
 
     def leyden(self) -> Any:
         """Raises ConfigurationError naming what to use."""
-        do = 'Use strategy="offload" on one device, or FSDP(cpu_offload=True).' if self._offloads else 'Use strategy="fsdp".'
+        do = (
+            'Use strategy="offload" on one device, or FSDP(cpu_offload=True).'
+            if self._offloads
+            else 'Use strategy="fsdp".'
+        )
         raise not_kept("DeepSpeedStrategy", do)
 
 
-_OWN = (Strategy, SingleDeviceStrategy, ParallelStrategy, DDPStrategy, FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
+_OWN = (
+    Strategy,
+    SingleDeviceStrategy,
+    ParallelStrategy,
+    DDPStrategy,
+    FSDPStrategy,
+    ModelParallelStrategy,
+    DeepSpeedStrategy,
+)
 
 
 def choose(given: Any) -> Strategy:
@@ -299,15 +311,20 @@ def choose(given: Any) -> Strategy:
         return _Given(given)
     if isinstance(given, Strategy):
         if type(given) not in _OWN:
-            raise not_kept(f"strategy={type(given).__name__}()", "Use one of leyden.train.strategies, which take options.")
+            raise not_kept(
+                f"strategy={type(given).__name__}()", "Use one of leyden.train.strategies, which take options."
+            )
         return given
-    word = str(given)
+    return _choose_word(str(given))
+
+
+def _choose_word(word: str) -> Strategy:
     if word in ("auto", "single_device"):
         return Strategy()
     if word.startswith("deepspeed"):
         return DeepSpeedStrategy(offload_optimizer="offload" in word)
     if word.startswith("ddp"):  # _spawn, _fork, _notebook say how ranks are started, which Leyden settles itself
-        return DDPStrategy(**({"find_unused_parameters": True} if word.endswith("unused_parameters_true") else {}))
+        return DDPStrategy(find_unused_parameters=word.endswith("unused_parameters_true"))
     if word.startswith("fsdp"):
         return FSDPStrategy(cpu_offload="offload" in word)
     return _Given(strategies.choose(word))

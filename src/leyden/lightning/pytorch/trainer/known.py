@@ -236,7 +236,7 @@ class Known(state.TrainerState):
         """Whether the batch that is trained on, or has just been, is the last of its epoch, as far as that is known."""
         if self._fit is None or self._fit.feed.batches is None:
             return False
-        return self._fit.batch + (not self._batch_is_done) >= self._fit.feed.batches
+        return bool(self._fit.batch + (not self._batch_is_done) >= self._fit.feed.batches)
 
     @property
     def interrupted(self) -> bool:
@@ -256,7 +256,7 @@ class Known(state.TrainerState):
     @property
     def enable_validation(self) -> bool:
         """Whether fit validates."""
-        return self.limits["validate"] != 0
+        return bool(self.limits["validate"] != 0)
 
     # Bounds ---------------------------------------------------------------------------------------------------------
 
@@ -362,8 +362,8 @@ class Known(state.TrainerState):
 
     def _shown(self, wish: str) -> dict[str, Tensor]:
         """The newest values of metrics logged with this wish; those logged both ways as `_step` and `_epoch`."""
-        evaluations = [one for one in (self._fit and self._fit.validation, self._evaluation) if one]
-        books = [self._fit.book] * (self._fit is not None) + [one.book for one in evaluations]
+        books = [self._fit.book] if self._fit else []
+        books += [one.book for one in (self._fit and self._fit.validation, self._evaluation) if one]
         found: dict[str, float] = {}
         for book in books:
             book.flush()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class TrainerStatus(str, Enum):
+class TrainerStatus(str, Enum):  # noqa: UP042  as in Lightning, its text is the member's full name
     """Whether the call runs."""
 
     INITIALIZING = "initializing"
@@ -20,7 +20,7 @@ class TrainerStatus(str, Enum):
         return self in (TrainerStatus.FINISHED, TrainerStatus.INTERRUPTED)
 
 
-class TrainerFn(str, Enum):
+class TrainerFn(str, Enum):  # noqa: UP042  as in Lightning, its text is the member's full name
     """Which method was called."""
 
     FITTING = "fit"
@@ -29,7 +29,7 @@ class TrainerFn(str, Enum):
     PREDICTING = "predict"
 
 
-class RunningStage(str, Enum):
+class RunningStage(str, Enum):  # noqa: UP042  as in Lightning, its text is the member's full name
     """What runs within the call."""
 
     TRAINING = "train"
@@ -48,7 +48,7 @@ class RunningStage(str, Enum):
         """The word in front of `_dataloader`."""
         if self in (RunningStage.VALIDATING, RunningStage.SANITY_CHECKING):
             return "val"
-        return self.value
+        return str(self.value)
 
 
 @dataclass

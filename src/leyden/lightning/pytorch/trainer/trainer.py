@@ -13,9 +13,9 @@ from torch import Tensor
 
 from leyden import train
 from leyden.core.errors import CheckpointError
+from leyden.lightning.pytorch.accelerators import Accelerator
 from leyden.lightning.pytorch.core.datamodule import LightningDataModule
 from leyden.lightning.pytorch.core.module import LightningModule
-from leyden.lightning.pytorch.accelerators import Accelerator
 from leyden.lightning.pytorch.loggers import Logger
 from leyden.lightning.pytorch.plugins import CheckpointIO, ClusterEnvironment, LayerSync, Precision
 from leyden.lightning.pytorch.profilers import Profiler
@@ -31,7 +31,7 @@ from leyden.train.stage import Stage
 Plugin = Precision | ClusterEnvironment | CheckpointIO | LayerSync
 
 
-class Trainer(Known, train.Trainer):
+class Trainer(Known, train.Trainer):  # type: ignore[misc]  # `accelerator` is more than Leyden's word, and that word
     """`leyden.train.Trainer` with Lightning's arguments.
 
     Logs and checkpoints go where Lightning's users look for them, `lightning_logs/version_<n>`, beside Leyden's record
@@ -89,7 +89,7 @@ class Trainer(Known, train.Trainer):
         super().__init__(**translated.settings)
         self._begin_known(given, translated)
 
-    def fit(
+    def fit(  # type: ignore[override]  # modules of Lightning's kind
         self,
         model: LightningModule,
         train_dataloaders: Any = None,
@@ -159,8 +159,8 @@ class Trainer(Known, train.Trainer):
         *,
         on_done: Callable[[CheckpointError | None], None] | None = None,
     ) -> None:
-        """Write everything training needs to go on, also where `weights_only` would do; collective over ranks."""
-        super().save_checkpoint(filepath, on_done=on_done)
+        """Write everything training needs to go on, or the weights and hyperparameters; collective over ranks."""
+        super().save_checkpoint(filepath, bool(weights_only), on_done=on_done)
 
     def init_module(self, empty_init: bool | None = None) -> Any:
         """A context in which modules are made on the device and in the precision of this Trainer."""
@@ -230,6 +230,6 @@ class Trainer(Known, train.Trainer):
 
     def _told(self, results: list[dict[str, float]], verbose: bool) -> list[dict[str, float]]:
         for index, metrics in enumerate(results if verbose else []):
-            name = f"{self._fn.value} loader {index}" if len(results) > 1 else self._fn.value
+            name = (self._fn or TrainerFn.TESTING).value + (f" loader {index}" if len(results) > 1 else "")
             self.say("\n".join([name, *(f"  {key:<32} {value:.6g}" for key, value in metrics.items())]))
         return results

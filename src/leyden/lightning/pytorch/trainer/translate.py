@@ -19,10 +19,10 @@ from leyden.lightning.pytorch.profilers import choose as choose_profiler
 from leyden.lightning.pytorch.strategies import Strategy, choose
 
 _PRECISIONS = {
-    **{word: "16-mixed" for word in ("16", "16-mixed")},
-    **{word: "bf16-mixed" for word in ("bf16", "bf16-mixed")},
-    **{word: "32-true" for word in ("32", "32-true", "None")},
-    **{word: "64-true" for word in ("64", "64-true")},
+    **dict.fromkeys(("16", "16-mixed"), "16-mixed"),
+    **dict.fromkeys(("bf16", "bf16-mixed"), "bf16-mixed"),
+    **dict.fromkeys(("32", "32-true", "None"), "32-true"),
+    **dict.fromkeys(("64", "64-true"), "64-true"),
 }
 _BARE = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "profiler")
 _DROPPED = ("barebones", "plugins", "enable_autolog_hparams", "model_registry")
@@ -98,7 +98,9 @@ def _sort(plugins: Any) -> _Plugins:
         elif isinstance(one, LayerSync):
             found.sync_batchnorm = True
         elif not isinstance(one, ClusterEnvironment | CheckpointIO):
-            raise not_kept(f"Trainer(plugins={type(one).__name__})", "Use the Trainer's precision, strategy or callbacks.")
+            raise not_kept(
+                f"Trainer(plugins={type(one).__name__})", "Use the Trainer's precision, strategy or callbacks."
+            )
     return found
 
 
@@ -134,7 +136,10 @@ def _callbacks(given: dict[str, Any]) -> list[train.Callback]:
     found = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks] * (callbacks is not None)
     saves = any(isinstance(one, train.ModelCheckpoint) for one in found)
     bars = any(isinstance(one, ProgressBar) for one in found)
-    for argument, there, what in (("enable_checkpointing", saves, "ModelCheckpoint"), ("enable_progress_bar", bars, "ProgressBar")):
+    for argument, there, what in (
+        ("enable_checkpointing", saves, "ModelCheckpoint"),
+        ("enable_progress_bar", bars, "ProgressBar"),
+    ):
         if given[argument] is False and there:
             raise MisconfigurationException(
                 asked=f"Trainer({argument}=False)", found=f"callbacks hold a {what}", do="Leave out one of the two."
@@ -152,7 +157,9 @@ def _strip(given: dict[str, Any]) -> None:
     for name in _BARE:
         if given[name]:
             raise MisconfigurationException(
-                asked=f"Trainer(barebones=True, {name}={given[name]!r})", found="barebones is without", do="Leave it out."
+                asked=f"Trainer(barebones=True, {name}={given[name]!r})",
+                found="barebones is without",
+                do="Leave it out.",
             )
         given[name] = False
     given.update(profiler=None, num_sanity_val_steps=0)

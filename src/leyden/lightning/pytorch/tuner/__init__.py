@@ -14,7 +14,7 @@ __all__ = ["Tuner"]
 class Tuner(tuning.Tuner):
     """`leyden.train.tuning.Tuner`."""
 
-    def lr_find(  # type: ignore[override]  # Lightning's order of arguments
+    def lr_find(
         self,
         model: train.Module,
         train_dataloaders: Any = None,

@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 
-class LightningEnum(str, Enum):
+class LightningEnum(str, Enum):  # noqa: UP042  as in Lightning
     """An enum whose members equal their text, in any case."""
 
     @classmethod

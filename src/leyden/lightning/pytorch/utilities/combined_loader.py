@@ -14,7 +14,7 @@ _MODES = ("max_size_cycle", "min_size", "max_size", "sequential")
 
 
 class CombinedLoader:
-    """Batches in the same containers as the loaders: one from each at a time, or ("sequential") one loader after another.
+    """Batches in the containers of the loaders: one from each at a time, or ("sequential") one loader after another.
 
     "max_size_cycle" begins shorter loaders anew until the longest is done, "max_size" gives None for them then,
     "min_size" ends with the shortest. `iter` gives (batch, index, which loader), as Lightning does; the Trainer takes
@@ -23,7 +23,9 @@ class CombinedLoader:
 
     def __init__(self, iterables: Any, mode: str = "min_size") -> None:
         if mode not in _MODES:
-            raise ConfigurationError(asked=f"CombinedLoader(mode={mode!r})", found="it is unknown", do=nearest(mode, _MODES))
+            raise ConfigurationError(
+                asked=f"CombinedLoader(mode={mode!r})", found="it is unknown", do=nearest(mode, _MODES)
+            )
         self.iterables, self._mode = iterables, mode
         self._flat, self._spec = pytree.tree_flatten(iterables)
         self.limits: Any = None
