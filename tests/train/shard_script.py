@@ -105,6 +105,13 @@ class Dropping(Small):
         super().__init__(dropout=0.3)
 
 
+class Counting(Small):
+    """Says how many tokens a loss is the mean of."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return {"loss": super().training_step(batch, batch_idx), "tokens": 1 + batch_idx % 2}
+
+
 class Looking(Small):
     """Calls itself between backward and step."""
 
@@ -186,6 +193,8 @@ CASES = {
     "hand": Case("fsdp", Twins),
     "meta": Case("fsdp", OnMeta),
     "looks": Case("fsdp", Looking),
+    "tokens": Case(TensorParallel(plan=TENSOR_PLAN, size=2), Counting, accumulate_by="tokens"),
+    "compiled": Case("fsdp", compile="blocks"),
     "tensor": Case(TensorParallel(plan=TENSOR_PLAN, size=2)),
     "tensor copies": Case(TensorParallel(plan=TENSOR_PLAN, size=2, fsdp=FSDP(replicate=2))),
     "tensor recompute": Case(TensorParallel(plan=TENSOR_PLAN, size=2, activation_checkpointing=Block)),
@@ -221,6 +230,7 @@ REFUSED = {
     "a parameter of two networks by hand": Case("fsdp", TiedTwins),
     "batch norm": Case("fsdp", Normed),
     "LBFGS": Case("fsdp", Flat, accumulate_grad_batches=1),
+    "parts that fit the memory": Case("fsdp", accumulate_grad_batches="auto"),
     "a static graph": Case(DDP(static_graph=True)),
 }
 CASES |= REFUSED

@@ -32,6 +32,7 @@ ON_TWO = (
     "hand",
     "meta",
     "looks",
+    "tokens",
     "tensor",
     "sequence",
     "again:fsdp",
@@ -129,6 +130,11 @@ def test_double_precision_equals_one_device_to_the_last_digits(two: Told) -> Non
     assert_equal(two[0]["fp64"], alone(Small, precision="64-true"), rel=1e-13, abs=1e-14)
 
 
+def test_accumulation_by_tokens_equals_one_device(two: Told) -> None:
+    """Ranks that compute layers together count their tokens once."""
+    assert_equal(two[0]["tokens"], alone(shard_script.Counting, accumulate_by="tokens"))
+
+
 def test_clipping_by_value_equals_one_device(two: Told) -> None:
     assert_equal(two[0]["value"], alone(Small, gradient_clip_algorithm="value"))
 
@@ -203,6 +209,7 @@ def test_resumed_training_equals_uninterrupted_to_the_bit(two: Told, four: Told,
         ("a parameter of two networks by hand", "its networks left, right share parameters", "a submodule of its own"),
         ("batch norm", "every rank would keep other running statistics", "Set sync_batchnorm=True"),
         ("LBFGS", "all weights and gradients in one vector", 'Use strategy="ddp"'),
+        ("parts that fit the memory", "none can take smaller parts alone", "Give a number"),
         ("a static graph", "in the first backward pass", "Leave static_graph out"),
     ],
 )

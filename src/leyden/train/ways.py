@@ -38,6 +38,12 @@ def choose_way(fit: Fit) -> Way | None:
         _refuse(wanted[0], "this Module optimizes by hand (automatic_optimization is False)", "Do it in training_step.")
     if len(wanted) > 1:
         _refuse(" with ".join(wanted), "they do not go together", "Use one of them.")
+    if plan.fits_memory and plan.sharded:
+        _refuse(
+            f'accumulate_grad_batches="auto" with strategy={plan.strategy.name!r}',
+            "ranks that divide a module compute each pass together, so none can take smaller parts alone",
+            "Give a number, or use strategy=FSDP(activation_checkpointing=True).",
+        )
     if plan.truncated_bptt_steps:
         return TruncatedBackprop(fit)
     if plan.fits_memory:
