@@ -29,9 +29,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.utils.data import DataLoader
 
 import leyden
@@ -115,7 +115,7 @@ def with_leyden(steps: int, batch: int, folder: Path) -> Record:
     trainer = leyden.Trainer(max_epochs=1, accelerator="cpu", enable_progress_bar=False, callbacks=[saves])
     staging = trainer._saver.staging
     original, wait = checkpoint.write, staging.settle
-    checkpoint.write, staging.settle = write, settle  # type: ignore[assignment,method-assign]
+    checkpoint.write, staging.settle = write, settle  # type: ignore[method-assign]
     try:
         trainer.fit(Model(), loader(steps, batch))
     finally:
@@ -172,7 +172,7 @@ def with_dcp(steps: int, batch: int, folder: Path, *, behind: bool) -> Record:
         def whole(_: Any) -> None:
             told.whole = now()
 
-        answer: Any = dcp.async_save(state, checkpoint_id=folder / f"{told.asked}", async_stager=stager)
+        answer: Any = async_save(state, checkpoint_id=folder / f"{told.asked}", async_stager=stager)
         done = answer.upload_completion if behind else answer
         done.add_done_callback(whole)
         return answer.staging_completion.result if behind else lambda: None
@@ -200,8 +200,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     records: dict[str, list[Record]] = {name: [] for name in WAYS}
     with tempfile.TemporaryDirectory(dir=".") as place:
-        store = dist.FileStore(str(Path(place).absolute() / "store"), 1)
-        dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+        dist.init_process_group("gloo", init_method=f"file://{Path(place).absolute()}/store", rank=0, world_size=1)
         home = Path.cwd()
         os.chdir(place)
         for _ in range(args.rounds):

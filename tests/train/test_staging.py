@@ -31,7 +31,7 @@ class Wide(leyden.Module):
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         self.in_background.append(bool(self.trainer._saver.staging._undo))
-        return self.net(batch).square().mean()
+        return self.net(batch).square().mean()  # type: ignore[no-any-return]
 
     def configure_optimizers(self) -> Any:
         return torch.optim.Adam(self.parameters(), lr=0.1)
@@ -113,7 +113,7 @@ def test_weights_that_forward_changes_are_noticed_and_waited_for_from_then_on(tm
             if held.locked():
                 held.release()
             staging.settle()
-            return loss
+            return loss  # type: ignore[no-any-return]
 
     class Holds(leyden.Callback):
         def on_checkpoint_due(self, trainer: Any, pl_module: Any, epoch_end: bool) -> None:
@@ -173,7 +173,7 @@ def test_a_save_costs_the_loop_little_of_its_time(tmp_path: Path) -> None:
             if self.asked:
                 self.stood.append(time.perf_counter() - self.asked)
                 self.asked = 0.0
-            return self.net(batch).square().mean()
+            return self.net(batch).square().mean()  # type: ignore[no-any-return]
 
         def configure_optimizers(self) -> Any:
             return torch.optim.Adam(self.parameters())

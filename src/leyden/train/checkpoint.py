@@ -31,6 +31,7 @@ from leyden.core.errors import CheckpointError
 from leyden.core.process import alive
 from leyden.core.units import format_size
 from leyden.train.hooks import Hooks
+from leyden.train.ranks import World
 from leyden.train.team import ALONE, Team
 from leyden.train.tensorfile import Box, Stamped, Tensors, part_like, shape_of, write_tensors
 
@@ -73,9 +74,8 @@ def write(path: Path, snapshot: Snapshot, team: Team = ALONE, *, fill: Callable[
     writer = team.gather(f"{socket.gethostname()}-{os.getpid()}")[0]
     draft = path.with_name(f".{path.name}.draft-{writer}")
     try:
-        _together(team, lambda: fill() or {})
         _together(team, lambda: _begin(draft) if team.rank == 0 else {})
-        files = _together(team, lambda: _write_files(draft, snapshot, team))
+        files = _together(team, lambda: _write_files(draft, snapshot, team, fill))
         _together(team, lambda: _commit(draft, path, snapshot, files) if team.rank == 0 else {})
     except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
@@ -95,9 +95,9 @@ def _together(team: Team, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     everyone = team.gather((done, failed and str(failed)))
     if failed is not None:
         raise failed
-    for rank, (_, error) in enumerate(everyone):
-        if error is not None:
-            raise OSError(f"rank {rank}: {error}")
+    for rank, (_, why) in enumerate(everyone):
+        if why is not None:
+            raise OSError(f"rank {rank}: {why}")
     return {name: stamp for part, _ in everyone for name, stamp in part.items()}
 
 
@@ -107,8 +107,9 @@ def _begin(draft: Path) -> dict[str, Any]:
     return {}
 
 
-def _write_files(draft: Path, snapshot: Snapshot, team: Team) -> dict[str, Any]:
+def _write_files(draft: Path, snapshot: Snapshot, team: Team, fill: Callable[[], None]) -> dict[str, Any]:
     """This rank's files; their stamps by name."""
+    fill()
     files: dict[str, Any] = {}
     for name, tensors in ((WEIGHTS, snapshot.weights), (OPTIMIZER, snapshot.optimizer)):
         if team.size > 1:
@@ -146,14 +147,15 @@ def _commit(draft: Path, path: Path, snapshot: Snapshot, files: dict[str, Any]) 
     return {}
 
 
-def read(path: Path) -> Snapshot:
+def read(path: Path, world: World | Team = ALONE) -> Snapshot:
     """Read a checkpoint and hold it against its checksums; raises CheckpointError naming what is wrong.
 
+    Collective over `world`, whose ranks divide the summing among them.
     A file is taken for a Lightning checkpoint, of which weights and hyperparameters are read.
     """
     if path.is_file():
         return _read_lightning(path)
-    manifest = check(path)
+    manifest = check(path, world)
     try:
         return Snapshot(
             epoch=manifest["epoch"],
@@ -167,8 +169,11 @@ def read(path: Path) -> Snapshot:
         raise _damaged(path, str(error)) from None
 
 
-def check(path: Path) -> dict[str, Any]:
-    """The manifest of a whole checkpoint; raises CheckpointError that names the damage and the one before it."""
+def check(path: Path, world: World | Team = ALONE) -> dict[str, Any]:
+    """The manifest of a whole checkpoint; raises CheckpointError that names the damage and the one before it.
+
+    Collective over `world`.
+    """
     try:
         manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text())
         files = manifest["files"]
@@ -183,15 +188,11 @@ def check(path: Path) -> dict[str, Any]:
             found=f"it has format {manifest.get('format')}; this Leyden reads {FORMAT}",
             do="Use the Leyden version named in its manifest.json.",
         )
-    for name, stamp in files.items():
-        file = path / name
-        if not file.exists():
-            raise _damaged(path, f"{name} is missing")
-        now = _stamp(file)
-        if now["size_bytes"] != stamp["size_bytes"]:
-            raise _damaged(path, f"{name} has {now['size_bytes']} bytes, {stamp['size_bytes']} were written")
-        if now["crc32"] != stamp["crc32"]:
-            raise _damaged(path, f"{name} has checksum {now['crc32']}, {stamp['crc32']} was written")
+    mine = sorted(files)[world.rank :: world.size]
+    damages = [how for name in mine if (how := _find_damage(path / name, files[name]))]
+    for told in world.gather(damages):
+        if told:
+            raise _damaged(path, told[0])
     return manifest
 
 
@@ -252,8 +253,8 @@ def load_weights(module: torch.nn.Module, snapshot: Snapshot, path: Path, *, str
             found="they are another model's: " + "; ".join(parts),
             do="Build the model with the settings it was trained with.",
         )
-    parts = {name: part_like(snapshot.weights, name, own[name]) for name in own if name in snapshot.weights}
-    module.load_state_dict(parts, strict=strict)
+    mine = {name: part_like(snapshot.weights, name, own[name]) for name in own if name in snapshot.weights}
+    module.load_state_dict(mine, strict=strict)
 
 
 def _as_module_wants(module: torch.nn.Module, snapshot: Snapshot) -> Snapshot:
@@ -309,6 +310,17 @@ def _read_lightning(path: Path) -> Snapshot:
         weights=weights,
         training={"hyper_parameters": dict(stored.get("hyper_parameters", {}))},
     )
+
+
+def _find_damage(file: Path, stamp: Mapping[str, int]) -> str | None:
+    if not file.exists():
+        return f"{file.name} is missing"
+    now = _stamp(file)
+    if now["size_bytes"] != stamp["size_bytes"]:
+        return f"{file.name} has {now['size_bytes']} bytes, {stamp['size_bytes']} were written"
+    if now["crc32"] != stamp["crc32"]:
+        return f"{file.name} has checksum {now['crc32']}, {stamp['crc32']} was written"
+    return None
 
 
 def _stamp(file: Path) -> dict[str, int]:

@@ -222,6 +222,18 @@ class Module(nn.Module, Hooks, Loaders):
 
         return export.to_torchscript(self, file_path, method, example_inputs, **kwargs)
 
+    def to_safetensors(self, file_path: str | Path) -> None:
+        """Write weights and buffers, and nothing else; see `leyden.train.export.to_safetensors`."""
+        from leyden.train import export
+
+        export.to_safetensors(self, file_path)
+
+    def from_safetensors(self, file_path: str | Path) -> None:
+        """Load weights and buffers, also a checkpoint's model.safetensors; see `leyden.train.export.from_safetensors`."""
+        from leyden.train import export
+
+        export.from_safetensors(self, file_path)
+
     def freeze(self) -> None:
         """No parameter requires a gradient, and the module is in evaluation mode."""
         self.requires_grad_(False)

@@ -52,8 +52,8 @@ def put_together(
         raise _other(f"the checkpoint's {len(rests)} optimizers", f"configure_optimizers now returns {len(optimizers)}")
     stored: dict[str, dict[str, list[str]]] = {}
     for full in tensors:
-        number, key, name = full.split("/", 2)
-        stored.setdefault(number, {}).setdefault(name, []).append(key)
+        owner, key, name = full.split("/", 2)
+        stored.setdefault(owner, {}).setdefault(name, []).append(key)
     for number, (optimizer, rest) in enumerate(zip(optimizers, rests, strict=True)):
         if "param_groups" not in rest or "state" not in rest:
             optimizer.load_state_dict(rest)

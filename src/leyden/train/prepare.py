@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def prepare(trainer: Trainer, session: Session, train: Any, val: Any, path: Path | None) -> Fit:
     """Training ready to go, from the start or from the checkpoint at `path`."""
     plan, module = session.plan, session.module
-    snapshot = checkpoint.read(path) if path else None
+    snapshot = checkpoint.read(path, plan.world) if path else None
     if snapshot and path:
         checkpoint.load_weights(module, snapshot, path)
     search(trainer, session, train, snapshot.training.get("callbacks", {}) if snapshot else None)

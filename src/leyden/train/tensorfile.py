@@ -56,7 +56,7 @@ class Box:
     def of(cls, value: Tensor) -> Box:
         """What this rank holds of the tensor."""
         if isinstance(value, DTensor):
-            for chunk in value.__create_chunk_list__():  # type: ignore[attr-defined]  # as torch's own checkpoints ask
+            for chunk in value.__create_chunk_list__():  # type: ignore[no-untyped-call]  # as torch.distributed.checkpoint asks
                 return cls(shape=tuple(value.shape), offsets=tuple(chunk.offsets), sizes=tuple(chunk.sizes))
             return cls(shape=tuple(value.shape), offsets=(0,) * value.ndim, sizes=(0,) * value.ndim)
         return cls.whole(tuple(value.shape))
@@ -157,7 +157,7 @@ class Tensors(Mapping[str, Tensor]):
         self._parts: dict[str, list[tuple[Any, Box]]] = {}
         self._aliases: dict[str, str] = {}
         for path in paths:
-            file = safe_open(path, framework="pt")
+            file: Any = safe_open(path, framework="pt")
             told = file.metadata() or {}
             boxed = json.loads(told.get("parts", "{}"))
             self._aliases |= json.loads(told.get("aliases", "{}"))

@@ -24,9 +24,7 @@ class Crash(leyden.Callback):
 
 
 def fit(*callbacks: leyden.Callback, model: Line | None = None, **settings: Any) -> leyden.Trainer:
-    trainer = leyden.Trainer(
-        **{"max_epochs": 2, "accelerator": "cpu", "enable_progress_bar": False, "callbacks": list(callbacks)}
-    )
+    trainer = leyden.Trainer(max_epochs=2, accelerator="cpu", enable_progress_bar=False, callbacks=callbacks)
     trainer.fit(model or seeded(), loader(), loader(16), **settings)
     return trainer
 
