@@ -219,7 +219,7 @@ class Offload(Strategy):
     beyond that rest on the host and are brought in turn, which needs `activation_checkpointing`. `clip_each_block`:
     `gradient_clip_val` bounds the norm of each block's gradients, for that of all is known too late. `check_loss`:
     look at the loss before backward and raise where it is not finite; a block that has stepped cannot step back.
-    `exact`: weights keep their dtype and moments are float32, equal to torch's own AdamW; to see what the rest costs.
+    `exact`: weights and moments are float32, equal to torch's own AdamW; to see what the rest costs.
 
     On a step's hooks: at `on_before_optimizer_step` the steps are taken and gradients are gone.
     """
@@ -239,11 +239,12 @@ class Offload(Strategy):
                 found="it trains on one device",
                 do="Set devices=1, or use strategy=FSDP(cpu_offload=True).",
             )
-        if not self.exact and not precision.startswith("bf16"):
+        fitting = ("32-true", "32", "bf16-mixed") if self.exact else ("bf16-true", "bf16-mixed")
+        if precision not in fitting:
             raise ConfigurationError(
                 asked=f'strategy="offload" with precision={precision!r}',
-                found="weights are kept in bf16",
-                do='Use precision="bf16-true" or "bf16-mixed", or Offload(exact=True).',
+                found=f"weights are kept in {'float32' if self.exact else 'bf16'}",
+                do=f'Use precision="{fitting[0]}" or "bf16-mixed".',
             )
 
     def choose_precision(self, asked: str) -> str:

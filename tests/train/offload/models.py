@@ -39,10 +39,10 @@ class GPT(leyden.Module):
         self.lr = lr
         self.bytes = nn.Embedding(256, width)
         self.places = nn.Embedding(64, width)
-        self.blocks = nn.ModuleList(Block(width, dropout) for _ in range(layers))
-        self.norm = nn.LayerNorm(width)
-        self.blocks[1].before_mlp.weight = self.norm.weight  # in a block and outside
-        self.blocks[2].project.weight.requires_grad_(False)
+        blocks = [Block(width, dropout) for _ in range(layers)]
+        self.blocks, self.norm = nn.ModuleList(blocks), nn.LayerNorm(width)
+        blocks[1].before_mlp.weight = self.norm.weight  # in a block and outside
+        blocks[2].project.weight.requires_grad_(False)
         self.unused = nn.Linear(3, 3)
         self.register_buffer("scale", torch.tensor(1.5))
         nn.init.normal_(self.bytes.weight, std=0.02)
@@ -89,6 +89,12 @@ def batches(count: int = 64, batch_size: int = 8, length: int = 32) -> DataLoade
 def trainer(strategy: str | Strategy, **settings: Any) -> leyden.Trainer:
     defaults = {"accelerator": "cpu", "enable_progress_bar": False, "enable_checkpointing": False, "max_epochs": 2}
     return leyden.Trainer(strategy=strategy, **{**defaults, **settings})
+
+
+def block(model: GPT, index: int) -> Block:
+    found = model.blocks[index]
+    assert isinstance(found, Block)
+    return found
 
 
 def trained(strategy: str | Strategy, kind: type[GPT] = GPT, **settings: Any) -> GPT:

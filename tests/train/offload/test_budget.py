@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from leyden.core.errors import ConfigurationError
-from leyden.train.offload.budget import IN_FLIGHT, bytes_for, largest_model, place
+from leyden.train.offload.budget import IN_FLIGHT, bytes_for, check_host, largest_model, place
 
 
 def test_the_goal_fits() -> None:
@@ -26,6 +26,12 @@ def test_what_does_not_fit_goes_and_is_spread_evenly() -> None:
 def test_blocks_of_different_sizes() -> None:
     stays = place([10, 500] * 5, rest=10, budget=2_000)  # 1,500 are for three of the large ones in flight
     assert stays == (True, False) * 5
+
+
+def test_a_host_too_small() -> None:
+    check_host(bytes_for(30e9), 128e9)
+    with pytest.raises(ConfigurationError, match=r"181 GB of host memory .* 128 GB are free"):
+        check_host(bytes_for(45e9), 128e9)
 
 
 @pytest.mark.parametrize(("blocks", "rest", "budget"), [([10] * 4, 20, 49), ([], 20, 19)])

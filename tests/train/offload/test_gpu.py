@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ from leyden.train.strategies import Offload
 from tests.train.offload.models import GPT, batches, same, trained, trainer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU")]
-GPU = {"accelerator": "gpu", "devices": 1}
+GPU: dict[str, Any] = {"accelerator": "gpu", "devices": 1}
 
 
 def test_memory_is_pinned_without_rounding_up() -> None:

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 import leyden
 from leyden.train.offload import setup
+from leyden.train.offload.weights import units_of
 from leyden.train.strategies import Offload
 from tests.train.callbacks.runs import resumes_exactly
 from tests.train.models import Line, loader
-from tests.train.offload.models import GPT, batches, same, text, trained, trainer
+from tests.train.offload.models import GPT, batches, block, same, text, trained, trainer
 
 SMALL = "250kB"  # of 293 kB of float32 weights in GPT: with room for three in flight, four of its five blocks leave
 SMALL_16 = "125kB"
@@ -81,10 +82,12 @@ def test_bytes_a_parameter_and_gradients_at_once() -> None:
     seen: list[int] = []
 
     class Watched(GPT):
+        moments = 0
+
         def on_fit_start(self) -> None:
             for one in self.parameters():
                 if one.requires_grad:
-                    one.register_post_accumulate_grad_hook(self.count)
+                    one.register_post_accumulate_grad_hook(self.count)  # type: ignore[no-untyped-call]
 
         def count(self, _: Tensor) -> None:
             seen.append(sum(one.grad.nbytes for one in self.parameters() if one.grad is not None))
@@ -98,6 +101,7 @@ def test_bytes_a_parameter_and_gradients_at_once() -> None:
             super().__init__(layers=8, width=64)
 
     model = trained(Offload(), Wide, max_steps=2)
+    assert isinstance(model, Watched)
     count = sum(one.numel() for one in model.parameters())
     assert sum(one.nbytes for one in model.parameters()) == 2 * count
     assert model.moments / count == pytest.approx(2.03125, rel=0.03)  # small tensors end inside a block
@@ -112,8 +116,8 @@ def test_few_blocks_are_on_the_device_at_once() -> None:
             super().__init__(layers=9)
 
         def on_fit_start(self) -> None:
-            for block in self.blocks:
-                block.up.register_forward_hook(self.look)
+            for index in range(9):
+                block(self, index).up.register_forward_hook(self.look)
 
         def look(self, *_: Any) -> None:
             nonlocal most
@@ -157,11 +161,11 @@ def test_clipping(algorithm: str) -> None:
 
     class ByBlock(GPT):
         def configure_gradient_clipping(self, optimizer: Any, bound: Any = None, algorithm: Any = None) -> None:
-            for unit in setup.Weights.__init__.__globals__["units_of"](self):
+            for unit in units_of(self):
                 found = [getattr(owner, name) for owner, name in unit.places]
                 nn.utils.clip_grad_norm_(found, bound, foreach=True)
 
-    bound = {"gradient_clip_val": 0.05, "gradient_clip_algorithm": algorithm}
+    bound: dict[str, Any] = {"gradient_clip_val": 0.05, "gradient_clip_algorithm": algorithm}
     plain = trained("auto", ByBlock if algorithm == "norm" else GPT, **bound)
     ours = trained(Offload(exact=True, clip_each_block=algorithm == "norm"), **bound)
     assert plain.losses == pytest.approx(ours.losses, abs=1e-6)
@@ -171,7 +175,7 @@ def test_clipping(algorithm: str) -> None:
 def test_after_training_the_model_is_only_a_model() -> None:
     model = trained(Offload(device_memory=SMALL_16))
     before = {name: one.clone() for name, one in model.state_dict().items()}
-    model.loss(text(8)).backward()
+    model.loss(text(8)).backward()  # type: ignore[no-untyped-call]
     assert all(torch.equal(before[name], one) for name, one in model.state_dict().items())
     again = trainer(Offload(device_memory=SMALL_16))
     first = again.validate(model, batches())[0]["val_loss"]
@@ -190,7 +194,7 @@ def test_a_model_without_memory_of_its_own() -> None:
     trainer(Offload(device_memory=SMALL_16), max_epochs=4).fit(model, batches())
     assert not any(one.is_meta for one in model.parameters())
     assert model.losses[-1] < model.losses[0] / 2
-    assert model.blocks[1].before_mlp.weight is model.norm.weight
+    assert block(model, 1).before_mlp.weight is model.norm.weight
 
 
 def test_frozen_and_thawed_while_training() -> None:

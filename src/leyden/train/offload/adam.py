@@ -17,6 +17,8 @@ from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
 from leyden.core.errors import CheckpointError, ConfigurationError
+from leyden.train.offload.budget import check_host
+from leyden.train.offload.lanes import free_on_host
 from leyden.train.offload.moments import BLOCK, Moments
 from leyden.train.offload.rounding import round_stochastically
 from leyden.train.offload.weights import Unit, Weights
@@ -43,6 +45,8 @@ class OffloadedAdam(Optimizer):
         super().__init__(inner.param_groups, inner.defaults)  # the groups themselves: schedules of `inner` write there
         self._sealed = True
         self._inner, self._weights, self._moments, self._chunk, self._clip = inner, weights, moments, chunk, clip
+        rows = sum(-(-one.numel() // BLOCK) for group in self.param_groups for one in group["params"])
+        check_host(rows * moments.row_bytes, free_on_host())
         self._generator = torch.Generator(weights.lanes.device).manual_seed(seed)
         self._group = {one: group for group in self.param_groups for one in group["params"]}
         self._unit: dict[nn.Parameter, Unit] = {}
@@ -52,7 +56,7 @@ class OffloadedAdam(Optimizer):
             self._adopt(unit)
         self._handles = [self._listen(one) for one in self._unit]
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """What the backward pass has left to do; then every weight and moment is where it belongs."""
         output = None
         if closure is not None:
@@ -88,7 +92,7 @@ class OffloadedAdam(Optimizer):
         """As every optimizer's; a parameter's state is its rows of moments and its steps. And the random numbers'."""
         return {**super().state_dict(), "generator": self._generator.get_state()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:  # type: ignore[override]
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a state, torch's own Adam's as well; raises CheckpointError for one of another kind or size."""
         for parameter, saved in zip(self._all(), self._saved(state_dict), strict=True):
             if parameter in self._unit:
@@ -127,14 +131,14 @@ class OffloadedAdam(Optimizer):
         unit.trained = [one for one in unit.parameters if one in self._group and one.numel()]
         counts = [-(-one.numel() // BLOCK) for one in unit.trained]
         memory = self._weights.lanes.host(sum(counts) * self._moments.row_bytes).view(-1, self._moments.row_bytes)
-        for one, rows in zip(unit.trained, memory.split(counts), strict=True):
+        for one, rows in zip(unit.trained, torch.split(memory, counts), strict=True):
             self._unit[one], self.state[one] = unit, {"moments": rows, "step": 0}
 
     def _listen(self, parameter: nn.Parameter) -> Any:
         """Hear of the parameter's gradients; it may be frozen now and thaw later."""
         trained = parameter.requires_grad
         parameter.requires_grad_(True)  # torch takes no such hook for one that does not require gradients
-        handle = parameter.register_post_accumulate_grad_hook(self._on_gradient)
+        handle = parameter.register_post_accumulate_grad_hook(self._on_gradient)  # type: ignore[no-untyped-call]
         parameter.requires_grad_(trained)
         return handle
 

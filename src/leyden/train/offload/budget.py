@@ -45,6 +45,17 @@ def largest_model(device_bytes: float, host_bytes: float) -> float:
     return min(both, host_bytes / MOMENT_BYTES)
 
 
+def check_host(needed: float, free: float) -> None:
+    """Raise ConfigurationError where moments and weights would take more of the host's memory than it has free."""
+    if needed > free:
+        raise ConfigurationError(
+            asked=f"{format_size(needed)} of host memory for weights and moments",
+            found=f"{format_size(free)} are free",
+            do="Use a host with more, raise Offload(device_memory=…) so that fewer weights need it, or train a smaller "
+            "model: each parameter takes 2.03 bytes for its moments.",
+        )
+
+
 def place(blocks: Sequence[int], rest: int, budget: float) -> tuple[bool, ...]:
     """Which blocks' weights stay on the device, for sizes in bytes; those outside of blocks (`rest`) always do.
 

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -56,9 +57,11 @@ class CudaLanes(Lanes):
 
     def __init__(self, device: torch.device, slot_bytes: int) -> None:
         super().__init__(device)
-        self._inward, self._outward = torch.cuda.Stream(device), torch.cuda.Stream(device)
+        self._inward: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._outward: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._slots = [torch.empty(slot_bytes, dtype=torch.uint8, device=device) for _ in range(_SLOTS)]
-        self._free = [torch.cuda.Event() for _ in range(_SLOTS)]  # to wait for one never recorded is no wait
+        # To wait for an event never recorded is no wait.
+        self._free = [torch.cuda.Event() for _ in range(_SLOTS)]  # type: ignore[no-untyped-call]
         self._turn = 0
         self._marks: deque[torch.cuda.Event] = deque()
         self._pinned: list[Tensor] = []
@@ -135,6 +138,11 @@ def lanes_for(device: torch.device, slot_bytes: int) -> Lanes:
 def memory_of(device: torch.device) -> float:
     """Bytes of memory the device has; infinite where it is the host's own."""
     return float(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else float("inf")
+
+
+def free_on_host() -> float:
+    """Bytes of host memory that can be taken."""
+    return float(psutil.virtual_memory().available)
 
 
 def _nothing() -> None:

@@ -21,7 +21,9 @@ DECADES = 7
 class Moments(Protocol):
     """How rows of moments, one for each block of parameters, are kept: `store` shows them as plain numbers."""
 
-    row_bytes: int
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """(rows, row_bytes) uint8 -> first and second moment, float32 (rows, BLOCK) each."""

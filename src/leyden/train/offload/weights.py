@@ -21,7 +21,7 @@ from leyden.core.errors import ConfigurationError
 from leyden.train import wrapping
 from leyden.train.meta import materialise
 from leyden.train.offload import budget
-from leyden.train.offload.lanes import Lanes
+from leyden.train.offload.lanes import Lanes, free_on_host
 
 
 @dataclass(eq=False, kw_only=True)
@@ -43,7 +43,7 @@ class Unit:
     def point_to(self, memory: Tensor, dtypes: Sequence[torch.dtype] | None = None) -> None:
         """Let the parameters' values be those in this memory, laid out as `home` is."""
         dtypes = dtypes or [one.dtype for one in self.parameters]
-        for one, stretch, dtype in zip(self.parameters, memory.split(self.sizes), dtypes, strict=True):
+        for one, stretch, dtype in zip(self.parameters, torch.split(memory, self.sizes), dtypes, strict=True):
             one.data = stretch.view(dtype)[: one.numel()].view(one.shape)
 
 
@@ -73,6 +73,8 @@ class Weights:
                 "it between the forward and the backward pass",
                 do="Leave activation_checkpointing=True, or raise Offload(device_memory=…).",
             )
+        gone = [sum(unit.sizes) for unit, resident in zip(self.units, stays, strict=True) if not resident]
+        budget.check_host(sum(gone), free_on_host())
         self._fill_tied(module)
         for unit, resident in zip(self.units, stays, strict=True):
             self._settle(unit, module, resident)
@@ -172,7 +174,7 @@ class Weights:
 
             return checkpoint(run, *args, use_reentrant=False, **kwargs)
 
-        block.forward = forward  # type: ignore[method-assign]
+        block.forward = forward
 
     def _arrive(self, unit: Unit) -> None:
         if unit.there is not None:
