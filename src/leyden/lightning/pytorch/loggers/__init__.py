@@ -223,17 +223,6 @@ class MLFlowLogger(mlflow.MLFlowLogger, Logger):
         return str(self._save_dir)
 
 
-class CometLogger(Logger):
-    """Refused."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise not_kept("CometLogger", "Use WandbLogger, MLFlowLogger, TensorBoardLogger or CSVLogger.")
-
-
-class LitLogger(CometLogger):
-    """Refused."""
-
-
 class DummyLogger(Logger):
     """Takes everything and keeps nothing; what `fast_dev_run` puts in the place of loggers."""
 
@@ -249,6 +238,17 @@ class DummyLogger(Logger):
 
     def log_hyperparams(self, params: Params, *args: Any) -> None:
         """Nothing."""
+
+
+class CometLogger(DummyLogger):
+    """Refused."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise not_kept("CometLogger", "Use WandbLogger, MLFlowLogger, TensorBoardLogger or CSVLogger.")
+
+
+class LitLogger(CometLogger):
+    """Refused."""
 
 
 class _Nothing:

@@ -294,6 +294,7 @@ class DeepSpeedStrategy(ParallelStrategy):
         raise not_kept("DeepSpeedStrategy", do)
 
 
+_DDP = ("ddp", "ddp_spawn", "ddp_fork", "ddp_notebook")  # how ranks are started Leyden settles itself
 _OWN = (
     Strategy,
     SingleDeviceStrategy,
@@ -323,10 +324,11 @@ def _choose_word(word: str) -> Strategy:
         return Strategy()
     if word.startswith("deepspeed"):
         return DeepSpeedStrategy(offload_optimizer="offload" in word)
-    if word.startswith("ddp"):  # _spawn, _fork, _notebook say how ranks are started, which Leyden settles itself
-        return DDPStrategy(find_unused_parameters=word.endswith("unused_parameters_true"))
-    if word.startswith("fsdp"):
-        return FSDPStrategy(cpu_offload="offload" in word)
+    start, _, unused = word.partition("_find_unused_parameters_")
+    if start in _DDP and unused in ("", "true", "false"):
+        return DDPStrategy(find_unused_parameters=unused == "true")
+    if word in ("fsdp", "fsdp_cpu_offload"):
+        return FSDPStrategy(cpu_offload=word != "fsdp")
     return _Given(strategies.choose(word))
 
 
