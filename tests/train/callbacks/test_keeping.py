@@ -11,6 +11,7 @@ import pytest
 import leyden
 from leyden.core.errors import ConfigurationError
 from leyden.train import checkpoint
+from leyden.train.callbacks import Timer
 from tests.train.models import Line, loader
 
 
@@ -118,8 +119,27 @@ def test_two_keepers_keep_their_own() -> None:
     assert [one.step for one in checkpoint.committed(Path("recent"))] == [5]
     state = checkpoint.read(Path(best.last_model_path)).training["callbacks"]
     assert len(state) == 2
-    with pytest.raises(ConfigurationError, match="two callbacks with the state key 'EarlyStopping'"):
-        fit([1], leyden.EarlyStopping("score"), leyden.EarlyStopping("score", mode="max"))
+    with pytest.raises(ConfigurationError, match=r"two callbacks with the state key 'EarlyStopping\(score, min\)'"):
+        fit([1], leyden.EarlyStopping("score"), leyden.EarlyStopping("score", patience=9))
+
+
+def test_two_of_a_class_keep_states_of_their_own() -> None:
+    first, second = leyden.EarlyStopping("score", patience=9), leyden.EarlyStopping("score", patience=9, mode="max")
+    saves = leyden.ModelCheckpoint()
+    run = leyden.Trainer(
+        max_epochs=3,
+        max_time="1h",
+        accelerator="cpu",
+        enable_progress_bar=False,
+        limit_train_batches=1,
+        callbacks=[saves, first, Timer("00:01:00:00"), second],
+    )
+    assert run.callbacks[-1] is saves
+    run.fit(Scores([3, 1, 2]), loader(), loader(8))
+    state = checkpoint.read(Path(saves.last_model_path)).training["callbacks"]
+    assert state["EarlyStopping(score, min)"]["best_score"] == 1
+    assert state["EarlyStopping(score, max)"]["best_score"] == 3
+    assert {"Timer(step)", "MaxTime(step)"} < set(state)
 
 
 def test_mistakes() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 import leyden
 from leyden.core.errors import ConfigurationError
 from leyden.train.callbacks import ThroughputMonitor
+from leyden.train.peak import peak_flops
 from tests.train.callbacks.runs import new, record, trainer
 from tests.train.models import Line, loader
 
@@ -82,7 +84,27 @@ def test_optimizer_steps_are_not_batches_and_the_module_may_tell_its_flops() -> 
     found = record(run)
     assert found["train/device/steps_per_sec"].values[-1] == pytest.approx(2 / 3)
     assert found["train/device/flops_per_sec"].values[-1] == pytest.approx(400 / 3)
-    assert "train/device/mfu" not in found
+    peak = peak_flops(torch.device("cpu"), "32-true")
+    assert ("train/device/mfu" in found) is (peak is not None)
+    if peak is not None:
+        assert 1e9 < peak < 1e14
+        assert found["train/device/mfu"].values[-1] == pytest.approx(400 / 3 / peak)
+
+
+def test_the_peak_of_a_gpu_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cuda", 0)
+    for name, half, single in (
+        ("NVIDIA H100 80GB HBM3", 989e12, 67e12),
+        ("NVIDIA H100 PCIe", 756e12, 51e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12, 19.5e12),
+        ("NVIDIA A10G", 70e12, 31.5e12),
+        ("NVIDIA L4", 121e12, 30.3e12),
+        ("NVIDIA L40S", 362e12, 91.6e12),
+        ("Something new", None, None),
+    ):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda _, name=name: name)  # no such GPU is here
+        assert (peak_flops(device, "bf16-mixed"), peak_flops(device, "32-true")) == (half, single)
+    assert peak_flops(torch.device("cpu"), "bf16-mixed") is None
 
 
 def test_with_the_true_clock() -> None:

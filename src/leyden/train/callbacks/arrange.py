@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from leyden.train.module import Module
 
 
+class MaxTime(Timer):
+    """What `max_time` asks for, beside any Timer that is given."""
+
+
 def arrange(
     callbacks: Sequence[Callback] | Callback | None, time_s: float | None = None, *, saving: bool, summary: bool = False
 ) -> list[Callback]:
@@ -24,7 +28,7 @@ def arrange(
     """
     given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
     if time_s is not None:
-        given.append(Timer({"seconds": time_s}))
+        given.append(MaxTime({"seconds": time_s}))
     if summary and not any(isinstance(one, ModelSummary) for one in given):
         given.append(ModelSummary())
     if saving and not any(isinstance(one, ModelCheckpoint) for one in given):

@@ -44,6 +44,11 @@ class EarlyStopping(Callback):
         self.wait_count = 0
         self.stopped_epoch = 0
 
+    @property
+    def state_key(self) -> str:
+        """One for each metric that is watched."""
+        return f"{type(self).__qualname__}({self.monitor}, {self.mode})"
+
     def state_dict(self) -> dict[str, Any]:
         return {"best_score": self.best_score, "wait_count": self.wait_count, "stopped_epoch": self.stopped_epoch}
 

@@ -13,6 +13,7 @@ import torch
 from leyden.core.errors import ConfigurationError
 from leyden.train.callbacks.base import Callback
 from leyden.train.logbook import batch_size_of
+from leyden.train.peak import peak_flops
 
 if TYPE_CHECKING:
     from leyden.train.module import Module
@@ -24,12 +25,13 @@ class ThroughputMonitor(Callback):
 
     Under `train/device/`, for one rank: `batches_per_sec`, `samples_per_sec`, `steps_per_sec` (optimizer steps),
     `items_per_sec` with `length_fn`, `flops_per_sec` with `flops_per_batch` (an attribute of the Module or given here:
-    floating-point operations of forward and backward, for one batch of one rank) and `mfu` with `available_flops` (the
-    device's peak, in FLOP/s); under `train/` without `device/` the same for all ranks together, where there are
-    several, and `time` (s), `batches`, `samples`, `lengths` since training began. `train/device/data_wait` is the share
-    of the time spent waiting for batches. Validation is left out of all of them. On a GPU each reading waits for the
-    device, once an interval and not once a batch. `batch_size_fn(batch)` counts samples (default: the length of the
-    first tensor), `length_fn(batch)` items, such as tokens.
+    floating-point operations of forward and backward, for one batch of one rank) and `mfu`, their share of
+    `available_flops` (FLOP/s; by default the device's peak, where `leyden.train.peak` knows it); under `train/` without
+    `device/` the same for all ranks together, where there are several, and `time` (s), `batches`, `samples`, `lengths`
+    since training began. `train/device/data_wait` is the share of the time spent waiting for batches. Validation is
+    left out of all of them. On a GPU each reading waits for the device, once an interval and not once a batch.
+    `batch_size_fn(batch)` counts samples (default: the length of the first tensor), `length_fn(batch)` items, such as
+    tokens.
     Source of MFU: Chowdhery et al. 2022, "PaLM", appendix B.
     """
 
@@ -48,10 +50,12 @@ class ThroughputMonitor(Callback):
         self.batch_size_fn, self.length_fn = batch_size_fn, length_fn
         self.available_flops, self.flops_per_batch = available_flops, flops_per_batch
         self.window_size, self._clock = window_size, clock
+        self._peak = available_flops
         self._clear()
 
     def on_train_start(self, trainer: Trainer, pl_module: Module) -> None:
         self._clear()
+        self._peak = self.available_flops or peak_flops(trainer.plan.device, trainer.plan.precision)
         self._first_step = self._step = trainer.global_step
         self._read(trainer)
 
@@ -123,8 +127,8 @@ class ThroughputMonitor(Callback):
             if world > 1:
                 module.log(f"train/{name}_per_sec", count / took * (1 if name == "steps" else world))
         module.log("train/device/data_wait", (last.waited_s - first.waited_s) / took)
-        if flops is not None and self.available_flops:
-            module.log("train/device/mfu", counts["flops"] / took / self.available_flops)
+        if flops is not None and self._peak:
+            module.log("train/device/mfu", counts["flops"] / took / self._peak)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,11 @@ class Timer(Callback):
         """Seconds left of `duration`; None where there is none."""
         return None if self._duration_s is None else self._duration_s - self.time_elapsed(stage)
 
+    @property
+    def state_key(self) -> str:
+        """One for each interval, as one Timer may stop training while another only measures."""
+        return f"{type(self).__qualname__}({self._interval})"
+
     def state_dict(self) -> dict[str, Any]:
         return {"time_elapsed": {stage: self.time_elapsed(stage) for stage in _STAGES}}
 
