@@ -80,13 +80,15 @@ class DDP(Strategy):
 class FSDP(Strategy):
     """Each rank holds a part of every tensor: PyTorch's FSDP2 (`fully_shard`). One rank alone holds all and runs plain.
 
-    `wrap` says which submodules are gathered on their own, just before they run: "auto" (see `wrapping.blocks`),
-    classes, or a function that is given each submodule and says yes or no. `cpu_offload` keeps parts, gradients and
-    optimizer in host memory. `replicate` makes so many copies of the sharded module, gradients averaged between them
-    (HSDP): with 8, 64 ranks shard in groups of 8, which are neighbours. `reshard_after_forward`: whether a block's
-    weights are freed between its forward and its backward pass; a whole number frees them to groups of that size.
-    `state_dict` says how checkpoints are written: "full" (whole tensors, gathered on rank 0) or "sharded" (every rank
-    writes its part).
+    `wrap` says which submodules are gathered on their own, just before they are called: "auto" (see `wrapping.blocks`),
+    classes, or a function that is given each submodule and says yes or no. Call them, not their parts: outside of a
+    call nothing is gathered. A module that optimizes by hand is gathered network by network.
+
+    `cpu_offload` keeps parts, gradients and optimizer in host memory. `replicate` makes so many copies of the sharded
+    module, gradients averaged between them (HSDP): with 8, 64 ranks shard in groups of 8, which are neighbours.
+    `reshard_after_forward`: whether a block's weights are freed between its forward and its backward pass; a whole
+    number frees them to groups of that size. `state_dict` says how checkpoints are written: "full" (whole tensors,
+    gathered on rank 0) or "sharded" (every rank writes its part).
     """
 
     name: ClassVar[str] = "fsdp"
