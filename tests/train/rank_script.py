@@ -91,13 +91,13 @@ class Deep(Line):
 
 
 class Turn(leyden.Callback):
-    """Something happens on one rank at step 5."""
+    """Something happens on one rank at step 5, or 9."""
 
     def __init__(self, what: str) -> None:
         self.what = what
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.global_step != 5:
+        if trainer.global_step != (9 if self.what == "time" else 5):
             return
         if self.what == "raise" and rank() == 1:
             raise ValueError("rank 1 gives up")
@@ -105,6 +105,8 @@ class Turn(leyden.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.what == "signal" and rank() == 0:
             os.kill(os.getpid(), signal.SIGTERM)
+        if self.what == "time" and rank() == 1:
+            os.kill(os.getpid(), signal.SIGUSR2)
         if self.what == "wait" and rank() == 0:
             Path(os.environ["RESULTS"], "reached").write_text(str(os.getpid()))
             time.sleep(60)  # until the test kills this process

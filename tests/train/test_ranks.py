@@ -2,64 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
+import socket
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
+from tests.train.launching import Script, nothing_is_left, wait_for
 from tests.train.models import regression
-
-ROOT = Path(__file__).parents[2]
-SCRIPT = Path(__file__).with_name("rank_script.py")
-
-
-class Script:
-    """Runs the script and reads what its ranks told."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environ = {**os.environ, "RESULTS": str(folder), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
-
-    def start(self, *args: str, **environ: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, str(SCRIPT), *args],
-            cwd=self.folder,
-            env=self.environ | environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, *args: str, code: int = 0, **environ: str) -> str:
-        done = self.start(*args, **environ)
-        output, _ = done.communicate(timeout=120)
-        assert done.returncode == code, output
-        return output
-
-    def told(self, rank: int) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / f"rank{rank}.json").read_text())
-        return found
 
 
 @pytest.fixture
 def script(tmp_path: Path) -> Script:
-    return Script(tmp_path)
-
-
-def wait_for(path: Path) -> str:
-    deadline = time.monotonic() + 60
-    while not (path.exists() and path.read_text()):
-        assert time.monotonic() < deadline, f"{path} did not come"
-        time.sleep(0.02)
-    return path.read_text()
+    return Script(tmp_path, "rank_script.py")
 
 
 @pytest.mark.slow
@@ -161,6 +119,8 @@ def test_killed_and_resumed_equals_uninterrupted(script: Script, tmp_path: Path,
         output, _ = process.communicate(timeout=60)
         assert process.returncode not in (0, None)
         assert "rank 1 was killed by signal 9" in output
+        assert "rank 1 gives no sign of life" in output
+        nothing_is_left(tmp_path)
     output = script.run("resume", "nothing", "last")
     assert "going on from" in output
     assert script.told(0) == whole
@@ -174,6 +134,7 @@ def test_a_rank_that_fails_ends_all_and_is_named(script: Script) -> None:
     assert process.returncode not in (0, None)
     assert "rank 1 exited with code 1" in output
     assert "ValueError: rank 1 gives up" in output
+    assert "RankError: 2 ranks ran together; rank 1 failed at step 5 (epoch 1, batch 1)" in output
 
 
 @pytest.mark.slow
@@ -184,21 +145,18 @@ def test_sigterm_saves_on_all_ranks_and_the_rest_is_trained_later(script: Script
     output = script.run("resume", "signal", code=128 + signal.SIGTERM)
     assert "SIGTERM: stopping after this step" in output
     assert re.search(r"stopped by SIGTERM at step \d+; go on with ckpt_path='.+'", output)
-    assert script.run("resume", "nothing", "last").count("going on from") == 1
+    again = script.run("resume", "time", "last", code=75)  # SIGUSR2 came to rank 1 alone, as the time was nearly up
+    assert again.count("going on from") == 1
+    assert "stopped by SIGUSR2" in again
+    script.run("resume", "nothing", "last")
     assert script.told(0) == whole
 
 
 @pytest.mark.slow
 def test_a_launchers_ranks_are_taken(script: Script, tmp_path: Path) -> None:
-    """As torchrun starts them: RANK and WORLD_SIZE say who is who; one record, opened by rank 0."""
-    from leyden.train.ranks import _free_port
-
-    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-    processes = [script.start("equal", DEVICES="2", RANK=str(r), LOCAL_RANK=str(r), **common) for r in (0, 1)]
-    outputs = [process.communicate(timeout=60)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
+    """As torchrun starts them, though another program holds the port: the next one is taken. One record, by rank 0."""
+    with socket.create_server(("127.0.0.1", 0)) as foreign:
+        port = str(foreign.getsockname()[1])
+        script.run_ranks(2, "equal", DEVICES="2", MASTER_PORT=port)
     assert script.told(0)["digest"] == script.told(1)["digest"]
     assert len(list((tmp_path / "leyden_runs").glob("*/run.json"))) == 1
-    lonely = script.start("equal", DEVICES="3", RANK="0", LOCAL_RANK="0", **common)
-    output, _ = lonely.communicate(timeout=60)
-    assert "the launcher started 2 ranks on this node" in output

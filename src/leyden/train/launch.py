@@ -42,7 +42,7 @@ def start_local(count: int, run: Run) -> World:
     threads = max(1, torch.get_num_threads() // count)
     environ = {
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(ranks.serve()),
+        "MASTER_PORT": str(ranks.open_door()),
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
         "NODE_RANK": "0",
@@ -232,15 +232,16 @@ def _become(rank: int, environ: Mapping[str, str], run: Run) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for old, new in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(old, new)
-    sys.stdout = sys.__stdout__ = sys.stderr = sys.__stderr__ = open(1, "w", buffering=1, closefd=False)  # noqa: PTH123, SIM115
+    sys.stdout = sys.__stdout__ = sys.stderr = sys.__stderr__ = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     os.environ.update(environ)
+    ranks.close_door()
     torch.set_num_threads(1)  # OpenMP's threads stayed behind, and asking for them would wait for ever
     follow_parent()
 
 
 def end_call(error: BaseException | None) -> None:
     """The end of a call of the Trainer, where ranks were forked for it: they end here, rank 0 waits for them."""
-    global _call  # noqa: PLW0603
+    global _call
     if _is_forked:
         _end_rank(error)
     if _call is None:

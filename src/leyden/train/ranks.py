@@ -7,10 +7,13 @@ Without one, `devices=N` starts ranks by itself (launch.py).
 from __future__ import annotations
 
 import atexit
+import contextlib
+import errno
 import gc
 import os
 import socket
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Mapping
@@ -26,7 +29,6 @@ from leyden.train import slurm, watchdog
 
 TIMEOUT_S = 300.0
 _TRIES = 8  # ports in a row that are tried where another program holds the one agreed on
-_PROBE_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,7 @@ def join(world: World, device: torch.device, environ: Mapping[str, str] = os.env
         environ = {**environ, **slurm.launcher_variables(environ)}
     store = _find_store(world, environ, meet_s)
     _await_everyone(world, store, meet_s)
+    close_door()
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
         store=dist.PrefixStore("group", store),
@@ -112,50 +115,66 @@ def leave() -> None:
     Gloo's threads hold tensors of finished collectives. A thread that frees one while Python goes down asks for a lock
     that is no longer given and takes the process with it (SIGABRT; seen in 1 of 40 exits, pytorch/pytorch#179291).
     """
-    global _served  # noqa: PLW0603
     watchdog.stop()
     gc.collect()  # cycles that still hold the group, such as a module and its Trainer
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if dist.is_initialized():
             dist.destroy_process_group()
-    _served = None
 
 
 # Where the ranks meet -------------------------------------------------------------------------------------------------
 
-_served: dist.TCPStore | None = None
+_door: socket.socket | None = None
 
 
-def serve() -> int:
-    """Open the meeting point of ranks that this process is about to start; returns its port, which nobody else holds."""
-    global _served  # noqa: PLW0603  one world a process
-    _served = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    return int(_served.port)
+def open_door() -> int:
+    """Listen for the ranks that this process is about to start; returns the port, which nobody else can take."""
+    global _door  # noqa: PLW0603  one world a process
+    _door = socket.create_server(("127.0.0.1", 0))
+    return int(_door.getsockname()[1])
+
+
+def close_door() -> None:
+    """Everybody is here; or this is a forked rank, which has a copy of rank 0's."""
+    global _door  # noqa: PLW0603
+    if _door is not None:
+        with contextlib.suppress(OSError):
+            _door.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for guests
+        _door.close()
+    _door = None
 
 
 def _find_store(world: World, environ: Mapping[str, str], timeout_s: float) -> dist.Store:
-    """The key-value store that rank 0 serves, or torchrun's agent."""
+    """The key-value store that rank 0 serves, or torchrun's agent.
+
+    Rank 0 says at MASTER_PORT, or one of the next where another program holds it, whose it is and where its store is.
+    """
+    global _door  # noqa: PLW0603
     if environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         store, _, _ = next(iter(dist.rendezvous("env://", rank=world.rank, world_size=world.size)))
         return dist.PrefixStore("leyden", store)
     address, first = environ["MASTER_ADDR"], int(environ["MASTER_PORT"])
     ports = range(first, min(first + _TRIES, 65536))
     names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT", "LEYDEN_JOB_ID", "LEYDEN_ATTEMPT")
-    token = "/".join([str(first), str(world.size), *(environ.get(name, "") for name in names)])
-    if world.rank != 0:
-        return _look_for(world, address, ports, token, timeout_s)
-    store = _served or _open(address, ports)
-    store.set("world", token)  # so that others know it from another program's, or another job's
-    return store
+    world_name = ":".join(["leyden", str(first), str(world.size), *(environ.get(name, "") for name in names)])
+    if world.rank == 0:
+        _door = door = _door or _listen(address, ports)
+        served = dist.TCPStore(address, 0, is_master=True, wait_for_workers=False)
+        threading.Thread(target=_greet, args=(door, f"{world_name} {served.port}\n"), daemon=True).start()
+        return served
+    port = _ask_the_way(world, address, ports, world_name, time.monotonic() + timeout_s)
+    return dist.TCPStore(address, port, is_master=False)
 
 
-def _open(address: str, ports: range) -> dist.TCPStore:
+def _listen(address: str, ports: range) -> socket.socket:
     for port in ports:
         try:
-            return dist.TCPStore(address, port, is_master=True, wait_for_workers=False)
-        except dist.DistNetworkError as error:
-            if "EADDRINUSE" not in str(error):
+            if socket.has_dualstack_ipv6():
+                return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+            return socket.create_server(("", port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
                 raise
     raise RankError(
         asked=f"rank 0 was to wait for the others at {address}:{ports[0]}",
@@ -164,34 +183,32 @@ def _open(address: str, ports: range) -> dist.TCPStore:
     )
 
 
-def _look_for(world: World, address: str, ports: range, token: str, timeout_s: float) -> dist.TCPStore:
-    """Try the ports in turn until rank 0 of this very world answers at one."""
-    deadline = time.monotonic() + timeout_s
+def _greet(door: socket.socket, line: str) -> None:
+    with contextlib.suppress(OSError):  # it is closed once the ranks have met
+        while True:
+            guest, _ = door.accept()
+            with guest, contextlib.suppress(OSError):
+                guest.sendall(line.encode())
+
+
+def _ask_the_way(world: World, address: str, ports: range, world_name: str, deadline: float) -> int:
+    """The port of rank 0's store: whoever holds one of the ports is asked until rank 0 of this very world answers."""
     while time.monotonic() < deadline:
         for port in ports:
-            if _listens(address, port):
-                try:
-                    wait = timedelta(seconds=_PROBE_S)
-                    store = dist.TCPStore(address, port, is_master=False, timeout=wait)
-                    store.wait(["world"], wait)
-                    if store.get("world").decode() == token:
-                        return store
-                except RuntimeError:
-                    pass  # it is another program's
+            try:
+                with socket.create_connection((address, port), timeout=2.0) as rank0, rank0.makefile() as lines:
+                    name, _, found = lines.readline(1000).strip().partition(" ")
+            except (OSError, UnicodeDecodeError):
+                continue  # nobody yet, or another program
+            if name == world_name:
+                return int(found)
         time.sleep(0.1)
     raise RankError(
         asked=f"rank {world.rank} of {world.size} looked for rank 0 at {address}:{ports[0]}",
-        found=f"rank 0 never arrived within {timeout_s:g} s",
-        do="See whether it was started, and whether MASTER_ADDR and MASTER_PORT are the same for all and reachable.",
+        found="rank 0 never arrived",
+        do="See whether it was started, and whether MASTER_ADDR and MASTER_PORT are the same for all and reachable; "
+        "LEYDEN_MEET_TIMEOUT_S sets the time allowed.",
     )
-
-
-def _listens(address: str, port: int) -> bool:
-    try:
-        socket.create_connection((address, port), timeout=_PROBE_S).close()
-    except OSError:
-        return False
-    return True
 
 
 def _await_everyone(world: World, store: dist.Store, timeout_s: float) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ import torch
 
 from leyden import track
 from leyden.track.run import RUNS_FOLDER, Run
-from leyden.train import progress, sharding, watchdog
+from leyden.train import progress, sharding, signals, watchdog
 from leyden.train.callbacks.arrange import bring_along
 from leyden.train.float8 import use_float8
 from leyden.train.launch import end_call, follow_parent, start_local
@@ -28,13 +29,15 @@ from leyden.train.ranks import World, join
 from leyden.train.resume import find_checkpoint, run_to_continue
 from leyden.train.session import Session, check_module
 
+_ASK_EVERY_S = 2.0  # slow steps: a signal is heeded within seconds, whatever log_every_n_steps says
+
 if TYPE_CHECKING:
     from leyden.train.module import DataModule, Module
     from leyden.train.trainer import Trainer
 
 
 class Stage:
-    """A context around one call of the Trainer. `signal` is set once SIGINT or SIGTERM has come during fit."""
+    """A context around one call of the Trainer. `signal` is set once one of signals.py has come during fit."""
 
     def __init__(
         self,
@@ -48,6 +51,8 @@ class Stage:
         self._trainer, self._name = trainer, name
         self._module, self._datamodule, self._asked = module, datamodule, ckpt_path
         self.signal = 0
+        self._heard = False  # a signal came to this rank; `signal` is also set where it came to another
+        self._agreed, self._ask_at = (-1, time.monotonic()), 0  # (step, when) ranks agreed last, and when next
         self._undo = contextlib.ExitStack()
         self._others: FanOut | None = None
         self.checkpoint: Path | None = None
@@ -132,21 +137,32 @@ class Stage:
 
     def agree(self) -> int:
         """The signal that has come to any rank, 0 if none; `should_stop` on one rank counts for all. Collective."""
-        world, trainer = self.session.plan.world, self._trainer
-        if world.size > 1:
-            everyone = world.gather((self.signal, trainer.should_stop))
-            self.signal = max(number for number, _ in everyone)
-            trainer.should_stop = any(stop for _, stop in everyone)
+        plan, trainer = self.session.plan, self._trainer
+        if plan.world.size > 1:
+            step, now = trainer.global_step, time.monotonic()
+            pace_s = (now - self._agreed[1]) / max(1, step - self._agreed[0])
+            everyone = plan.world.gather((self.signal, trainer.should_stop, pace_s))
+            self.signal = max(number for number, _, _ in everyone)
+            trainer.should_stop = any(stop for _, stop, _ in everyone)
+            often = int(_ASK_EVERY_S / max(1e-6, *(pace for _, _, pace in everyone)))
+            self._heard = False  # a signal came to this rank; `signal` is also set where it came to another
+        self._agreed, self._ask_at = (step, now), step + min(max(1, often), plan.log_every_n_steps)
         return self.signal
 
+    def asks(self, step: int) -> bool:
+        """Whether ranks agree after this step, as they do every two seconds or `log_every_n_steps`; then they have."""
+        if self._ask_at <= step != self._agreed[0]:
+            self.agree()
+        return step == self._agreed[0]
+
     def end_if_signalled(self) -> None:
-        """Everything is saved: leave with the exit code shells expect, 128 + the signal's number. Collective."""
+        """Everything is saved: leave with the exit code that says why (signals.py). Collective."""
         if self.agree():
             name, step = signal.Signals(self.signal).name, self._trainer.global_step
             saved = self._trainer.checkpoint_callback
             where = f"; go on with ckpt_path={saved.last_model_path!r}" if saved else ", without a checkpoint"
             self._trainer.say(f"stopped by {name} at step {step}{where}")
-            raise SystemExit(128 + self.signal)
+            raise SystemExit(signals.exit_code(self.signal))
 
     def _meet(self) -> tuple[Plan, Run]:
         """Ranks: those a launcher started, or our own. The record: rank 0 opens it, the others are told."""
@@ -238,13 +254,13 @@ class Stage:
     def _catch_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signals.caught():
             self._undo.callback(signal.signal, number, signal.signal(number, self._on_signal))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.signal:
+        if self._heard and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signal = number
-        self._trainer.say(
-            f"{signal.Signals(number).name}: stopping after this step, with a checkpoint; once more stops at once"
-        )
+        again, self._heard, self.signal = self._heard, True, self.signal or number
+        if not again:  # launchers send SIGTERM to a group and to each of its members
+            stops = "; Ctrl-C stops at once" if number != signal.SIGINT else "; once more stops at once"
+            self._trainer.say(f"{signal.Signals(number).name}: stopping after this step, with a checkpoint{stops}")

@@ -264,11 +264,10 @@ class Trainer(TrainerState):
     def _breaks_off(self, plan: Plan, stage: Stage) -> bool:
         """After a step: was it the last, or did a callback or a signal (to any rank) say so?"""
         if self.global_step == plan.max_steps:
-            return True
-        if plan.world.size > 1:
-            if self.global_step % plan.log_every_n_steps:
-                return False  # ranks ask each other only now and then, and must break off together
             stage.agree()
+            return True
+        if plan.world.size > 1 and not stage.asks(self.global_step):
+            return False  # ranks ask each other only now and then, and must break off together
         return bool(stage.signal) or (self.should_stop and self._has_stopped(plan))
 
     def _has_stopped(self, plan: Plan) -> bool:
