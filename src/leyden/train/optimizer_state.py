@@ -110,6 +110,12 @@ def _check(number: int, names: Sequence[str], rest: Mapping[str, Any], own: Mapp
             f"the checkpoint's optimizer {number} has {len(saved)} parameters",
             f"it now has {len(names)}; only one of them has {', '.join(strange[:5])}",
         )
+    if "rounding" in rest and "rounding" not in own:
+        raise CheckpointError(
+            asked=f'the checkpoint\'s optimizer {number} was written under strategy="offload", with 8-bit moments',
+            found="this training is not under it",
+            do='Use strategy="offload", or load only its weights.',
+        )
 
 
 def _other(asked: str, found: str) -> CheckpointError:

@@ -99,6 +99,8 @@ def test_a_state_of_another_form() -> None:
     trainer("offload", callbacks=[saves], enable_checkpointing=True, max_epochs=1).fit(GPT(), batches())
     with pytest.raises(CheckpointError, match="another form or size"):
         trainer(Offload(exact=True)).fit(GPT(), batches(), ckpt_path=saves.last_model_path)
+    with pytest.raises(CheckpointError, match='Use strategy="offload", or load only its weights'):
+        trainer("auto").fit(GPT(), batches(), ckpt_path=saves.last_model_path)
 
 
 def test_a_schedule_that_sees_steps_says_nothing() -> None:

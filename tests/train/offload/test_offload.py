@@ -65,6 +65,7 @@ def test_movement_changes_nothing_in_bf16_either() -> None:
     assert same(stays, leaves)
 
 
+@pytest.mark.slow
 def test_learns_what_adamw_in_float32_learns() -> None:
     """On real source, losses stay beside AdamW's, and end where they end."""
     curves = []

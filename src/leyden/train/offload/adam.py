@@ -90,7 +90,7 @@ class OffloadedAdam(Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """As every optimizer's; a parameter's state is its rows of moments and its steps. And the random numbers'."""
-        return {**super().state_dict(), "generator": self._generator.get_state()}
+        return {**super().state_dict(), "rounding": self._generator.get_state()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a state, torch's own Adam's as well; raises CheckpointError for one of another kind or size."""
@@ -101,8 +101,8 @@ class OffloadedAdam(Optimizer):
                 )
         for group, settings in zip(self.param_groups, state_dict["param_groups"], strict=True):
             group.update({key: value for key, value in settings.items() if key != "params"})
-        if "generator" in state_dict:
-            self._generator.set_state(state_dict["generator"].cpu())
+        if "rounding" in state_dict:
+            self._generator.set_state(state_dict["rounding"].cpu())
 
     def _all(self) -> list[nn.Parameter]:
         return [one for group in self.param_groups for one in group["params"]]

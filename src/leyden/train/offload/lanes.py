@@ -7,9 +7,9 @@ waits only in `finish` and where it would run too far ahead.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import warnings
-import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -64,21 +64,12 @@ class CudaLanes(Lanes):
         self._free = [torch.cuda.Event() for _ in range(_SLOTS)]  # type: ignore[no-untyped-call]
         self._turn = 0
         self._marks: deque[torch.cuda.Event] = deque()
-        self._pinned: list[Tensor] = []
-        weakref.finalize(self, _unpin, self._pinned).atexit = False  # the end of the process frees them as well
 
     def host(self, size_bytes: int) -> Tensor:
         """As `Lanes.host`, pinned by registering pages of our own: `pin_memory` rounds up to a power of two."""
-        size = max(1, -(-size_bytes // mmap.PAGESIZE)) * mmap.PAGESIZE
-        memory = torch.frombuffer(mmap.mmap(-1, size), dtype=torch.uint8)
-        cuda: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-        if int(cuda.cudaHostRegister(memory.data_ptr(), size, 0)) == 0:
-            self._pinned.append(memory)
-        else:
-            warnings.warn(
-                f"{size_bytes:,} bytes of host memory cannot be pinned (see ulimit -l): copies will be slow",
-                stacklevel=2,
-            )
+        pages = _PinnedPages(-1, max(1, -(-size_bytes // mmap.PAGESIZE)) * mmap.PAGESIZE)
+        memory = torch.frombuffer(pages, dtype=torch.uint8)
+        pages.pin(memory.data_ptr(), memory.numel())
         return memory[:size_bytes]
 
     def bring(self, home: Tensor) -> tuple[Tensor, Callable[[], None]]:
@@ -149,8 +140,20 @@ def _nothing() -> None:
     """On one device, what has been copied is there."""
 
 
-def _unpin(pinned: list[Tensor]) -> None:
-    cuda: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-    for memory in pinned:
-        cuda.cudaHostUnregister(memory.data_ptr())
-    pinned.clear()
+class _PinnedPages(mmap.mmap):
+    """Pages of our own that the GPU can copy from and to by itself; given back with the last tensor that shows them."""
+
+    _pinned = 0
+
+    def pin(self, address: int, size: int) -> None:
+        cuda: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+        if int(cuda.cudaHostRegister(address, size, 0)) == 0:
+            self._pinned = address
+        else:
+            warnings.warn(f"{size:,} bytes of host memory cannot be pinned: copies will be slow", stacklevel=3)
+
+    def __del__(self) -> None:
+        if self._pinned:
+            with contextlib.suppress(Exception):  # while the interpreter goes down, torch may be gone before
+                cuda: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+                cuda.cudaHostUnregister(self._pinned)
