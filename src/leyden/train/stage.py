@@ -146,7 +146,7 @@ class Stage:
             trainer.should_stop = any(stop for _, stop, _ in everyone)
             often = int(_ASK_EVERY_S / max(1e-6, *(pace for _, _, pace in everyone)))
             self._heard = False  # a signal came to this rank; `signal` is also set where it came to another
-        self._agreed, self._ask_at = (step, now), step + min(max(1, often), plan.log_every_n_steps)
+            self._agreed, self._ask_at = (step, now), step + min(max(1, often), plan.log_every_n_steps)
         return self.signal
 
     def asks(self, step: int) -> bool:
