@@ -46,6 +46,7 @@ class Model(lightning.LightningModule):
         self.facts["sum"] = strategy.reduce(torch.tensor(1.0 + self.global_rank), reduce_op="sum").item()
         self.facts["any"] = strategy.reduce_boolean_decision(self.global_rank == 1, all=False)
         self.facts["all"] = strategy.reduce_boolean_decision(self.global_rank == 1, all=True)
+        self.logger.experiment.log_metrics({"by_hand": 1.0}, 0)  # nothing on the second rank
         self.facts["kind"] = type(strategy).__name__
         self.facts["node"] = [self.trainer.node_rank, self.trainer.num_devices, self.trainer.world_size]
 

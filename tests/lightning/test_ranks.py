@@ -33,6 +33,8 @@ def test_two_ranks(tmp_path: Path) -> None:
         assert facts["metrics"]["mean"] == 2.0  # of 0 … 4, each counted once
         assert facts["metrics"]["rank"] == 0.5
     assert one["best"] == two["best"]
+    assert one["log_dir"] == two["log_dir"]
+    assert [folder.name for folder in (tmp_path / "logs" / "lightning_logs").iterdir()] == ["version_0"]
     assert Path(one["best"]).name == "epoch=0-mean=2.0.ckpt"
     assert (Path(one["best"]) / "manifest.json").exists()
     assert one["weights"] == two["weights"]

@@ -42,6 +42,7 @@ class Bar(TQDMProgressBar):
     def get_metrics(self, trainer, model):
         items = super().get_metrics(trainer, model)
         items.pop("v_num", None)
+        self.asked = True
         return items
 
 
@@ -82,7 +83,7 @@ def main():
         found[f"profiled {name}"] = fit(Model(), profiler=profiler).global_step
     bar = Bar()
     trainer = fit(Model(), [bar], enable_progress_bar=True)
-    found["bar"] = [trainer.progress_bar_callback is bar, bar.get_metrics(trainer, trainer.model)]
+    found["bar"] = [trainer.progress_bar_callback is bar, bar.asked, bar.get_metrics(trainer, trainer.model)]
     L.seed_everything(7)
     model = Model().eval()
     with torch.no_grad():

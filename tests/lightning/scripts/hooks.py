@@ -11,6 +11,7 @@ seen = []
 STAGES = ("fit", "train", "validation", "test", "predict")
 MOMENTS = ("start", "end", "epoch_start", "epoch_end", "batch_start", "batch_end", "model_eval", "model_train")
 MODULE = [f"on_{stage}_{moment}" for stage in STAGES for moment in MOMENTS]
+MODULE.remove("on_predict_model_train")  # there is none
 MODULE += ["setup", "teardown", "prepare_data", "configure_model", "configure_callbacks", "backward"]
 MODULE += ["on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad"]
 MODULE += ["optimizer_zero_grad", "configure_gradient_clipping", "on_save_checkpoint", "on_load_checkpoint"]

@@ -16,6 +16,26 @@ from leyden.train.loggers.base import Params
 __all__ = ["CSVLogger", "CometLogger", "LitLogger", "Logger", "MLFlowLogger", "TensorBoardLogger", "WandbLogger"]
 
 
+class _Nothing:
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **kwargs: None
+
+    def __getitem__(self, index: int) -> Any:
+        return self
+
+
+def rank_zero_experiment(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """For the property `experiment` of a logger of one's own: Leyden calls loggers on rank 0 alone."""
+
+    @functools.wraps(fn)
+    def experiment(self: Any) -> Any:
+        from leyden.lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+        return fn(self) if rank_zero_only.rank == 0 else _Nothing()
+
+    return experiment
+
+
 class Logger(_Logger):
     """Base of loggers."""
 
@@ -101,7 +121,8 @@ class CSVLogger(csv_logs.CSVLogger, _Folders):
         super().__init__(save_dir, name, version, prefix, flush_logs_every_n_steps)
 
     @property
-    def experiment(self) -> ExperimentWriter:
+    @rank_zero_experiment
+    def experiment(self) -> Any:
         """The table and the hyperparameters."""
         return ExperimentWriter(self)
 
@@ -129,6 +150,12 @@ class TensorBoardLogger(tensorboard.TensorBoardLogger, _Folders):
     ) -> None:
         super().__init__(save_dir, name, version, default_hp_metric, prefix, sub_dir, **kwargs)
         self._log_graph = log_graph
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """As `leyden.train.loggers.TensorBoardLogger.experiment`, on the first rank; elsewhere it does nothing."""
+        return super().experiment
 
     def log_graph(self, model: Any, input_array: Any = None) -> None:
         """The graph of `forward`, where `log_graph=True` and there is an input or `model.example_input_array`."""
@@ -164,6 +191,12 @@ class WandbLogger(wandb.WandbLogger, Logger):
     ) -> None:
         _keep_no_models("WandbLogger", log_model)
         super().__init__(name, dir or save_dir, version, offline, id, project, experiment, prefix, **kwargs)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """As `leyden.train.loggers.WandbLogger.experiment`, on the first rank; elsewhere it does nothing."""
+        return super().experiment
 
     @property
     def save_dir(self) -> str:
@@ -218,6 +251,12 @@ class MLFlowLogger(mlflow.MLFlowLogger, Logger):
         )
 
     @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """As `leyden.train.loggers.MLFlowLogger.experiment`, on the first rank; elsewhere it does nothing."""
+        return super().experiment
+
+    @property
     def save_dir(self) -> str:
         """The folder given."""
         return str(self._save_dir)
@@ -249,26 +288,6 @@ class CometLogger(DummyLogger):
 
 class LitLogger(CometLogger):
     """Refused."""
-
-
-class _Nothing:
-    def __getattr__(self, name: str) -> Any:
-        return lambda *args, **kwargs: None
-
-    def __getitem__(self, index: int) -> Any:
-        return self
-
-
-def rank_zero_experiment(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """For the property `experiment` of a logger of one's own: Leyden calls loggers on rank 0 alone."""
-
-    @functools.wraps(fn)
-    def experiment(self: Any) -> Any:
-        from leyden.lightning.pytorch.utilities.rank_zero import rank_zero_only
-
-        return fn(self) if rank_zero_only.rank == 0 else _Nothing()
-
-    return experiment
 
 
 def _keep_no_models(logger: str, log_model: Any) -> None:

@@ -292,9 +292,11 @@ class Known(state.TrainerState):
 
     @property
     def log_dir(self) -> str:  # type: ignore[override]
-        """The folder of the first logger, else `default_root_dir`."""
-        folder = self.logger.log_dir if self.logger is not None else None
-        return str(folder or getattr(self.logger, "save_dir", None) or self.default_root_dir)
+        """The folder of the first logger, else `default_root_dir`; that of the first rank on all. Collective."""
+        folder: object = self.default_root_dir
+        if self.is_global_zero and self.logger is not None:  # to ask is to claim the next version
+            folder = self.logger.log_dir or getattr(self.logger, "save_dir", None) or folder
+        return str(self.strategy.broadcast(str(folder)))
 
     @property
     def checkpoint_callbacks(self) -> list[train.ModelCheckpoint]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from leyden import train
 from leyden.core.errors import CheckpointError
 from leyden.lightning.pytorch.accelerators import Accelerator
+from leyden.lightning.pytorch.callbacks.bars import ProgressBar
 from leyden.lightning.pytorch.core.datamodule import LightningDataModule
 from leyden.lightning.pytorch.core.module import LightningModule
 from leyden.lightning.pytorch.loggers import Logger
@@ -176,7 +177,10 @@ class Trainer(Known, train.Trainer):  # type: ignore[misc]  # `accelerator` is m
     # Seams of the loop ----------------------------------------------------------------------------------------------
 
     def _train(self, fit: Fit, stage: Stage) -> None:
-        """The loop, with what `training_step` returned as Lightning hands it to hooks."""
+        """The loop, with what `training_step` returned as Lightning hands it to hooks, and a bar of one's own."""
+        bar = self.progress_bar_callback
+        if bar is not None and type(bar).get_metrics is not ProgressBar.get_metrics:
+            fit.shown = lambda: _numbers(bar.get_metrics(self, fit.module))  # type: ignore[method-assign]
         ends = fit.hooks["on_train_batch_end"]
         fit.hooks["on_train_batch_end"] = tuple(self._told_outputs(hook, fit.automatic) for hook in ends)
         super()._train(fit, stage)
@@ -233,3 +237,8 @@ class Trainer(Known, train.Trainer):  # type: ignore[misc]  # `accelerator` is m
             name = (self._fn or TrainerFn.TESTING).value + (f" loader {index}" if len(results) > 1 else "")
             self.say("\n".join([name, *(f"  {key:<32} {value:.6g}" for key, value in metrics.items())]))
         return results
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Those of the metrics that are numbers; a bar of Leyden's shows no text."""
+    return {name: float(value) for name, value in metrics.items() if isinstance(value, int | float | Tensor)}

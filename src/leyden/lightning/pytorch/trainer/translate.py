@@ -47,6 +47,8 @@ def translate(given: dict[str, Any]) -> Translated:
     plugins = _sort(given["plugins"])
     strategy = choose(given["strategy"])
     precision = plugins.precision or strategy.precision_plugin or Precision(_precision(given["precision"]))
+    callbacks = _callbacks(given)
+    bars = [one for one in callbacks if isinstance(one, ProgressBar)]
     root = Path(given["default_root_dir"] or ".").absolute()
     settings = {name: value for name, value in given.items() if name not in _DROPPED}
     settings |= {
@@ -55,7 +57,7 @@ def translate(given: dict[str, Any]) -> Translated:
         "strategy": strategy.leyden(),
         "precision": precision.precision,
         "logger": _loggers(given["logger"], root, given["fast_dev_run"]),
-        "callbacks": _callbacks(given),
+        "callbacks": callbacks,
         "min_epochs": given["min_epochs"] or 0,
         "min_steps": given["min_steps"] or 0,
         "val_check_interval": 1.0 if given["val_check_interval"] is None else given["val_check_interval"],
@@ -63,7 +65,7 @@ def translate(given: dict[str, Any]) -> Translated:
         "log_every_n_steps": given["log_every_n_steps"] or 50,
         "gradient_clip_algorithm": str(given["gradient_clip_algorithm"] or "norm"),
         "enable_checkpointing": False,  # the callbacks have Lightning's already
-        "enable_progress_bar": given["enable_progress_bar"] is not False,
+        "enable_progress_bar": not any(one.is_disabled for one in bars) and bool(bars),
         "enable_model_summary": False,
         "deterministic": given["deterministic"] or False,
         "profiler": choose_profiler(given["profiler"]),
