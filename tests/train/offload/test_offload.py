@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import leyden
+from leyden.train import checkpoint
 from leyden.train.offload import setup
+from leyden.train.offload.lanes import Lanes
 from leyden.train.offload.weights import units_of
 from leyden.train.strategies import Offload
 from tests.train.callbacks.runs import resumes_exactly
@@ -63,6 +67,44 @@ def test_movement_changes_nothing_in_bf16_either() -> None:
     assert {one.dtype for one in stays.parameters()} == {torch.bfloat16}
     assert stays.losses == leaves.losses
     assert same(stays, leaves)
+
+
+class LateLanes(Lanes):
+    """As late as a GPU's may be: what has not been waited for is not there, and what was sent arrives in `finish`."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(device)
+        self.under_way: list[tuple[Tensor, Tensor]] = []
+
+    def bring(self, home: Tensor) -> tuple[Tensor, Callable[[], None]]:
+        there = torch.full_like(home, 255)  # every number NaN
+        return there, lambda: self.arrive(there, home)
+
+    def arrive(self, there: Tensor, home: Tensor) -> None:
+        there.copy_(home)
+
+    def send(self, there: Tensor, home: Tensor) -> None:
+        home.fill_(255)
+        self.under_way.append((there, home))
+
+    def unstage(self, staged: Tensor, rows: Tensor) -> None:
+        self.send(staged, rows)
+
+    def finish(self) -> None:
+        for there, home in self.under_way:
+            home.copy_(there)
+        self.under_way.clear()
+
+
+def test_nothing_relies_on_copies_being_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    saves = leyden.ModelCheckpoint(every_n_train_steps=3)
+    early = trained(Offload(device_memory=SMALL_16))
+    monkeypatch.setattr(setup, "lanes_for", lambda device, slot_bytes: LateLanes(device))
+    late = trained(Offload(device_memory=SMALL_16), callbacks=[saves], enable_checkpointing=True)
+    assert early.losses == late.losses
+    assert same(early, late)
+    whole = checkpoint.read(Path(saves.last_model_path))
+    assert all(one.float().isfinite().all() for one in whole.weights.values())
 
 
 @pytest.mark.slow
