@@ -206,3 +206,28 @@ def test_callbacks_and_module_keep_their_own_state() -> None:
     trainer(counts).fit(model, plain(), ckpt_path="last")
     assert counts.batches == 24
     assert model.word == "kept"
+
+
+def test_the_best_of_none(tmp_path: Path) -> None:
+    trainer = leyden.Trainer(
+        max_epochs=1,
+        enable_progress_bar=False,
+        accelerator="cpu",
+        callbacks=leyden.ModelCheckpoint(monitor="val_loss"),
+    )
+    with pytest.raises(CheckpointError, match=r"none was saved\. Call fit first"):
+        trainer.validate(seeded(), loader(), ckpt_path="best")
+    with pytest.warns(UserWarning, match="never saw that metric"):
+        trainer.fit(seeded(), loader())
+    with pytest.raises(CheckpointError, match="no checkpoint was saved with 'val_loss'"):
+        trainer.validate(seeded(), loader(), ckpt_path="best")
+
+
+def test_looking_before_training_does_not_hide_the_last_run() -> None:
+    first = leyden.Trainer(max_epochs=1, enable_progress_bar=False, accelerator="cpu")
+    first.fit(seeded(), loader())
+    again = leyden.Trainer(max_epochs=2, enable_progress_bar=False, accelerator="cpu")
+    again.validate(seeded(), loader())
+    again.fit(seeded(), loader(), ckpt_path="last")
+    assert (again.current_epoch, again.global_step) == (2, 16)
+    assert again.log_dir != first.log_dir

@@ -26,10 +26,14 @@ def find_checkpoint(trainer: Trainer, asked: str | Path | None, *, fitting: bool
     if asked is None or (trainer.fast_dev_run and str(asked) in ("auto", "best", "last")):
         return None  # a quick trial saves nothing that could be found again
     if str(asked) == "best":
-        best = trainer.checkpoint_callback.best_model_path if trainer.checkpoint_callback else ""
+        saves = trainer.checkpoint_callback
+        best = saves.best_model_path if saves else ""
         if not best:
+            saved = saves is not None and bool(saves.last_model_path)
             raise CheckpointError(
-                asked='ckpt_path="best"', found="this Trainer has saved no checkpoint", do="Call fit first."
+                asked='ckpt_path="best"',
+                found=f"no checkpoint was saved with {saves.monitor!r}" if saves and saved else "none was saved",
+                do='Log that metric in validation_step, or use ckpt_path="last".' if saved else "Call fit first.",
             )
         return Path(best)
     if str(asked) in ("last", "auto"):
@@ -61,8 +65,8 @@ def _last(
     callback = trainer.checkpoint_callback
     if callback is not None and callback.dirpath is not None:
         return pick(Path(callback.dirpath))
-    if trainer.run is not None:
-        return pick(trainer.run.checkpoints)
+    if trainer.run is not None and (found := pick(trainer.run.checkpoints)) is not None:
+        return found
     if given := environ.get("LEYDEN_CHECKPOINT_DIR"):
         return pick(Path(given))
     if given := environ.get("LEYDEN_RUN_DIR"):
