@@ -34,7 +34,8 @@ class Rated(Line):
 
     def configure_optimizers(self) -> Any:
         optimizer = Told(self.parameters(), lr=0.1)
-        optimizer.rates = self.rates = []  # type: ignore[misc]
+        self.rates: list[float] = []
+        optimizer.rates = self.rates
         if self.schedule is None:
             return optimizer
         schedule = {"scheduler": self.schedule(optimizer), "interval": self.interval, "monitor": "train_loss_epoch"}
@@ -42,7 +43,7 @@ class Rated(Line):
 
 
 def rates_of(kind: type[Rated] = Rated, *callbacks: leyden.Callback, **settings: Any) -> list[float]:
-    model = new(kind)
+    model: Rated = new(kind)
     trainer(*callbacks, **{"accumulate_grad_batches": 4, **settings}).fit(model, loader(64, 2))
     return model.rates
 
@@ -104,7 +105,7 @@ def test_every_schedule_comes_out_multiplied(kind: type[Rated]) -> None:
 
 
 def test_resumed_equals_uninterrupted() -> None:
-    settings = {"accumulate_grad_batches": 2, "scale_lr": "linear", "lr_warmup": "2ep"}
+    settings: dict[str, Any] = {"accumulate_grad_batches": 2, "scale_lr": "linear", "lr_warmup": "2ep"}
     assert resumes_exactly(LearningRateMonitor, 5, Decayed, **settings)
 
 

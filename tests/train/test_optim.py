@@ -119,10 +119,10 @@ def _trained(make: Callable[[Any], Optimizer], images: Tensor, labels: Tensor, s
         batch = torch.randperm(1437)[:1024]
         optimizer.param_groups[0]["lr"] = rate * min(1, (step + 1) / 3) * (1 + math.cos(math.pi * step / steps)) / 2
         optimizer.zero_grad()
-        F.cross_entropy(net(images[batch]), labels[batch]).backward()
+        F.cross_entropy(net(images[batch]), labels[batch]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     net.eval()
-    return (net(images[1437:]).argmax(1) == labels[1437:]).float().mean().item()
+    return float((net(images[1437:]).argmax(1) == labels[1437:]).float().mean())
 
 
 def test_mistakes() -> None:

@@ -35,7 +35,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def release() -> None:
     """Give back what a failed step held, once nothing names its error any more: cycles, then the allocator's cache."""
     gc.collect()
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()

@@ -22,7 +22,7 @@ class Normed(Line):
         self.net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 1))
 
 
-def new(kind: Callable[[], Line] = Line, seed: int = 7) -> Line:
+def new(kind: Callable[[], Line] = Line, seed: int = 7) -> Any:
     leyden.seed_everything(seed)
     return kind()
 

@@ -94,11 +94,11 @@ def test_modes_dtypes_tied_and_lazy_parameters() -> None:
 class Images(leyden.Module):
     """3·3·1 multiplications and as many additions for each of 4·6·6 numbers an image, and 144·3 twice."""
 
-    example_input_array = torch.ones(2, 1, 8, 8)
+    example_input_array: Any = torch.ones(2, 1, 8, 8)
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten())
+        self.body: Any = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten())
         self.head = nn.Linear(144, 3)
 
     def forward(self, images: Any) -> Any:

@@ -73,7 +73,7 @@ def test_the_rate_found_trains_and_extremes_do_not() -> None:
     def trained(lr: float) -> float:
         one = new(lambda: Line(lr=lr))
         trainer(max_epochs=4).fit(one, loader(256, 16))
-        return sum(one.losses[-8:])
+        return float(sum(one.losses[-8:]))
 
     assert trained(model.lr) < min(trained(1e-6), trained(10.0))
 

@@ -49,7 +49,7 @@ class LAMB(Optimizer):
         super().__init__(params, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step; with a closure, its loss is computed first and returned."""
         loss = None
         if closure is not None:

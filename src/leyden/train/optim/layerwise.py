@@ -44,13 +44,13 @@ def parts_of(tensors: Iterable[Any]) -> list[Tensor]:
     return [local(one) for one in tensors]
 
 
-def norms(parts: Sequence[Tensor], whole: Sequence[Tensor]) -> Tensor:
+def norms(parts: list[Tensor], whole: Sequence[Tensor]) -> Tensor:
     """The 2-norm of each tensor of `whole`, of which `parts` are this rank's parts, in float32, shape (tensors,)."""
     own = torch.stack(torch._foreach_norm(parts, 2, dtype=torch.float32))
     spread: dict[tuple[DeviceMesh, int], list[int]] = {}
     for index, one in enumerate(whole):
-        for dim, placement in enumerate(one.placements if isinstance(one, DTensor) else ()):
-            if placement.is_shard():
+        if isinstance(one, DTensor):
+            for dim in (dim for dim, placement in enumerate(one.placements) if placement.is_shard()):
                 spread.setdefault((one.device_mesh, dim), []).append(index)
     if not spread:
         return own
@@ -62,6 +62,6 @@ def norms(parts: Sequence[Tensor], whole: Sequence[Tensor]) -> Tensor:
     return squares.sqrt()
 
 
-def scale(tensors: Sequence[Tensor], factors: Tensor) -> None:
+def scale(tensors: list[Tensor], factors: Tensor) -> None:
     """Multiply each tensor by its factor, which stays on the device."""
     torch._foreach_mul_(tensors, list(factors.unbind()))

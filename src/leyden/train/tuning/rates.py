@@ -55,7 +55,7 @@ class LRSweep:
                 found="matplotlib is not installed",
                 do="Install it with: pip install matplotlib",
             )
-        import matplotlib.pyplot as plt
+        plt = importlib.import_module("matplotlib.pyplot")
 
         rates, losses = self.results["lr"], self.results["loss"]
         figure, ax = plt.subplots() if ax is None else (ax.figure, ax)
