@@ -194,7 +194,6 @@ CASES = {
     "meta": Case("fsdp", OnMeta),
     "looks": Case("fsdp", Looking),
     "tokens": Case(TensorParallel(plan=TENSOR_PLAN, size=2), Counting, accumulate_by="tokens"),
-    "compiled": Case("fsdp", compile="blocks"),
     "tensor": Case(TensorParallel(plan=TENSOR_PLAN, size=2)),
     "tensor copies": Case(TensorParallel(plan=TENSOR_PLAN, size=2, fsdp=FSDP(replicate=2))),
     "tensor recompute": Case(TensorParallel(plan=TENSOR_PLAN, size=2, activation_checkpointing=Block)),
