@@ -18,7 +18,7 @@ from leyden.train.offload.weights import units_of
 from leyden.train.strategies import Offload
 from tests.train.callbacks.runs import resumes_exactly
 from tests.train.models import Line, loader
-from tests.train.offload.models import GPT, batches, block, same, text, trained, trainer
+from tests.train.offload.models import GPT, Block, batches, block, same, text, trained, trainer
 
 SMALL = "250kB"  # of 293 kB of float32 weights in GPT: with room for three in flight, four of its five blocks leave
 SMALL_16 = "125kB"
@@ -238,6 +238,30 @@ def test_a_model_without_memory_of_its_own() -> None:
     assert not any(one.is_meta for one in model.parameters())
     assert model.losses[-1] < model.losses[0] / 2
     assert block(model, 1).before_mlp.weight is model.norm.weight
+
+
+@pytest.mark.filterwarnings("ignore:Scaled.configure_optimizers")  # it says that some are not the Module's own
+def test_new_parameters_and_those_of_nobody_are_trained() -> None:
+    class Scaled(GPT):
+        strange: list[nn.Parameter]
+
+        def loss(self, batch: Tensor) -> Tensor:
+            return super().loss(batch) * self.strange[0].exp()
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.AdamW([*self.parameters(), *self.strange], lr=1e-3, foreach=False)
+
+    models: list[Scaled] = []
+    for strategy in ("auto", Offload(exact=True, device_memory=SMALL)):
+        leyden.seed_everything(7)
+        models.append(Scaled())
+        models[-1].strange = [nn.Parameter(torch.zeros(()))]  # no parameter of the module, so it is in a list
+        for _ in range(2):
+            trainer(strategy, max_epochs=1).fit(models[-1], batches())
+            models[-1].blocks[3] = Block(32, 0.0)
+    assert same(*models)
+    assert models[0].strange[0] == models[1].strange[0] != 0
+    assert models[0].losses == models[1].losses
 
 
 def test_frozen_and_thawed_while_training() -> None:

@@ -52,6 +52,8 @@ class OffloadedAdam(Optimizer):
         self._unit: dict[nn.Parameter, Unit] = {}
         self._ready: dict[Unit, int] = {}
         self._stepped: set[Unit] = set()
+        own = {one for unit in weights.units for one in unit.parameters}
+        weights.units[-1].parameters += [one for one in self._group if one not in own]  # of a loss, say
         for unit in weights.units:
             self._adopt(unit)
         self._handles = [self._listen(one) for one in self._unit]

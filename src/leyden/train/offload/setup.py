@@ -33,7 +33,8 @@ _stepping: weakref.WeakKeyDictionary[nn.Module, OffloadedAdam] = weakref.WeakKey
 
 
 def settle(module: Module, plan: Plan) -> None:
-    """Bring every weight to its place for `plan.strategy`, an Offload; a second call changes nothing.
+    """Bring every weight to its place for `plan.strategy`, an Offload; a second call changes nothing, unless
+    the module has got other parameters.
 
     Raises ConfigurationError for what does not go together with it.
     """
@@ -43,7 +44,8 @@ def settle(module: Module, plan: Plan) -> None:
     _place_buffers(module, plan.device, plan.dtype)
     if module in _settled:
         *before, weights = _settled[module]
-        if before == [strategy, plan.device]:
+        known = {one for unit in weights.units for one in unit.parameters}
+        if before == [strategy, plan.device] and known.issuperset(module.parameters()):
             weights.go_home()
             return
         release(module)
