@@ -184,7 +184,7 @@ def _inference(module: Module) -> Iterator[None]:
 def _without_properties(module: Module) -> Iterator[None]:
     """Of a class whose properties about training TorchScript neither compiles nor reads."""
     kind = type(module)
-    ours = [name for name, value in vars(Module).items() if isinstance(value, property)]
+    ours = [name for base in Module.__mro__ for name, value in vars(base).items() if isinstance(value, property)]
     hidden: dict[str, Any] = {"__module__": kind.__module__, "__jit_unused_properties__": ours}
     for name in ours:
         try:

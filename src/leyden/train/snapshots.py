@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from leyden.core.errors import CheckpointError
+from leyden.core.errors import CheckpointError, ConfigurationError
 from leyden.train import checkpoint, dealing, metrics, optimizer_state, rng, sharding
 from leyden.train.callbacks.device_stats import DeviceStatsMonitor
 from leyden.train.callbacks.early_stopping import EarlyStopping
@@ -44,7 +44,8 @@ def capture(
     """
     parted = writes_parts(fit)
     weights, optimizer, rests = _gather(fit, weights_only)
-    training = _training(fit, trainer, alone) if not weights_only else {}
+    callbacks = {one.state_key: state for one in fit.session.callbacks if (state := one.state_dict())}
+    training = {} if weights_only else _training(fit, trainer, alone) | {"callbacks": callbacks}
     training["hyper_parameters"] = {name: value for name, value in fit.module.hparams.items() if plain(value)}
     if (data := fit.session.datamodule) is not None:
         kept = {name: value for name, value in data.hparams.items() if plain(value)}
@@ -56,12 +57,18 @@ def capture(
         weights, optimizer = ({name: one[name] for name in one if name in mine} for one in (weights, optimizer))
     elif fit.plan.world.rank != 0:
         return None
-    extra: dict[str, Any] = {"state_dict": weights}
+    extra: dict[str, Any] = {"state_dict": dict(weights)}
     if not parted or fit.plan.world.rank == 0:
         for one in fit.session.callbacks:
             one.on_save_checkpoint(trainer, fit.module, extra)
         fit.module.on_save_checkpoint(extra)
-    weights = dict(extra.pop("state_dict"))
+    given, weights = weights, dict(extra.pop("state_dict"))
+    if parted and (given.keys() != weights.keys() or any(weights[name] is not given[name] for name in given)):
+        raise ConfigurationError(
+            asked='on_save_checkpoint gives other weights under FSDP(state_dict="sharded")',
+            found="every rank writes its own part, and the hook has those of rank 0",
+            do='Use FSDP(state_dict="full").',
+        )
     if staging is not None and (parted or not fit.plan.sharded):  # gathered tensors are copies already
         optimizers = fit.stepper.optimization.optimizers
         later = list(_calm(fit, optimizers))
@@ -117,7 +124,6 @@ def _training(fit: Fit, trainer: Trainer, alone: bool) -> dict[str, Any]:
         },
         "datamodule": fit.session.datamodule.state_dict() if fit.session.datamodule else {},
         "evaluated": dict(trainer.eval_metrics),
-        "callbacks": {one.state_key: state for one in fit.session.callbacks if (state := one.state_dict())},
         "ranks": [mine] if alone else fit.plan.world.gather(mine),
         "shares": fit.plan.data_size,
         "schedules": [one.scheduler.state_dict() for one in fit.stepper.optimization.schedules],
