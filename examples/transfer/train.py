@@ -178,7 +178,7 @@ def main() -> None:
     for task, accuracies in right.items():
         mean, worst = sum(accuracies) / len(accuracies), min(accuracies)
         print(
-            f"{task}: reads {mean:.1%} of handwriting after {args.labels} scans of each digit (worst draw {worst:.1%})"
+            f"{task}: reads {mean:.1%} of handwriting after {10 * args.labels} labelled scans (worst draw {worst:.1%})"
         )
 
 
