@@ -164,7 +164,7 @@ def watch_gradients(model: nn.Module) -> list[int]:
         seen.append(sum(one.grad.nbytes for one in model.parameters() if one.grad is not None))
 
     for one in model.parameters():
-        one.register_post_accumulate_grad_hook(note)
+        one.register_post_accumulate_grad_hook(note)  # type: ignore[no-untyped-call]
     return seen
 
 
