@@ -35,15 +35,18 @@ class Writes(BasePredictionWriter):
         super().__init__(interval)
         self.batches: list[Any] = []
         self.epochs: list[Any] = []
+        self.indices: list[Any] = []
 
     def write_on_batch_end(
         self, trainer: Any, module: Any, prediction: Any, indices: Any, batch: Any, batch_idx: int, dataloader_idx: int
     ) -> None:
         assert len(prediction) == len(batch[0])
         self.batches.append((dataloader_idx, batch_idx))
+        self.indices.append(indices)
 
     def write_on_epoch_end(self, trainer: Any, module: Any, predictions: Any, indices: Any) -> None:
         self.epochs.append(predictions)
+        self.all_indices = indices
 
 
 @pytest.mark.parametrize(
@@ -68,6 +71,10 @@ def test_predictions_of_several_loaders() -> None:
         run.predict(Two(), [loader(8), loader(16)])
     assert writes.batches == [(0, 0), (1, 0), (1, 1)] * 2
     assert [[len(one) for one in epoch] for epoch in writes.epochs] == [[1, 2]] * 2
+    assert writes.indices == [[*range(8)], [*range(8)], [*range(8, 16)]] * 2
+    assert writes.all_indices == [[[*range(8)]], [[*range(8)], [*range(8, 16)]]]
+    run.predict(Two(), loader(8, shuffle=True))
+    assert writes.indices[-1] is None
     with pytest.raises(ConfigurationError, match="write_interval='step'"):
         Writes("step")
 

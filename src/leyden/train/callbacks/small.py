@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import SequentialSampler
 
 from leyden.core.errors import ConfigurationError, nearest
 from leyden.train.callbacks.base import Callback
@@ -40,7 +42,8 @@ class BasePredictionWriter(Callback):
     """Base for writing predictions while they are made; override `write_on_batch_end` or `write_on_epoch_end`.
 
     `write_interval`: "batch", "epoch" or "batch_and_epoch". Every rank writes its own: put `trainer.plan.world.rank`
-    into file names. `batch_indices`, Lightning's places of the samples in the data set, are None.
+    into file names. `batch_indices` are the places of a batch's samples in the data set, of every batch of every loader
+    at the end of the epoch; None for loaders that do not go through their data in order.
     """
 
     def __init__(self, write_interval: str = "batch") -> None:
@@ -52,6 +55,8 @@ class BasePredictionWriter(Callback):
             )
         self._batches, self._epochs = "batch" in write_interval, "epoch" in write_interval
         self._predictions: list[list[Any]] = []
+        self._indices: list[list[Sequence[int] | None]] = []
+        self._places: Iterator[Sequence[int]] = iter(())
 
     def write_on_batch_end(
         self,
@@ -77,22 +82,35 @@ class BasePredictionWriter(Callback):
         raise missing(self, "write_on_epoch_end")
 
     def on_predict_start(self, trainer: Trainer, pl_module: Module) -> None:
-        self._predictions = []
+        self._predictions, self._indices = [], []
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: Module, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
+        while len(self._indices) <= dataloader_idx:
+            self._indices.append([])
+            self._predictions.append([])
+            self._places = _places(trainer, dataloader_idx)
+        indices = next(self._places, None)
+        self._indices[dataloader_idx].append(indices)
         if self._batches:
-            self.write_on_batch_end(trainer, pl_module, outputs, None, batch, batch_idx, dataloader_idx)
+            self.write_on_batch_end(trainer, pl_module, outputs, indices, batch, batch_idx, dataloader_idx)
         if self._epochs:
-            while len(self._predictions) <= dataloader_idx:
-                self._predictions.append([])
             self._predictions[dataloader_idx].append(outputs)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: Module) -> None:
         if self._epochs:
             found, self._predictions = self._predictions, []
-            self.write_on_epoch_end(trainer, pl_module, found[0] if len(found) == 1 else found, None)
+            self.write_on_epoch_end(trainer, pl_module, found[0] if len(found) == 1 else found, self._indices)
+
+
+def _places(trainer: Trainer, index: int) -> Iterator[Sequence[int]]:
+    """The samples of each batch of a loader that goes through its data in order."""
+    loader = trainer._evaluation.loaders[index] if trainer._evaluation else None
+    sampler = getattr(loader, "sampler", None)
+    batches = getattr(loader, "batch_sampler", None)
+    in_order = batches is not None and isinstance(getattr(sampler, "inner", sampler), SequentialSampler)
+    return iter(batches) if in_order else iter(())
 
 
 class OnExceptionCheckpoint(Callback):

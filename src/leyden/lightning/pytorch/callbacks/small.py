@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from torch.utils.data import RandomSampler
+from typing import Any
 
 from leyden.lightning.errors import not_kept
 from leyden.train import callbacks
-from leyden.train.loaders import RankSampler
 
-if TYPE_CHECKING:
-    from leyden.lightning.pytorch.trainer.trainer import Trainer
-
+BasePredictionWriter = callbacks.BasePredictionWriter
 LambdaCallback = callbacks.LambdaCallback
 
 
@@ -81,45 +76,3 @@ class EMAWeightAveraging(callbacks.EMAWeightAveraging):
         super().__init__(
             device, use_buffers, decay, update_every_n_steps, update_starting_at_step, update_starting_at_epoch
         )
-
-
-class BasePredictionWriter(callbacks.BasePredictionWriter):
-    """Base for writing predictions. `batch_indices` are the samples' places where loaders go in order, else None."""
-
-    def __init__(self, write_interval: str = "batch") -> None:
-        super().__init__(write_interval)
-        self._places: dict[int, Iterator[list[int]]] = {}
-        self._seen: list[list[Any]] = []
-
-    def on_predict_start(self, trainer: Trainer, pl_module: Any) -> None:  # type: ignore[override]
-        super().on_predict_start(trainer, pl_module)
-        self._places, self._seen = {}, []
-
-    def on_predict_batch_end(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        if dataloader_idx not in self._places:
-            self._places[dataloader_idx] = _places(trainer, dataloader_idx)
-            self._seen.append([])
-        indices = next(self._places[dataloader_idx], None)
-        self._seen[dataloader_idx].append(indices)
-        if self._batches:
-            self.write_on_batch_end(trainer, pl_module, outputs, indices, batch, batch_idx, dataloader_idx)
-        if self._epochs:
-            self._predictions += [[] for _ in range(dataloader_idx + 1 - len(self._predictions))]
-            self._predictions[dataloader_idx].append(outputs)
-
-    def on_predict_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:  # type: ignore[override]
-        if self._epochs:
-            found, self._predictions = self._predictions, []
-            self.write_on_epoch_end(trainer, pl_module, found[0] if len(found) == 1 else found, self._seen)
-
-
-def _places(trainer: Trainer, index: int) -> Iterator[list[int]]:
-    """The samples of each batch of a loader that draws no random order."""
-    loaders = trainer.predict_dataloaders
-    loader = loaders[index] if isinstance(loaders, list) else loaders
-    sampler = getattr(loader, "sampler", None)
-    inner = sampler.inner if isinstance(sampler, RankSampler) else sampler
-    batches = getattr(loader, "batch_sampler", None)
-    return iter(() if batches is None or isinstance(inner, RandomSampler) else batches)
