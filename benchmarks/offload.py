@@ -33,6 +33,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import leyden
 from leyden.train.offload.budget import DEFAULT_SHARE, bytes_for, largest_model
+from leyden.train.offload.lanes import free_on_host
 from leyden.train.strategies import Offload, Strategy
 
 BYTES = 256
@@ -221,9 +222,9 @@ def curve(losses: list[float]) -> list[str]:
 
 def grow(args: argparse.Namespace) -> None:
     """Larger and larger models on one GPU."""
-    device, host = torch.cuda.get_device_properties(0), psutil.virtual_memory()
-    bound = largest_model(DEFAULT_SHARE * device.total_memory, host.available)
-    print(f"{device.name}, {device.total_memory / 2**30:.0f} GiB; host {host.available / 2**30:.0f} GiB free")
+    device, host = torch.cuda.get_device_properties(0), free_on_host()
+    bound = largest_model(DEFAULT_SHARE * device.total_memory, host)
+    print(f"{device.name}, {device.total_memory / 2**30:.0f} GiB; host {host / 2**30:.0f} GiB free")
     print(f"by arithmetic, at most {bound / 1e9:.1f} billion parameters\n")
     print("| parameters | layers × width | tokens/s | s/step | device peak | host peak | bytes a parameter | loss |")
     print("| --- |" + " --- |" * 7, flush=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from leyden.core.errors import ConfigurationError
 from leyden.train.offload.budget import IN_FLIGHT, bytes_for, check_host, largest_model, place
+from leyden.train.offload.lanes import free_on_host
 
 
 def test_the_goal_fits() -> None:
@@ -32,6 +35,19 @@ def test_a_host_too_small() -> None:
     check_host(bytes_for(30e9), 128e9)
     with pytest.raises(ConfigurationError, match=r"181 GB of host memory .* 128 GB are free"):
         check_host(bytes_for(45e9), 128e9)
+
+
+def test_a_container_may_leave_less_than_the_machine_has(tmp_path: Path) -> None:
+    machine = free_on_host(tmp_path)
+    for name, words in (
+        ("memory.max", "max"),
+        ("memory.current", "3000000"),
+        ("memory.stat", "anon 1\nfile 1000000\n"),
+    ):
+        (tmp_path / name).write_text(words)
+    assert free_on_host(tmp_path) == pytest.approx(machine, rel=0.2)
+    (tmp_path / "memory.max").write_text("5000000\n")
+    assert free_on_host(tmp_path) == 3_000_000
 
 
 @pytest.mark.parametrize(("blocks", "rest", "budget"), [([10] * 4, 20, 49), ([], 20, 19)])

@@ -12,6 +12,7 @@ import mmap
 import warnings
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -131,9 +132,16 @@ def memory_of(device: torch.device) -> float:
     return float(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else float("inf")
 
 
-def free_on_host() -> float:
-    """Bytes of host memory that can be taken."""
-    return float(psutil.virtual_memory().available)
+def free_on_host(group: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes of host memory that can be taken: what the machine has, and what a container (cgroup 2) leaves of it."""
+    free = float(psutil.virtual_memory().available)
+    try:
+        limit, used = (float((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        lines = (group / "memory.stat").read_text().splitlines()
+        cache = float(next(line for line in lines if line.startswith("file ")).split()[1])
+    except (OSError, ValueError, StopIteration):  # no such files; or "max", which is no limit
+        return free
+    return min(free, limit - used + cache)
 
 
 def _nothing() -> None:
