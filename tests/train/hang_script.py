@@ -13,7 +13,7 @@ from tests.train.models import Line, loader
 
 
 class Turn(leyden.Callback):
-    """Something happens at step 5 on the rank that WHO names; before that all ranks are busy for longer than allowed."""
+    """Something happens at step 5 on the rank that WHO names; before that all ranks are busy for BUSY_S seconds."""
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == 2 and "BUSY_S" in os.environ:

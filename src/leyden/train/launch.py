@@ -234,7 +234,7 @@ def _become(rank: int, environ: Mapping[str, str], run: Run) -> None:
         os.dup2(old, new)
     sys.stdout = sys.__stdout__ = sys.stderr = sys.__stderr__ = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     os.environ.update(environ)
-    ranks.close_door()
+    ranks.close_door(for_all=False)
     torch.set_num_threads(1)  # OpenMP's threads stayed behind, and asking for them would wait for ever
     follow_parent()
 

@@ -83,18 +83,18 @@ class World:
         return any(self.gather(flag))
 
 
-def join(world: World, device: torch.device, environ: Mapping[str, str] = os.environ) -> None:
+def join(world: World, device: torch.device) -> None:
     """Meet the other ranks, once a process; later Trainers use the same group.
 
     Raises RankError that names the ranks that did not come within LEYDEN_MEET_TIMEOUT_S seconds (300).
     """
     if world.size == 1 or dist.is_initialized():
         return
-    timeout_s = float(environ.get("LEYDEN_RANK_TIMEOUT_S") or TIMEOUT_S)
-    meet_s = float(environ.get("LEYDEN_MEET_TIMEOUT_S") or TIMEOUT_S)
-    if world.launcher == "srun":
-        environ = {**environ, **slurm.launcher_variables(environ)}
-    store = _find_store(world, environ, meet_s)
+    timeout_s = float(os.environ.get("LEYDEN_RANK_TIMEOUT_S") or TIMEOUT_S)
+    meet_s = float(os.environ.get("LEYDEN_MEET_TIMEOUT_S") or TIMEOUT_S)
+    if world.launcher == "srun":  # told to everybody in this process in torchrun's words
+        os.environ.update(slurm.launcher_variables(os.environ))
+    store = _find_store(world, os.environ, meet_s)
     _await_everyone(world, store, meet_s)
     close_door()
     dist.init_process_group(
@@ -135,12 +135,13 @@ def open_door() -> int:
     return int(_door.getsockname()[1])
 
 
-def close_door() -> None:
-    """Everybody is here; or this is a forked rank, which has a copy of rank 0's."""
+def close_door(*, for_all: bool = True) -> None:
+    """Everybody is here. Not `for_all`: in a forked rank, whose copy of rank 0's door is of no use."""
     global _door  # noqa: PLW0603
     if _door is not None:
-        with contextlib.suppress(OSError):
-            _door.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for guests
+        if for_all:
+            with contextlib.suppress(OSError):
+                _door.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for guests
         _door.close()
     _door = None
 
@@ -193,19 +194,21 @@ def _greet(door: socket.socket, line: str) -> None:
 
 def _ask_the_way(world: World, address: str, ports: range, world_name: str, deadline: float) -> int:
     """The port of rank 0's store: whoever holds one of the ports is asked until rank 0 of this very world answers."""
+    why = ""
     while time.monotonic() < deadline:
         for port in ports:
             try:
                 with socket.create_connection((address, port), timeout=2.0) as rank0, rank0.makefile() as lines:
                     name, _, found = lines.readline(1000).strip().partition(" ")
-            except (OSError, UnicodeDecodeError):
-                continue  # nobody yet, or another program
+            except (OSError, UnicodeDecodeError) as error:  # nobody yet, or another program
+                why = why if port > ports[0] else f": {error}"
+                continue
             if name == world_name:
                 return int(found)
         time.sleep(0.1)
     raise RankError(
         asked=f"rank {world.rank} of {world.size} looked for rank 0 at {address}:{ports[0]}",
-        found="rank 0 never arrived",
+        found=f"rank 0 never arrived{why}",
         do="See whether it was started, and whether MASTER_ADDR and MASTER_PORT are the same for all and reachable; "
         "LEYDEN_MEET_TIMEOUT_S sets the time allowed.",
     )

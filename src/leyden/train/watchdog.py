@@ -80,7 +80,7 @@ class Watch:
         self._trainer = trainer
 
     def explain(self, error: BaseException) -> RankError | None:
-        """An error that leaves a call: tell the others. Returns what to raise instead where the cause is another rank."""
+        """Tell the others of an error that leaves a call; what to raise instead where another rank is its cause."""
         mine = not (isinstance(error, RuntimeError) and any(word in str(error) for word in _LOST))
         text = "".join(traceback.format_exception(error))
         with contextlib.suppress(Exception):
@@ -158,7 +158,7 @@ class Watch:
         return {rank: Beat(*json.loads(self._store.get(f"beat/{rank}"))) for rank in ranks}
 
     def _report(self) -> tuple[str, bool]:
-        """Last words of all as soon as all have spoken or the time for it is over; and whether to print is this rank's."""
+        """Last words of all, once all have spoken or the time for it is over; and whether this rank is to print them."""
         deadline, words = time.monotonic() + self._grace_s, dict[int, Words]()
         try:
             while time.monotonic() < deadline and len(words) < self.size:
