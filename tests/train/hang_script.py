@@ -25,6 +25,13 @@ class Turn(leyden.Callback):
                 turn_in_circles()
 
 
+class Slow(Line):
+    """Takes its time over what others wait for without a time-out."""
+
+    def prepare_data(self) -> None:
+        time.sleep(float(os.environ.get("BUSY_S", "0")))
+
+
 def turn_in_circles() -> None:
     while True:
         pass
@@ -32,4 +39,4 @@ def turn_in_circles() -> None:
 
 if __name__ == "__main__":
     settings: dict[str, Any] = {"accelerator": "cpu", "devices": os.environ["DEVICES"], "max_epochs": 1}
-    leyden.Trainer(callbacks=[Turn()], enable_progress_bar=False, **settings).fit(Line(), loader(64, 2))
+    leyden.Trainer(callbacks=[Turn()], enable_progress_bar=False, **settings).fit(Slow(), loader(64, 2))

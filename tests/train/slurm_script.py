@@ -16,5 +16,10 @@ if __name__ == "__main__":
     )
     line = seeded()
     trainer.fit(line, loader(32, 4))
-    told = [trainer.plan.world.size, trainer.plan.world.local_rank, trainer.global_step, line.net[0].bias.tolist()]
+    told = [
+        trainer.plan.world.size,
+        trainer.plan.world.local_rank,
+        trainer.global_step,
+        line.state_dict()["net.0.bias"].tolist(),
+    ]
     Path(sys.argv[1], f"rank{trainer.plan.world.rank}.json").write_text(json.dumps(told))

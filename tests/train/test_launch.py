@@ -84,8 +84,8 @@ def test_srun_starts_ranks_on_two_nodes(tmp_path: Path) -> None:
     with cluster(root) as environ:
         submit = ["sbatch", "--wait", "--nodes=2", "--ntasks-per-node=1", "--output=job.txt", str(batch)]
         # Its node names mean nothing to this machine's resolver; a user's own MASTER_ADDR goes first.
-        environ = {**environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
-        subprocess.run(submit, cwd=tmp_path, env=environ, check=False, timeout=90, capture_output=True)
+        own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
+        subprocess.run(submit, cwd=tmp_path, env=environ | own, check=False, timeout=90, capture_output=True)
     said = (tmp_path / "job.txt").read_text()
     assert (tmp_path / "rank1.json").exists(), said
     first, second = (json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1))
@@ -117,10 +117,17 @@ print("TESTED", trainer.test(line, loader(21, 4))[0]["test_loss"], os.environ.ge
 
 @pytest.mark.slow
 def test_a_prompt_trains_on_forked_ranks(tmp_path: Path) -> None:
-    """Weights and metrics are there afterwards, a hanging rank is shown and leaves the prompt alive, nothing remains."""
+    """Weights and metrics are there; a hanging rank is named and leaves the prompt alive; nothing is left."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "LEYDEN_RANK_TIMEOUT_S": "2"}
     process = subprocess.run(
-        [sys.executable, "-i", "-q"], input=PROMPT, text=True, capture_output=True, cwd=tmp_path, env=environ, timeout=90
+        [sys.executable, "-i", "-q"],
+        check=False,
+        input=PROMPT,
+        text=True,
+        capture_output=True,
+        cwd=tmp_path,
+        env=environ,
+        timeout=90,
     )
     said = process.stdout
     assert "STEPS 16 tensor(True)" in said, said + process.stderr
@@ -129,4 +136,6 @@ def test_a_prompt_trains_on_forked_ranks(tmp_path: Path) -> None:
     log = next(tmp_path.glob("leyden_runs/*/logs/a1-r1.log"))
     assert "Traceback" not in log.read_text()
     assert process.returncode == 0
-    assert not [one for one in psutil.process_iter(["cwd"]) if one.info["cwd"] == str(tmp_path) and one.pid != os.getpid()]
+    assert not [
+        one for one in psutil.process_iter(["cwd"]) if one.info["cwd"] == str(tmp_path) and one.pid != os.getpid()
+    ]

@@ -129,7 +129,7 @@ def test_a_list_of_batches_is_a_loader() -> None:
 
 
 def test_what_shards_itself_is_left_alone_and_told_the_epoch() -> None:
-    sampler = DistributedSampler(range(10), num_replicas=2, rank=1)  # type: ignore[arg-type]
+    sampler: Any = DistributedSampler(range(10), num_replicas=2, rank=1)  # type: ignore[arg-type]
     own = numbers(10, sampler=sampler)
     assert shard(own, rank=1, size=2, training=True, seed=0) is own
     list(TrainFeed(own, limit=None, move=None).epoch(5, None, 0))

@@ -16,8 +16,8 @@ def script(tmp_path: Path) -> Script:
 
 @pytest.mark.slow
 def test_an_endless_loop_is_shown_and_long_work_is_no_hang(script: Script, tmp_path: Path) -> None:
-    """Both ranks first work for twice the time-out without a word; then one never comes back."""
-    output = script.run("endless", code=1, DEVICES="2", WHO="1", LEYDEN_RANK_TIMEOUT_S="2", BUSY_S="4")
+    """Preparing data, then a step on both ranks, take longer than the time-out; then one rank never comes back."""
+    output = script.run("endless", code=1, DEVICES="2", WHO="1", LEYDEN_RANK_TIMEOUT_S="2", BUSY_S="3")
     assert "rank 1 hangs at step 5 (epoch 0, batch 5), while others wait for it" in output
     assert "in turn_in_circles" in output
     assert "rank 0 waited at step 5 (epoch 0, batch 5)" in output

@@ -166,7 +166,8 @@ class _Forked:
     """A process forked off this one."""
 
     def __init__(self, pid: int) -> None:
-        self._pid, self._code = pid, None
+        self._pid = pid
+        self._code: int | None = None
 
     def poll(self) -> int | None:
         if self._code is None:
@@ -232,7 +233,7 @@ def _become(rank: int, environ: Mapping[str, str], run: Run) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for old, new in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(old, new)
-    sys.stdout = sys.__stdout__ = sys.stderr = sys.__stderr__ = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stderr = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     os.environ.update(environ)
     ranks.close_door(for_all=False)
     torch.set_num_threads(1)  # OpenMP's threads stayed behind, and asking for them would wait for ever

@@ -23,6 +23,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 
 from leyden.core.errors import RankError
 from leyden.train import slurm, watchdog
@@ -88,6 +90,7 @@ def join(world: World, device: torch.device) -> None:
 
     Raises RankError that names the ranks that did not come within LEYDEN_MEET_TIMEOUT_S seconds (300).
     """
+    global _store  # noqa: PLW0603
     if world.size == 1 or dist.is_initialized():
         return
     timeout_s = float(os.environ.get("LEYDEN_RANK_TIMEOUT_S") or TIMEOUT_S)
@@ -97,9 +100,10 @@ def join(world: World, device: torch.device) -> None:
     store = _find_store(world, os.environ, meet_s)
     _await_everyone(world, store, meet_s)
     close_door()
+    _store = store.clone()  # type: ignore[attr-defined]
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        store=dist.PrefixStore("group", store),
+        store=PrefixStore("group", store),
         rank=world.rank,
         world_size=world.size,
         # The watchdog ends a run whose ranks wait too long, and says why; this is for what it cannot see.
@@ -109,13 +113,31 @@ def join(world: World, device: torch.device) -> None:
     atexit.register(leave)
 
 
+def await_all(world: World, what: str) -> None:
+    """Until every rank has done something that may take long, as a download: not a collective, so without a time-out.
+
+    An error of another rank ends the wait as it ends everything; a rank that vanishes is its launcher's to notice.
+    """
+    if world.size == 1:
+        return
+    if _store is None:  # the group is the user's own
+        dist.barrier()
+        return
+    count = _store.add(f"done/{what}", 1)
+    enough = -(-count // world.size) * world.size
+    while _store.add(f"done/{what}", 0) < enough:
+        time.sleep(0.05)
+
+
 def leave() -> None:
     """Destroy the group while the interpreter still stands.
 
     Gloo's threads hold tensors of finished collectives. A thread that frees one while Python goes down asks for a lock
     that is no longer given and takes the process with it (SIGABRT; seen in 1 of 40 exits, pytorch/pytorch#179291).
     """
+    global _store  # noqa: PLW0603
     watchdog.stop()
+    _store = None
     gc.collect()  # cycles that still hold the group, such as a module and its Trainer
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -126,6 +148,7 @@ def leave() -> None:
 # Where the ranks meet -------------------------------------------------------------------------------------------------
 
 _door: socket.socket | None = None
+_store: Store | None = None
 
 
 def open_door() -> int:
@@ -146,26 +169,26 @@ def close_door(*, for_all: bool = True) -> None:
     _door = None
 
 
-def _find_store(world: World, environ: Mapping[str, str], timeout_s: float) -> dist.Store:
+def _find_store(world: World, environ: Mapping[str, str], timeout_s: float) -> Store:
     """The key-value store that rank 0 serves, or torchrun's agent.
 
     Rank 0 says at MASTER_PORT, or one of the next where another program holds it, whose it is and where its store is.
     """
     global _door  # noqa: PLW0603
     if environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        store, _, _ = next(iter(dist.rendezvous("env://", rank=world.rank, world_size=world.size)))
-        return dist.PrefixStore("leyden", store)
+        store, _, _ = next(iter(rendezvous("env://", rank=world.rank, world_size=world.size)))
+        return PrefixStore("leyden", store)
     address, first = environ["MASTER_ADDR"], int(environ["MASTER_PORT"])
     ports = range(first, min(first + _TRIES, 65536))
     names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT", "LEYDEN_JOB_ID", "LEYDEN_ATTEMPT")
     world_name = ":".join(["leyden", str(first), str(world.size), *(environ.get(name, "") for name in names)])
     if world.rank == 0:
         _door = door = _door or _listen(address, ports)
-        served = dist.TCPStore(address, 0, is_master=True, wait_for_workers=False)
+        served = TCPStore(address, 0, is_master=True, wait_for_workers=False)
         threading.Thread(target=_greet, args=(door, f"{world_name} {served.port}\n"), daemon=True).start()
         return served
     port = _ask_the_way(world, address, ports, world_name, time.monotonic() + timeout_s)
-    return dist.TCPStore(address, port, is_master=False)
+    return TCPStore(address, port, is_master=False)
 
 
 def _listen(address: str, ports: range) -> socket.socket:
@@ -214,7 +237,7 @@ def _ask_the_way(world: World, address: str, ports: range, world_name: str, dead
     )
 
 
-def _await_everyone(world: World, store: dist.Store, timeout_s: float) -> None:
+def _await_everyone(world: World, store: Store, timeout_s: float) -> None:
     deadline, missing = time.monotonic() + timeout_s, list(range(world.size))
     store.set(f"arrived/{world.rank}", f"{socket.gethostname()}:{os.getpid()}")
     while missing := [rank for rank in missing if not store.check([f"arrived/{rank}"])]:

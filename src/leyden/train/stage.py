@@ -25,7 +25,7 @@ from leyden.train.loggers.base import FanOut, fan_out
 from leyden.train.module import overrides
 from leyden.train.plan import Plan, adopt_world, choose_device, count_devices
 from leyden.train.profilers import memory_snapshot
-from leyden.train.ranks import World, join
+from leyden.train.ranks import World, await_all, join
 from leyden.train.resume import find_checkpoint, run_to_continue
 from leyden.train.session import Session, check_module
 
@@ -167,7 +167,8 @@ class Stage:
     def _meet(self) -> tuple[Plan, Run]:
         """Ranks: those a launcher started, or our own. The record: rank 0 opens it, the others are told."""
         trainer = self._trainer
-        self._device(World())  # a device that is missing is said before any rank starts
+        # A device that is missing is said before any rank starts; it is not used yet, as no GPU survives a fork.
+        choose_device(trainer.accelerator, World(), trainer.devices)
         world = adopt_world(trainer.devices, trainer.accelerator, World.from_environ(), trainer.num_nodes)
         if world is not None and world.size > 1:
             follow_parent()
@@ -238,7 +239,7 @@ class Stage:
             if world.local_rank == 0:
                 for one in sources:
                     one.prepare_data()
-            world.gather(None)
+            await_all(world, "prepare_data")
         if datamodule is not None:
             datamodule.setup(self._name)
         for callback in trainer.callbacks:

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch.distributed as dist
+from torch.distributed import Store  # type: ignore[attr-defined]
 
 from leyden.core.errors import RankError
 
@@ -53,11 +54,11 @@ class Words(NamedTuple):
 class Watch:
     """This rank's watch over itself and the others; one a process, from meeting to leaving."""
 
-    def __init__(self, rank: int, size: int, store: dist.Store, *, timeout_s: float) -> None:
+    def __init__(self, rank: int, size: int, store: Store, *, timeout_s: float) -> None:
         self.rank, self.size, self.timeout_s = rank, size, timeout_s
         self.poll_s = min(1.0 + size / 100, timeout_s / 5)  # two small messages a rank and poll: rank 0 serves them all
         self._grace_s = min(_GRACE_S, timeout_s)
-        self._store = store.clone()  # a connection of our own: collectives wait on the first
+        self._store = store.clone()  # type: ignore[attr-defined]  # a connection of our own: collectives wait on the first
         self._trainer: Trainer | None = None
         self._over = threading.Event()
         self._explained = threading.Event()
@@ -158,7 +159,7 @@ class Watch:
         return {rank: Beat(*json.loads(self._store.get(f"beat/{rank}"))) for rank in ranks}
 
     def _report(self) -> tuple[str, bool]:
-        """Last words of all, once all have spoken or the time for it is over; and whether this rank is to print them."""
+        """Last words of all, once all have spoken or the time for it is over; and whether to print them here."""
         deadline, words = time.monotonic() + self._grace_s, dict[int, Words]()
         try:
             while time.monotonic() < deadline and len(words) < self.size:
@@ -223,7 +224,7 @@ def describe(size: int, words: dict[int, Words], beats: dict[int, Beat]) -> str:
 def _count_collectives() -> int:
     """How many this rank has begun, so far as the group counts them: not all builds and backends do."""
     try:
-        return int(dist.group.WORLD._get_sequence_number_for_group())
+        return int(dist.group.WORLD._get_sequence_number_for_group())  # type: ignore[union-attr]
     except Exception:
         return 0
 
@@ -238,7 +239,7 @@ def before_end(work: Callable[[], bool]) -> None:
         _before_end.append(work)
 
 
-def start(rank: int, size: int, store: dist.Store, *, timeout_s: float) -> None:
+def start(rank: int, size: int, store: Store, *, timeout_s: float) -> None:
     """Watch over this process's world, until `stop`."""
     global _watch  # noqa: PLW0603  one world a process
     _watch = Watch(rank, size, store, timeout_s=timeout_s)
