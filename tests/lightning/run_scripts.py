@@ -34,7 +34,6 @@ def plain(value: Any) -> Any:
 def run(script: Path, package: str, folder: Path) -> dict[str, Any]:
     """What the script's `main` found under this package."""
     text = re.sub(r"^(\s*)(from|import) lightning\b", rf"\1\2 {package}", script.read_text(), flags=re.MULTILINE)
-    text = text.replace("import leyden.lightning.pytorch as", "import leyden.lightning.pytorch as")
     folder.mkdir(parents=True)
     os.chdir(folder)
     module = types.ModuleType(script.stem)
@@ -51,16 +50,15 @@ def run(script: Path, package: str, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    package, results, folder, *scripts = sys.argv[1:]
+    package, results, folder, *scripts = sys.argv[1], *(str(Path(one).absolute()) for one in sys.argv[2:])
     warnings.simplefilter("ignore")
     os.environ["PYTHONWARNINGS"] = "ignore"
     logging.disable(logging.WARNING)
     found = {}
     for script in map(Path, scripts):
-        found[script.stem] = run(script.absolute(), package, Path(folder).absolute() / script.stem)
+        found[script.stem] = run(script, package, Path(folder) / script.stem)
     Path(results).write_text(json.dumps(found))
 
 
 if __name__ == "__main__":
-    sys.argv[2:] = [str(Path(one).absolute()) if index != 1 else one for index, one in enumerate(sys.argv[2:])]
     main()

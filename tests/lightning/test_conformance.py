@@ -26,19 +26,28 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
     """What every script found, under both packages."""
     pytest.importorskip("lightning")
     folder = tmp_path_factory.mktemp("lightning")
-    return {package: run_all(package, folder / package) for package in ("lightning", "leyden.lightning")}
+    running = {package: start(package, folder / package) for package in ("lightning", "leyden.lightning")}
+    told: dict[str, Found] = {}
+    for package, process in running.items():
+        words, _ = process.communicate()
+        assert process.returncode == 0, words[-3000:]
+        told[package] = json.loads((folder / package / "found.json").read_text())
+    return told
 
 
-def run_all(package: str, folder: Path) -> Found:
+def start(package: str, folder: Path) -> subprocess.Popen[str]:
+    """All scripts under one package, in a process of their own."""
     folder.mkdir()
     command = [sys.executable, str(HERE / "run_scripts.py"), package, str(folder / "found.json"), str(folder)]
     environ = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*command, *map(str, SCRIPTS)], env=environ, cwd=folder, capture_output=True, text=True, check=False
+    return subprocess.Popen(
+        [*command, *map(str, SCRIPTS)],
+        env=environ,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    told: Found = json.loads((folder / "found.json").read_text())
-    return told
 
 
 @pytest.mark.slow

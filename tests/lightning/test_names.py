@@ -50,12 +50,18 @@ OTHER_MEMBERS = {
 @pytest.fixture(scope="module")
 def names() -> dict[str, Any]:
     pytest.importorskip("lightning")
+    command = [sys.executable, "-m", "tests.lightning.names"]
+    running = {
+        package: subprocess.Popen(
+            [*command, package], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for package in ("lightning", "leyden.lightning")
+    }
     found = {}
-    for package in ("lightning", "leyden.lightning"):
-        command = [sys.executable, "-m", "tests.lightning.names", package]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        found[package] = json.loads(done.stdout.splitlines()[-1])
+    for package, process in running.items():
+        out, error = process.communicate()
+        assert process.returncode == 0, error[-3000:]
+        found[package] = json.loads(out.splitlines()[-1])
     return found
 
 

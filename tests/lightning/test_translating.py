@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from leyden.lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy, size_based_auto_wrap_policy, transformer_auto_wrap_policy
 
 from leyden import lightning
@@ -17,7 +16,7 @@ from leyden.lightning.pytorch import loggers, plugins, strategies
 from leyden.lightning.pytorch.accelerators import Accelerator, CPUAccelerator, CUDAAccelerator, MPSAccelerator
 from leyden.lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, TQDMProgressBar
 from leyden.lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy, SingleDeviceStrategy
-from leyden.lightning.pytorch.utilities import CombinedLoader, LightningEnum
+from leyden.lightning.pytorch.utilities import CombinedLoader, LightningEnum, MisconfigurationException
 from leyden.train.strategies import DDP, FSDP, Offload
 
 
@@ -155,7 +154,8 @@ def test_callbacks_that_arguments_ask_for(tmp_path: Path) -> None:
     assert trainer(enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False).callbacks == []
     default = lightning.Trainer(accelerator="cpu", default_root_dir=tmp_path)
     assert Path(default.log_dir) == tmp_path / "lightning_logs" / "version_0"
-    assert default.default_root_dir == str(tmp_path)
+    assert str(default.default_root_dir) == str(tmp_path)
+    assert default.default_root_dir / "logs" == tmp_path / "logs"
 
 
 def test_bounds_can_be_changed_between_two_calls() -> None:
@@ -173,7 +173,15 @@ def test_bounds_can_be_changed_between_two_calls() -> None:
 def test_errors_of_ones_own() -> None:
     with pytest.raises(MisconfigurationException, match="my words"):
         raise MisconfigurationException("my words")
-    assert LightningEnum("Word", {"ONE": "one"}).ONE == "ONE"  # type: ignore[attr-defined]
+
+
+def test_enums_equal_their_text_in_any_case() -> None:
+    class Word(LightningEnum):
+        ONE = "one"
+
+    assert Word.ONE == "ONE"
+    assert Word.from_str("One") is Word.ONE
+    assert Word.from_str("two") is None
 
 
 def test_logging_outside_of_a_trainer_warns() -> None:
