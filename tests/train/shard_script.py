@@ -105,6 +105,14 @@ class Dropping(Small):
         super().__init__(dropout=0.3)
 
 
+class Skipping(Small):
+    """Leaves out the last batch of an epoch, with which a window ends."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        return None if batch_idx == 3 else loss
+
+
 class Counting(Small):
     """Says how many tokens a loss is the mean of."""
 
@@ -193,6 +201,7 @@ CASES = {
     "hand": Case("fsdp", Twins),
     "meta": Case("fsdp", OnMeta),
     "looks": Case("fsdp", Looking),
+    "skips": Case("ddp", Skipping),
     "tokens": Case(TensorParallel(plan=TENSOR_PLAN, size=2), Counting, accumulate_by="tokens"),
     "tensor": Case(TensorParallel(plan=TENSOR_PLAN, size=2)),
     "tensor copies": Case(TensorParallel(plan=TENSOR_PLAN, size=2, fsdp=FSDP(replicate=2))),
@@ -230,6 +239,7 @@ REFUSED = {
     "batch norm": Case("fsdp", Normed),
     "LBFGS": Case("fsdp", Flat, accumulate_grad_batches=1),
     "parts that fit the memory": Case("fsdp", accumulate_grad_batches="auto"),
+    "a skipped exchange": Case("fsdp", Skipping),
     "a static graph": Case(DDP(static_graph=True)),
 }
 CASES |= REFUSED

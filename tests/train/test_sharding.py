@@ -32,6 +32,7 @@ ON_TWO = (
     "hand",
     "meta",
     "looks",
+    "skips",
     "tokens",
     "tensor",
     "sequence",
@@ -135,6 +136,10 @@ def test_accumulation_by_tokens_equals_one_device(two: Told) -> None:
     assert_equal(two[0]["tokens"], alone(shard_script.Counting, accumulate_by="tokens"))
 
 
+def test_a_window_that_ends_with_a_skipped_batch_equals_one_device(two: Told) -> None:
+    assert_equal(two[0]["skips"], alone(shard_script.Skipping))
+
+
 def test_clipping_by_value_equals_one_device(two: Told) -> None:
     assert_equal(two[0]["value"], alone(Small, gradient_clip_algorithm="value"))
 
@@ -210,6 +215,7 @@ def test_resumed_training_equals_uninterrupted_to_the_bit(two: Told, four: Told,
         ("batch norm", "every rank would keep other running statistics", "Set sync_batchnorm=True"),
         ("LBFGS", "all weights and gradients in one vector", 'Use strategy="ddp"'),
         ("parts that fit the memory", "none can take smaller parts alone", "Give a number"),
+        ("a skipped exchange", "in the backward pass of that batch", "0.0 * loss"),
         ("a static graph", "in the first backward pass", "Leave static_graph out"),
     ],
 )

@@ -217,6 +217,17 @@ class Fit:
             self.stepper.backward(loss * (share(output) if callable(share) else share))
         return output
 
+    def exchange_late(self) -> None:
+        """A window's last batch had no loss: exchange what its others gave, as its backward pass would have done."""
+        if self._parallel is not None:
+            exchange(self.trained)
+        if self.plan.sharded and not self.feed.asks:
+            raise ConfigurationError(
+                asked=f"training_step left out the last of {self.micro_batches} batches that are accumulated",
+                found="ranks that divide a module exchange the window's gradients in the backward pass of that batch",
+                do="Return a loss without effect instead of None: 0.0 * loss. Or set accumulate_grad_batches=1.",
+            )
+
     def close_window(self) -> None:
         """The step for micro-batches still waiting: the loader ended inside a window without having said so."""
         size, left = self.micro_batches, self._waiting

@@ -171,6 +171,8 @@ class Trainer(TrainerState):
                             fit.stepper.zero_grad(index)
                         if loss is not None:
                             backward(loss if size == 1 else loss / size)
+                        elif boundary and size > 1:
+                            fit.exchange_late()
                     if boundary:
                         optimize(index)
                 fit.batch = index + 1
