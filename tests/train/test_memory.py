@@ -38,3 +38,12 @@ def test_what_accelerators_say() -> None:
     assert not is_out_of_memory(ValueError("out of memory"))
     assert not is_out_of_memory(KeyboardInterrupt())
     release()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_gpu_that_is_full() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**45, device="cuda")
+    assert is_out_of_memory(raised.value)
+    release()

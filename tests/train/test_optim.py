@@ -93,6 +93,23 @@ def test_resumed_equals_uninterrupted(kind: type[Line]) -> None:
     assert resumes_exactly(LambdaCallback, 11, kind)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("kind", [LARS, LAMB])
+def test_the_same_on_a_gpu(kind: Any) -> None:
+    def trained(device: str) -> list[float]:
+        generator = torch.Generator().manual_seed(3)
+        parameters = [nn.Parameter(torch.randn(size, generator=generator).to(device)) for size in ((4, 5), (5,))]
+        optimizer = kind(parameters, lr=0.1, weight_decay=0.01)
+        for _ in range(3):
+            for one in parameters:
+                one.grad = torch.randn(one.shape, generator=generator).to(device)
+            optimizer.step()
+        return [number for one in parameters for number in one.flatten().tolist()]
+
+    assert trained("cuda") == exactly(trained("cpu"), rel=1e-5)
+
+
 def test_twenty_steps_of_a_thousand_digits() -> None:
     """SGD with the rate of small batches is left behind; with a rate scaled to the batch it would keep up here."""
     digits = load_digits()

@@ -10,7 +10,7 @@ from torch import nn
 
 import leyden
 from leyden.core.errors import ConfigurationError
-from leyden.train.callbacks import DeviceStatsMonitor, ModelSummary
+from leyden.train.callbacks import DeviceStatsMonitor, GradientNormMonitor, ModelSummary
 from leyden.train.callbacks.device_stats import read_stats
 from leyden.train.callbacks.model_summary import summarize
 from tests.train.callbacks.runs import Normed, new, record, trainer
@@ -120,3 +120,19 @@ def test_sizes_and_operations_of_an_example() -> None:
     assert all(one.training for one in module.modules())
     module.example_input_array = {"images": torch.ones(1, 1, 8, 8)}
     assert summarize(module).flops == summary.flops // 2
+
+
+def test_norms_of_gradients_before_they_are_clipped() -> None:
+    class Fixed(Line):
+        """The gradient of every weight of the last layer is 3, of its bias 4: √(8·9 + 16)."""
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return 3 * self.net[3].weight.sum() + 4 * self.net[3].bias.sum()
+
+    run = trainer(GradientNormMonitor(per_parameter=True), log_every_n_steps=4, gradient_clip_val=0.1, max_epochs=1)
+    run.fit(new(Fixed), loader())
+    found = record(run)
+    assert list(found["grad_norm"].steps) == [3, 7]
+    assert list(found["grad_norm"].values) == pytest.approx([88**0.5] * 2)
+    assert list(found["grad_norm/net.3.bias"].values) == [4.0, 4.0]
+    assert "grad_norm/net.0.weight" not in found

@@ -8,6 +8,7 @@ from leyden.train.callbacks.finders import BatchSizeFinder as BatchSizeFinder
 from leyden.train.callbacks.finders import LearningRateFinder as LearningRateFinder
 from leyden.train.callbacks.finetuning import BackboneFinetuning as BackboneFinetuning
 from leyden.train.callbacks.finetuning import BaseFinetuning as BaseFinetuning
+from leyden.train.callbacks.gradient_norm import GradientNormMonitor as GradientNormMonitor
 from leyden.train.callbacks.loss_guard import LossGuard as LossGuard
 from leyden.train.callbacks.lr_monitor import LearningRateMonitor as LearningRateMonitor
 from leyden.train.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
