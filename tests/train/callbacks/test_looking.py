@@ -127,7 +127,8 @@ def test_norms_of_gradients_before_they_are_clipped() -> None:
         """The gradient of every weight of the last layer is 3, of its bias 4: √(8·9 + 16)."""
 
         def training_step(self, batch: Any, batch_idx: int) -> Any:
-            return 3 * self.net[3].weight.sum() + 4 * self.net[3].bias.sum()
+            last: Any = self.net[3]
+            return 3 * last.weight.sum() + 4 * last.bias.sum()
 
     run = trainer(GradientNormMonitor(per_parameter=True), log_every_n_steps=4, gradient_clip_val=0.1, max_epochs=1)
     run.fit(new(Fixed), loader())

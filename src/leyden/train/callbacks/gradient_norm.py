@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class GradientNormMonitor(Callback):
     """Log `grad_norm`, the 2-norm of all gradients before they are clipped, once every `log_every_n_steps` steps.
 
-    `per_parameter=True` adds `grad_norm/<name>` for each parameter. Several optimizers log one after the other, each the
+    `per_parameter=True` adds `grad_norm/<name>` for each parameter. Several optimizers log one after another, each the
     norm of its own. Exact over all ranks, sharded or not; nothing waits for the device.
     """
 

@@ -108,9 +108,8 @@ def _places(trainer: Trainer, index: int) -> Iterator[Sequence[int]]:
     """The samples of each batch of a loader that goes through its data in order."""
     loader = trainer._evaluation.loaders[index] if trainer._evaluation else None
     sampler = getattr(loader, "sampler", None)
-    batches = getattr(loader, "batch_sampler", None)
-    in_order = batches is not None and isinstance(getattr(sampler, "inner", sampler), SequentialSampler)
-    return iter(batches) if in_order else iter(())
+    in_order = isinstance(getattr(sampler, "inner", sampler), SequentialSampler)
+    return iter(getattr(loader, "batch_sampler", None) or ()) if in_order else iter(())
 
 
 class OnExceptionCheckpoint(Callback):
