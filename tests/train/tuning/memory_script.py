@@ -95,6 +95,9 @@ def main() -> None:
         blocks = Blocks()
         trainer(strategy=strategy).fit(blocks, loader(64, 4))
         told[strategy] = digest(blocks)
+        sweep = Tuner(trainer(strategy=strategy)).lr_find(blocks, loader(64, 4), num_training=20, update_attr=False)
+        told[f"{strategy}_sweep"] = sweep and sweep.results["loss"]
+        told[f"{strategy}_after"] = digest(blocks)
     leyden.seed_everything(5)
     scaled = Scaled()
     trainer(scale_lr="linear", lr_warmup="4step", max_steps=8, max_epochs=-1).fit(scaled, loader(64, 8))

@@ -160,6 +160,8 @@ def test_ranks_agree_when_memory_really_runs_out_on_one(tmp_path: Path) -> None:
         assert one["trained"] == ranks[0]["trained"]
         assert one["found"] == ranks[0]["found"]
         assert one["rates"] == pytest.approx([0.1 + 0.3 * min(1, step / 4) for step in range(8)])
+        assert (one["ddp_after"], one["fsdp_after"]) == (one["ddp"], one["fsdp"])
+        assert one["fsdp_sweep"] == pytest.approx(ranks[0]["ddp_sweep"], rel=1e-3)
         assert one["fsdp"] == pytest.approx(ranks[0]["ddp"], rel=1e-4, abs=1e-6)
     assert [one["failed"] for one in ranks] == [0, 1, 0, 0]
     assert ranks[0]["refused"] == ranks[1]["refused"]

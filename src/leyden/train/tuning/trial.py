@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parameter import UninitializedParameter
 
 from leyden.core.errors import ConfigurationError
@@ -90,6 +92,7 @@ def untouched(session: Session) -> Iterator[None]:
     Copies lie in host memory meanwhile. Metric objects are reset; other attributes that a step changes stay changed.
     """
     module = session.module
+    _divide_again(module)
     numbers, outer = rng.capture(), (module._trainer, module._book, module._stepper)
     modes = [(part, part.training) for part in module.modules()]
     tensors = [*module.parameters(), *module.buffers()]
@@ -98,6 +101,7 @@ def untouched(session: Session) -> Iterator[None]:
     try:
         yield
     finally:
+        _divide_again(module)
         with torch.no_grad():
             for part, before in zip(parts, kept, strict=True):
                 part.copy_(before)
@@ -109,6 +113,13 @@ def untouched(session: Session) -> Iterator[None]:
                 one.reset()  # type: ignore[operator]
         module._trainer, module._book, module._stepper = outer
         rng.restore(numbers)
+
+
+def _divide_again(module: nn.Module) -> None:
+    """A last forward pass leaves some sharded weights gathered; what is kept and put back are the parts."""
+    for one in module.modules():
+        if isinstance(one, FSDPModule):
+            one.reshard()
 
 
 def holders(session: Session, name: str) -> list[Any]:
