@@ -148,7 +148,7 @@ class GAN(leyden.Module):
         drawings = self(self.wishes)
         self.train()
         recognised, kinds = self.judge(drawings)
-        self.log_dict({"recognised": recognised, "kinds": kinds}, on_step=True)
+        self.log_dict({"recognised": recognised, "kinds": kinds}, on_step=True, on_epoch=False)
         folder = leyden.run_dir() / "artifacts"
         folder.mkdir(exist_ok=True)
         if self.trainer.is_global_zero:

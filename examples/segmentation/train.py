@@ -59,13 +59,13 @@ class Streets(leyden.DataModule):
 
 
 def double(inputs: int, outputs: int) -> nn.Sequential:
-    """Two convolutions, each normalized."""
+    """Two convolutions, each normalized over the picture, for a batch may hold only one."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
+        nn.GroupNorm(8, outputs),
         nn.ReLU(inplace=True),
         nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
+        nn.GroupNorm(8, outputs),
         nn.ReLU(inplace=True),
     )
 
@@ -164,8 +164,8 @@ def write_picture(picture: Tensor, truth: Tensor, predicted: Tensor, path: Path)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Name every pixel of a street.")
-    parser.add_argument("--frames", type=int, default=300, help="scenes to train on")
-    parser.add_argument("--val-frames", type=int, default=10)
+    parser.add_argument("--frames", type=int, default=150, help="scenes to train on")
+    parser.add_argument("--val-frames", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--workers", type=int, default=0, help="processes that render; 0 renders between steps")
     parser.add_argument("--width", type=int, default=16, help="channels of the first level")

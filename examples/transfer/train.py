@@ -14,6 +14,7 @@ python train.py --smoke                         does everything run, and does tr
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 import numpy as np
 import torch
@@ -159,10 +160,10 @@ def main() -> None:
         pretrainer.fit(Reader(args.width, args.lr, "printed"), datamodule=Printed(args.printed))
         args.pretrained = checkpoints.last_model_path
 
-    quiet = {"max_epochs": args.max_epochs, "devices": 1, "enable_progress_bar": False, "enable_checkpointing": False}
+    quiet = partial(leyden.Trainer, devices=1, enable_progress_bar=False, enable_checkpointing=False)
     trainers = {
-        "scratch": leyden.Trainer(**quiet),
-        "transfer": leyden.Trainer(**quiet, callbacks=[Thaw(every=args.max_epochs // 4)]),
+        "scratch": quiet(max_epochs=args.max_epochs),
+        "transfer": quiet(max_epochs=args.max_epochs, callbacks=[Thaw(every=args.max_epochs // 4)]),
     }
     right: dict[str, list[float]] = {"scratch": [], "transfer": []}
     for draw in range(args.draws):
