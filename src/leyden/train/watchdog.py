@@ -65,7 +65,7 @@ class Watch:
         self._trouble = threading.Event()
         self._tick = self._silent = 0
         self._lost: Exception | None = None
-        self._main = threading.main_thread().ident or 0
+        self._main = threading.get_ident()
 
     def start(self) -> None:
         """From now on."""
