@@ -99,6 +99,7 @@ def test_members(names: dict[str, Any]) -> None:
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_importing_loads_nothing_that_is_optional() -> None:
     code = (
         "import sys, leyden.lightning as L; assert 'torch' not in sys.modules\n"
