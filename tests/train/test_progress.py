@@ -101,6 +101,6 @@ def test_the_wait_for_data_is_shown_where_it_counts(kind: type[Line], data: Any,
     shown = Shown()
     run = leyden.Trainer(max_epochs=1, accelerator="cpu", enable_progress_bar=False, callbacks=[shown])
     run.fit(kind(), DataLoader(data, batch_size=1))
-    assert ("data %" in shown.values) is waits
-    assert 50 < shown.values.get("data %", 80) <= 100
-    assert "data % 80 " in progress.words({"data %": 80.0})
+    assert ("data wait %" in shown.values) is waits
+    assert 50 < shown.values.get("data wait %", 80) <= 100
+    assert "data wait % 80 " in progress.words({"data wait %": 80.0})

@@ -114,12 +114,12 @@ class Fit:
     def shown(self) -> dict[str, float]:
         """What the progress bar shows: training's values, those of the last validation, and the wait for data.
 
-        "data %" is the share of the last half second or more that was spent waiting for batches, where it is above 10.
+        "data wait %" is the share of the last half second or more that was spent waiting for batches, where it is above 10.
         """
         (then, waited), now = self._seen, time.perf_counter()
         if now - then >= DATA_WAIT_OVER_S:
             share = 100 * (self.feed.waited_s - waited) / (now - then)
-            self._data = {"data %": float(round(share))} if share > DATA_WAIT_SHOWN else {}
+            self._data = {"data wait %": float(round(share))} if share > DATA_WAIT_SHOWN else {}
             self._seen = now, self.feed.waited_s
         return {**self.book.shown(), **(self.validation.book.shown() if self.validation else {}), **self._data}
 
