@@ -65,6 +65,11 @@ def with_workers() -> Any:
     return DataLoader(Noisy(), batch_size=8, shuffle=True, num_workers=2, worker_init_fn=seed_numpy)
 
 
+def with_lasting_workers() -> Any:
+    """What is drawn inside of these is not part of a checkpoint, so nothing is."""
+    return DataLoader(regression(60), batch_size=8, shuffle=True, num_workers=1, persistent_workers=True)
+
+
 def with_generator() -> Any:
     return DataLoader(Noisy(), batch_size=8, shuffle=True, generator=torch.Generator().manual_seed(5))
 
@@ -104,7 +109,7 @@ def new_model() -> Scheduled:
     return Scheduled(dropout=0.3)
 
 
-@pytest.mark.parametrize("make", [plain, with_workers, with_generator, StatefulLoader])
+@pytest.mark.parametrize("make", [plain, with_workers, with_lasting_workers, with_generator, StatefulLoader])
 @pytest.mark.parametrize("crash", [5, 8, 17])
 def test_resumed_equals_uninterrupted(make: Callable[[], Any], crash: int) -> None:
     """Crashes mid-epoch, at an epoch's end and later; dropout, augmentation, schedule, Adam; bit for bit."""

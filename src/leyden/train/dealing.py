@@ -97,7 +97,10 @@ def _order(loader: DataLoader[Any], inner: Any, deal: Deal, epoch: int, *, batch
             inner.generator = own
     before = rng.capture()
     rng.restore(dict(deal.origin["rng"]))
-    try:  # by a loader like the one that drew it, whose other draws come before
+    try:
+        if deal.origin["again"]:  # workers that were there already need no seed
+            return list(inner)
+        # By a loader like the one that drew it, whose other draws come before.
         twin: DataLoader[Any] = DataLoader(
             _Indices(),
             batch_size=None,

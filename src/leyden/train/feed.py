@@ -65,14 +65,17 @@ class TrainFeed:
         if self._deal:
             loader = rest(loader, self._deal, epoch)
             self.batches = first + len(loader) if self._limit is None else min(self.batches or 0, first + len(loader))
+        reached = rng.capture()
         if resume and "generators" in resume:
-            self._set_generators(replay["generators"] if replay else resume["generators"])
+            if (replay or resume)["again"]:
+                iter(loader)  # these workers stay from epoch to epoch: only the first epoch draws their seed
+            self._set_generators((replay or resume)["generators"])
             if own:
                 self.loader.load_state_dict(resume["loader"])
-        reached = rng.capture()
-        if replay:
-            rng.restore(replay["rng"])
-        self._start, self._ahead = {"rng": rng.capture(), "generators": self._get_generators()}, None
+        rng.restore(replay["rng"] if replay else reached)
+        again = _has_workers(loader)
+        self._start = {"rng": rng.capture(), "generators": self._get_generators(), "again": again}
+        self._ahead = None
         batches = iter(loader)
         for _ in range(skip if replay else 0):
             next(batches, None)
@@ -86,7 +89,8 @@ class TrainFeed:
 
     def state_dict(self) -> dict[str, Any]:
         """Enough to draw the rest of this epoch again, exactly."""
-        state: dict[str, Any] = {"start": self._start, "generators": self._get_generators(), "unit": unit(self.loader)}
+        state: dict[str, Any] = {"start": self._start, "generators": self._get_generators()}
+        state |= {"unit": unit(self.loader), "again": _has_workers(self.loader)}
         if self._deal is not None:
             state["deal"] = vars(self._deal)
         if self._ahead is not None:
@@ -185,6 +189,11 @@ def _offer(batch: Any) -> tuple[Tensor, dist.Work]:
     answer = dist.all_reduce(have, async_op=True)
     assert answer is not None
     return have, answer
+
+
+def _has_workers(loader: Any) -> bool:
+    """Whether workers are there that an earlier epoch has made."""
+    return getattr(loader, "_iterator", None) is not None
 
 
 def _knows_its_length(loader: Any) -> bool:
