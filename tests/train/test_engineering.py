@@ -139,7 +139,7 @@ def test_validation_loaders_are_made_anew() -> None:
     class Growing(Line):
         def __init__(self) -> None:
             super().__init__()
-            self.sizes, self.seen = [16, 16, 32], list[int]()
+            self.sizes, self.seen = [16, 32], list[int]()
 
         def val_dataloader(self) -> Any:
             return loader(self.sizes.pop(0))
