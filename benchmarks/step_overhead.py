@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
 import logging
 import os
@@ -99,9 +100,9 @@ def with_leyden(steps: int, further: int = 0) -> float:
     return clock.us_per_step
 
 
-def with_lightning(steps: int, further: int = 0) -> float:
-    import lightning.pytorch as pl
-    from lightning.pytorch.loggers import CSVLogger
+def with_lightning(steps: int, further: int = 0, package: str = "lightning.pytorch") -> float:
+    pl: Any = importlib.import_module(package)
+    logger = importlib.import_module(f"{package}.loggers").CSVLogger(".")
 
     clock, names = Clock(steps), [f"further/{index}" for index in range(further)]
 
@@ -128,7 +129,7 @@ def with_lightning(steps: int, further: int = 0) -> float:
         enable_progress_bar=False,
         enable_checkpointing=False,
         enable_model_summary=False,
-        logger=CSVLogger("."),
+        logger=logger,
     )
     trainer.fit(Model(), batches(steps))
     return clock.us_per_step
@@ -155,6 +156,7 @@ def with_accelerate(steps: int) -> float:
 LOOPS: dict[str, tuple[str, Callable[[int], float]]] = {
     "bare PyTorch loop": ("torch", bare),
     "Leyden": ("leyden", with_leyden),
+    "leyden.lightning": ("leyden", partial(with_lightning, package="leyden.lightning.pytorch")),
     "Accelerate": ("accelerate", with_accelerate),
     "Lightning": ("lightning", with_lightning),
     "Leyden, 10 further logs": ("leyden", partial(with_leyden, further=10)),
