@@ -1,8 +1,8 @@
 """What does one training step cost above a bare PyTorch loop?
 
 A tiny model (Linear(32, 2), batch 4, SGD, one thread), so that what remains is the loop itself; one metric logged every
-step, and then ten more. Each library runs in the same process, in turn, several rounds; the figure is process CPU time per step. The first
-steps of each run warm up and are not counted.
+step, and then ten more. Each library runs in the same process, in turn, several rounds; the figure is process CPU time
+per step. The first steps of each run warm up and are not counted.
 
     make bench
 """
