@@ -102,7 +102,7 @@ class UNet(nn.Module):
 class Segmenter(leyden.Module):
     """The net, its loss, and its score: intersection over union, class by class, over all validation pixels.
 
-    What is rare weighs more in the loss: the root of its share is missing less than the share.
+    In the loss a pixel weighs one over the root of its class's share of all pixels: what is rare counts for more.
     """
 
     def __init__(self, width: int, depth: int, shrink: int, lr: float) -> None:
@@ -164,7 +164,7 @@ def write_picture(picture: Tensor, truth: Tensor, predicted: Tensor, path: Path)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Name every pixel of a street.")
-    parser.add_argument("--frames", type=int, default=150, help="scenes to train on")
+    parser.add_argument("--frames", type=int, default=250, help="scenes to train on")
     parser.add_argument("--val-frames", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--workers", type=int, default=0, help="processes that render; 0 renders between steps")
