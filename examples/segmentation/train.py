@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="a small net and few scenes, to see that it runs")
     args = parser.parse_args()
     if args.smoke:
-        args.frames, args.val_frames, args.shrink, args.depth = 40, 1, 8, 3
+        args.frames, args.val_frames, args.shrink, args.depth = 30, 1, 8, 3
     if HEIGHT % (args.shrink * 2**args.depth) or WIDTH % (args.shrink * 2**args.depth):
         parser.error(f"--shrink · 2**depth must divide {WIDTH} and {HEIGHT}")
 
