@@ -55,9 +55,8 @@ def by_hand(model: Any, batches: list[Tensor], clock: Clock, device: torch.devic
     losses = []
     for batch in batches:
         clock.tick()
-        batch = batch.to(device)
         with mixed:
-            loss = model._loss(batch)
+            loss = model._loss(batch.to(device))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -102,7 +101,8 @@ def main() -> None:
     args = parser.parse_args()
     device = torch.device(args.accelerator)
     spec = importlib.util.spec_from_file_location("gpt_example", EXAMPLE)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
 

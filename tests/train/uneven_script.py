@@ -18,7 +18,7 @@ import leyden
 from leyden.core.errors import ConfigurationError
 from tests.train.models import Line, regression
 
-RANK = int(os.environ["RANK"])
+RANK = int(os.environ.get("RANK", "0"))
 DATA = regression(64)
 
 

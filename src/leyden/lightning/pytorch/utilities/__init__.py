@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import contextlib
 import pickle
 import warnings
@@ -245,14 +246,9 @@ class SIGTERMException(SystemExit):
     """What ends a run that was asked to end; Leyden ends it with exit code 143."""
 
 
-def _types() -> dict[str, Any]:
-    from leyden.lightning.pytorch.utilities import types
-
-    return vars(types)
-
-
 def __getattr__(name: str) -> Any:
-    found = _types().get(name)
+    # Not `from … import types`: that would ask this function for `types` where its import has failed or is under way.
+    found = vars(importlib.import_module(f"{__name__}.types")).get(name)
     if found is None or name.startswith("__"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return found
