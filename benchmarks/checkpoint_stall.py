@@ -35,7 +35,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.utils.data import DataLoader
 
 import leyden
-from leyden.train import checkpoint
+from leyden.train.checkpoints import checkpoint
 
 warnings.filterwarnings("ignore")
 logging.disable(logging.WARNING)

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from leyden.track.read import read_run
-from leyden.train.checkpoint import committed
+from leyden.train.checkpoints.checkpoint import committed
 
 TRAIN = Path(__file__).parents[2] / "examples" / "digits" / "train.py"
 

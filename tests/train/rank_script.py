@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import leyden
-from leyden.train import checkpoint
+from leyden.train.checkpoints import checkpoint
 from tests.train.models import Line, loader, regression, seeded
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import leyden
 from leyden.core.errors import ConfigurationError
-from leyden.train import checkpoint
+from leyden.train.checkpoints import checkpoint
 from leyden.train.strategies import DDP, FSDP, Strategy, TensorParallel
 from tests.train.models import loader, weights
 

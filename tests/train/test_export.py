@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import leyden
 from leyden.core.errors import CheckpointError, ConfigurationError
-from leyden.train import checkpoint, export
+from leyden.train import export
+from leyden.train.checkpoints import checkpoint
 from tests.train.models import Line, loader, same, weights
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import leyden
 from leyden.core.errors import CheckpointError, ConfigurationError
-from leyden.train import checkpoint
+from leyden.train.checkpoints import checkpoint
 from tests.train.models import Line, loader, same, weights
 
 

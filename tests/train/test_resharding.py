@@ -14,9 +14,10 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, TensorDataset
 
 from leyden.core.errors import CheckpointError
-from leyden.train import checkpoint, dealing
-from leyden.train.feed import TrainFeed
-from leyden.train.loaders import shard
+from leyden.train.checkpoints import checkpoint
+from leyden.train.feeding import dealing
+from leyden.train.feeding.feed import TrainFeed
+from leyden.train.feeding.loaders import shard
 from tests.train.reshard_script import SAMPLES
 
 ROOT = Path(__file__).parents[2]

@@ -12,8 +12,9 @@ from torch.distributed.tensor.parallel import ColwiseParallel
 
 import leyden
 from leyden.core.errors import ConfigurationError
-from leyden.train import strategies, tensor_parallel, wrapping
-from leyden.train.meta import materialise
+from leyden.train import strategies
+from leyden.train.parallel import tensor_parallel, wrapping
+from leyden.train.parallel.meta import materialise
 from leyden.train.strategies import DDP, FSDP, Offload, Strategy, TensorParallel
 from tests.train.models import Line, loader, same, seeded, weights
 

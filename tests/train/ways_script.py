@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from torchmetrics import MeanSquaredError
 
 import leyden
-from leyden.train.reduction import Reducer
+from leyden.train.logs.reduction import Reducer
 from tests.train.models import Line, loader, seeded
 from tests.train.test_ways import Greedy, Words
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from leyden.core.errors import ConfigurationError
 from leyden.train.module import Module
-from leyden.train.wrapping import blocks
+from leyden.train.parallel.wrapping import blocks
 
 
 def compile_parts(module: Module, how: bool | str) -> list[nn.Module]:

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from leyden.core.errors import ConfigurationError
+from leyden.train.feeding.loaders import Limit, count_batches, shard
+from leyden.train.feeding.transfer import mover_for
 from leyden.train.hooks import collect
-from leyden.train.loaders import Limit, count_batches, shard
-from leyden.train.logbook import LogBook
-from leyden.train.reduction import Reducer
+from leyden.train.logs.logbook import LogBook
+from leyden.train.logs.reduction import Reducer
+from leyden.train.parallel.sharding import is_sharded, reshard
 from leyden.train.session import count_arguments
-from leyden.train.sharding import is_sharded, reshard
-from leyden.train.transfer import mover_for
 
 if TYPE_CHECKING:
     from leyden.train.session import Session

@@ -27,8 +27,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree  # what torch.export itself flattens its inputs with
 
 from leyden.core.errors import CheckpointError, ConfigurationError
-from leyden.train import checkpoint
-from leyden.train.loaders import to_device
+from leyden.train.checkpoints import checkpoint
+from leyden.train.feeding.loaders import to_device
 from leyden.train.module import Module
 
 _INLINE_BYTES = 1_500_000_000  # an ONNX file is one protobuf message, whose limit is 2 GiB

@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from leyden.core.errors import ConfigurationError, TrainingError
-from leyden.train import sharding
 from leyden.train.callbacks.loss_guard import LossGuard
-from leyden.train.feed import TrainFeed
+from leyden.train.feeding.feed import TrainFeed
 from leyden.train.hooks import Hook, collect
 from leyden.train.large_batch import scale_rates
-from leyden.train.logbook import LogBook
+from leyden.train.logs.logbook import LogBook
+from leyden.train.logs.reduction import Reducer
 from leyden.train.module import Module
 from leyden.train.offload import setup as offload
 from leyden.train.optimizers import Optimization
+from leyden.train.parallel import sharding
 from leyden.train.plan import Plan
-from leyden.train.reduction import Reducer
 from leyden.train.session import Session, count_arguments
 from leyden.train.stepper import Stepper, exchange, no_loss, parameters_of
 from leyden.train.strategies import DDP
@@ -114,7 +114,7 @@ class Fit:
     def shown(self) -> dict[str, float]:
         """What the progress bar shows: training's values, those of the last validation, and the wait for data.
 
-        "data wait %" is the share of the last half second or more that was spent waiting for batches, where it is above 10.
+        "data wait %" is the share of the last half second or more spent waiting for batches, where it is above 10.
         """
         (then, waited), now = self._seen, time.perf_counter()
         if now - then >= DATA_WAIT_OVER_S:
@@ -176,7 +176,7 @@ class Fit:
                 raise TrainingError(
                     asked=f"training was to go on after step {step}",
                     found=f"the loss is NaN, and so are weights (the first: {name})",
-                    do="Lower the learning rate or bound gradients (gradient_clip_val=1.0); Trainer(detect_anomaly=True) "
+                    do="Lower the learning rate or set gradient_clip_val=1.0; Trainer(detect_anomaly=True) "
                     "finds the operation; callbacks.LossGuard(action='rollback') goes back and skips the batch.",
                 )
 

@@ -27,7 +27,7 @@ class TransferHooks:
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """Return the batch on the device; override it for containers that know no `to`."""
-        from leyden.train.loaders import to_device
+        from leyden.train.feeding.loaders import to_device
 
         return to_device(batch, device)
 

@@ -18,8 +18,8 @@ from leyden.train.hooks import Hooks, TransferHooks
 from leyden.train.hparams import KeepsHyperParameters, arguments_for
 
 if TYPE_CHECKING:
-    from leyden.train.logbook import LogBook
     from leyden.train.loggers.base import Logger
+    from leyden.train.logs.logbook import LogBook
     from leyden.train.stepper import Stepper
     from leyden.train.trainer import Trainer
 
@@ -84,7 +84,7 @@ class Module(nn.Module, Hooks, Loaders):
 
         `kwargs` go over the stored ones. Raises CheckpointError where the checkpoint is not whole or does not fit.
         """
-        from leyden.train import checkpoint
+        from leyden.train.checkpoints import checkpoint
 
         path = Path(checkpoint_path)
         snapshot = checkpoint.read(path)
@@ -197,8 +197,8 @@ class Module(nn.Module, Hooks, Loaders):
         return self.trainer.logger
 
     def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
-        """Tensors in nested containers, of shape (world size, *shape) each: every rank's (of the group), on every rank. Collective."""
-        from leyden.train.collective import all_gather
+        """Every rank's tensors in the same containers, of shape (world size, *shape) each, everywhere. Collective."""
+        from leyden.train.ranks.collective import all_gather
 
         return all_gather(data, self.trainer.plan.world, self.device, group, sync_grads)
 
@@ -229,7 +229,7 @@ class Module(nn.Module, Hooks, Loaders):
         export.to_safetensors(self, file_path)
 
     def from_safetensors(self, file_path: str | Path) -> None:
-        """Load weights and buffers, also a checkpoint's model.safetensors; see `leyden.train.export.from_safetensors`."""
+        """Load weights and buffers, also a checkpoint's model.safetensors; see `export.from_safetensors`."""
         from leyden.train import export
 
         export.from_safetensors(self, file_path)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from leyden.core.errors import ConfigurationError, nearest
-from leyden.train.ranks import World
+from leyden.train.ranks.world import World
 from leyden.train.strategies import DDP, Strategy, choose
 
 _MIXED = {"bf16-mixed": torch.bfloat16, "float8-mixed": torch.bfloat16, "16-mixed": torch.float16}

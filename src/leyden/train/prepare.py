@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from leyden.train import checkpoint, rng, sharding, snapshots
+from leyden.train import rng
 from leyden.train.callbacks.accumulation import count_steps
 from leyden.train.callbacks.finders import search
+from leyden.train.checkpoints import checkpoint, snapshots
 from leyden.train.compiling import compile_parts
 from leyden.train.evaluate import Evaluation
-from leyden.train.feed import TrainFeed
+from leyden.train.feeding.feed import TrainFeed
+from leyden.train.feeding.loaders import as_list, shard, unshuffled
+from leyden.train.feeding.transfer import mover_for
 from leyden.train.fitting import Fit
-from leyden.train.loaders import as_list, shard, unshuffled
 from leyden.train.module import overrides
 from leyden.train.offload.setup import check_loss, take_over
 from leyden.train.optimizers import configure
+from leyden.train.parallel import sharding
 from leyden.train.session import Session
 from leyden.train.strategies import Offload
-from leyden.train.transfer import mover_for
 
 if TYPE_CHECKING:
     from leyden.train.trainer import Trainer

@@ -9,7 +9,7 @@ from typing import Any
 
 from leyden.core.errors import ConfigurationError
 from leyden.train.callbacks.base import Callback
-from leyden.train.logbook import Sink
+from leyden.train.logs.logbook import Sink
 from leyden.train.module import DataModule, Module, overrides
 from leyden.train.plan import Plan
 from leyden.train.profilers import Profiler

@@ -16,17 +16,19 @@ import torch
 
 from leyden import track
 from leyden.track.run import RUNS_FOLDER, Run
-from leyden.train import progress, sharding, signals, watchdog
+from leyden.train import progress
 from leyden.train.callbacks.arrange import bring_along
+from leyden.train.checkpoints.resume import find_checkpoint, run_to_continue
 from leyden.train.float8 import use_float8
-from leyden.train.launch import end_call, follow_parent, start_local
-from leyden.train.logbook import Sink
 from leyden.train.loggers.base import FanOut, fan_out
+from leyden.train.logs.logbook import Sink
 from leyden.train.module import overrides
+from leyden.train.parallel import sharding
 from leyden.train.plan import Plan, adopt_world, choose_device, count_devices
 from leyden.train.profilers import memory_snapshot
-from leyden.train.ranks import World, await_all, join
-from leyden.train.resume import find_checkpoint, run_to_continue
+from leyden.train.ranks import signals, watchdog
+from leyden.train.ranks.launch import end_call, follow_parent, start_local
+from leyden.train.ranks.world import World, await_all, join
 from leyden.train.session import Session, check_module
 
 _ASK_EVERY_S = 2.0  # slow steps: a signal is heeded within seconds, whatever log_every_n_steps says

@@ -13,14 +13,13 @@ from leyden import track
 from leyden.track.run import Run
 from leyden.train.callbacks.early_stopping import EarlyStopping
 from leyden.train.callbacks.model_checkpoint import ModelCheckpoint
+from leyden.train.checkpoints.saver import Saver
 from leyden.train.optimizers import Optimization, Schedule
 from leyden.train.plan import Plan
 from leyden.train.progress import Progress, Silent
-from leyden.train.saver import Saver
 
 if TYPE_CHECKING:
     from leyden.train.callbacks.base import Callback
-    from leyden.train.evaluate import Evaluation
     from leyden.train.evaluate import Evaluation
     from leyden.train.fitting import Fit
     from leyden.train.loggers.base import Logger

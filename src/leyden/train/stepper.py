@@ -17,8 +17,8 @@ from leyden.train.callbacks.early_stopping import read_monitor
 from leyden.train.hooks import Hook
 from leyden.train.module import Module, overrides
 from leyden.train.optimizers import Optimization, Schedule
+from leyden.train.parallel.sharding import clip_norm
 from leyden.train.plan import Plan
-from leyden.train.sharding import clip_norm
 
 if TYPE_CHECKING:
     from leyden.train.trainer import Trainer
@@ -42,7 +42,7 @@ class Stepper:
         self._own_clipping = overrides(module, "configure_gradient_clipping")
         self._own_zero_grad = overrides(module, "optimizer_zero_grad")
         self._own_schedule_step = overrides(module, "lr_scheduler_step")
-        # Where somebody may look at gradients they stay until the next loss is known, as in Lightning; else they go early.
+        # Where somebody may look at gradients they stay until the next loss is known, as in Lightning.
         looked_at = ("on_train_batch_end", "on_before_zero_grad")
         self.zeroes_late = self._own_zero_grad or any(hooks[name] for name in looked_at)
         self.needs_closure = overrides(module, "optimizer_step") or isinstance(optimization.optimizers[0], LBFGS)

@@ -14,13 +14,14 @@ from typing import Any
 from torch import Tensor
 
 from leyden.core.errors import CheckpointError
-from leyden.train import checkpoint, metrics
 from leyden.train.callbacks.arrange import arrange
 from leyden.train.callbacks.base import Callback
+from leyden.train.checkpoints import checkpoint
 from leyden.train.evaluate import Evaluation
+from leyden.train.feeding.loaders import Limit, as_list
 from leyden.train.fitting import NOTHING, Fit, loss_of
-from leyden.train.loaders import Limit, as_list
 from leyden.train.loggers.base import Logger
+from leyden.train.logs import metrics
 from leyden.train.module import DataModule, Module
 from leyden.train.plan import Choices, Plan
 from leyden.train.prepare import prepare
@@ -317,7 +318,7 @@ class Trainer(TrainerState):
             hook(True)
 
     def _end_part(self, fit: Fit) -> None:
-        """Training ends inside an epoch: what it has gathered is told, and kept for a training that goes on from here."""
+        """Training ends inside an epoch: what it has gathered is told, and kept for one that goes on from here."""
         gathered, measured = fit.book.state_dict(), metrics.states(fit.module)
         fit.book.step = self.global_step
         for moment in ("on_train_epoch_end", "judge"):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from leyden.core.errors import ConfigurationError
-from leyden.train.logbook import batch_size_of
+from leyden.train.logs.logbook import batch_size_of
 from leyden.train.memory import is_out_of_memory, release
 from leyden.train.stepper import exchange
 

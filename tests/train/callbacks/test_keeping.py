@@ -10,8 +10,8 @@ import pytest
 
 import leyden
 from leyden.core.errors import ConfigurationError
-from leyden.train import checkpoint
 from leyden.train.callbacks import Timer
+from leyden.train.checkpoints import checkpoint
 from tests.train.models import Line, loader
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import leyden
 from leyden.core.errors import ConfigurationError
-from leyden.train import checkpoint
+from leyden.train.checkpoints import checkpoint
 from tests.train.models import Line, loader, same, seeded, weights
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from leyden.core.errors import ConfigurationError
-from leyden.train import checkpoint
 from leyden.train.callbacks import BasePredictionWriter, EMAWeightAveraging, LambdaCallback, OnExceptionCheckpoint
+from leyden.train.checkpoints import checkpoint
 from tests.train.callbacks.runs import Break, named, new, trainer
 from tests.train.models import Line, loader
 

@@ -10,8 +10,8 @@ import torch
 
 import leyden
 from leyden.core.errors import ConfigurationError
-from leyden.train import checkpoint
 from leyden.train.callbacks import LearningRateMonitor, StochasticWeightAveraging
+from leyden.train.checkpoints import checkpoint
 from tests.train.callbacks.runs import Normed, named, new, record, resumes_exactly, saving, trainer
 from tests.train.models import Line, loader, regression
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import leyden
 from leyden.core.errors import ConfigurationError
-from leyden.train import checkpoint
 from leyden.train.callbacks import EMAWeightAveraging, WeightAveraging
+from leyden.train.checkpoints import checkpoint
 from tests.train.callbacks.runs import Normed, named, new, resumes_exactly, saving, trainer
 from tests.train.models import Line, loader
 

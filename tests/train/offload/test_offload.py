@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import leyden
-from leyden.train import checkpoint
+from leyden.train.checkpoints import checkpoint
 from leyden.train.offload import setup
 from leyden.train.offload.lanes import Lanes
 from leyden.train.offload.weights import units_of

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Replicate
 
 from leyden.core.errors import ConfigurationError
-from leyden.train.tensorfile import local
+from leyden.train.checkpoints.tensorfile import local
 
 if TYPE_CHECKING:
     from leyden.train.trainer import Trainer

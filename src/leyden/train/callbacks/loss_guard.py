@@ -18,7 +18,7 @@ from leyden.core.errors import ConfigurationError, nearest
 from leyden.train.callbacks.averages import Averages
 from leyden.train.callbacks.base import Callback
 from leyden.train.callbacks.weight_averaging import WeightAveraging
-from leyden.train.tensorfile import local
+from leyden.train.checkpoints.tensorfile import local
 
 if TYPE_CHECKING:
     from leyden.train.module import Module

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leyden.core.errors import CheckpointError, ConfigurationError, nearest
-from leyden.train import checkpoint
 from leyden.train.callbacks.base import Callback
 from leyden.train.callbacks.early_stopping import check_mode, read_monitor
+from leyden.train.checkpoints import checkpoint
 from leyden.train.spans import read_span
 
 if TYPE_CHECKING:

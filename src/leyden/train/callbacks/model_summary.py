@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from leyden.core.errors import ConfigurationError
 from leyden.train.callbacks.base import Callback
-from leyden.train.loaders import to_device
+from leyden.train.feeding.loaders import to_device
 
 if TYPE_CHECKING:
     from leyden.train.module import Module

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from leyden.core.errors import ConfigurationError, nearest
 from leyden.train import rng
 from leyden.train.callbacks.weight_averaging import WeightAveraging
-from leyden.train.logbook import LogBook
+from leyden.train.logs.logbook import LogBook
 
 if TYPE_CHECKING:
     from leyden.train.fitting import Fit

@@ -12,7 +12,7 @@ import torch
 
 from leyden.core.errors import ConfigurationError
 from leyden.train.callbacks.base import Callback
-from leyden.train.logbook import batch_size_of
+from leyden.train.logs.logbook import batch_size_of
 from leyden.train.peak import peak_flops
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from leyden.core.errors import ConfigurationError
-from leyden.train import wrapping
-from leyden.train.meta import materialise
 from leyden.train.offload import budget
 from leyden.train.offload.lanes import Lanes, free_on_host
+from leyden.train.parallel import wrapping
+from leyden.train.parallel.meta import materialise
 
 
 @dataclass(eq=False, kw_only=True)

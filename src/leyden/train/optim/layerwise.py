@@ -16,7 +16,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
 from leyden.core.errors import ConfigurationError
-from leyden.train.tensorfile import local
+from leyden.train.checkpoints.tensorfile import local
 
 
 def checked(name: str, **numbers: float) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from leyden.core.errors import ConfigurationError, nearest
 from leyden.train.callbacks.base import Callback
 from leyden.train.evaluate import Evaluation
-from leyden.train.loaders import as_list
+from leyden.train.feeding.loaders import as_list
 from leyden.train.memory import is_out_of_memory, release
 from leyden.train.tuning.trial import holders, need_automatic, train_briefly, untouched
 

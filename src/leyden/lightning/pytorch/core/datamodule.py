@@ -11,7 +11,7 @@ from typing import Any, Self
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from leyden.lightning.pytorch.core.saving import HyperParameterNames, build, load_hparams_from_yaml
-from leyden.train import checkpoint
+from leyden.train.checkpoints import checkpoint
 from leyden.train.module import DataModule
 
 Datasets = Dataset[Any] | Iterable[Dataset[Any]] | None

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from leyden.train import checkpoint
+from leyden.train.checkpoints import checkpoint
 from leyden.train.hparams import HyperParameters, KeepsHyperParameters, arguments_for, choose, init_arguments
 
 M = TypeVar("M")

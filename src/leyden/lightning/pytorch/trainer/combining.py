@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from leyden.lightning.pytorch.utilities.combined_loader import CombinedLoader
-from leyden.train.loaders import RankSampler, shard
+from leyden.train.feeding.loaders import RankSampler, shard
 from leyden.train.module import overrides
 
 if TYPE_CHECKING:

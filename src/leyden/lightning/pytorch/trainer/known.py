@@ -19,7 +19,7 @@ from leyden.lightning.pytorch.trainer.states import RunningStage, TrainerFn, Tra
 from leyden.train import state
 from leyden.train.optimizers import Schedule
 from leyden.train.plan import choose_device, count_devices
-from leyden.train.ranks import World
+from leyden.train.ranks.world import World
 
 if TYPE_CHECKING:
     from leyden.lightning.pytorch.trainer.translate import Translated

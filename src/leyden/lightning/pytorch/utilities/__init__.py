@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import contextlib
+import importlib
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
@@ -27,9 +27,9 @@ from leyden.lightning.pytorch.utilities.rank_zero import rank_zero_only as rank_
 from leyden.lightning.pytorch.utilities.rank_zero import rank_zero_warn as rank_zero_warn
 from leyden.lightning.pytorch.utilities.seed import isolate_rng as isolate_rng
 from leyden.lightning.pytorch.utilities.seed import seed_everything as seed_everything
+from leyden.train.feeding.loaders import to_device
 from leyden.train.hparams import HyperParameters as AttributeDict
-from leyden.train.loaders import to_device
-from leyden.train.logbook import batch_size_of
+from leyden.train.logs.logbook import batch_size_of
 from leyden.train.memory import is_out_of_memory
 from leyden.train.module import DataModule, Module
 

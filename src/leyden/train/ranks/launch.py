@@ -27,8 +27,9 @@ import torch
 
 from leyden.core.errors import ConfigurationError
 from leyden.track.run import Run
-from leyden.train import ranks, watchdog
-from leyden.train.ranks import World
+from leyden.train.ranks import watchdog
+from leyden.train.ranks import world as ranks
+from leyden.train.ranks.world import World
 
 _GRACE_S = 5.0
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from leyden.train.ranks import World
+from leyden.train.ranks.world import World
 
 
 @dataclass(frozen=True, kw_only=True)

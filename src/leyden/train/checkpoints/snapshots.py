@@ -15,18 +15,22 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from leyden.core.errors import CheckpointError, ConfigurationError
-from leyden.train import checkpoint, dealing, metrics, optimizer_state, rng, sharding
+from leyden.train import rng
 from leyden.train.callbacks.device_stats import DeviceStatsMonitor
 from leyden.train.callbacks.early_stopping import EarlyStopping
 from leyden.train.callbacks.lr_monitor import LearningRateMonitor
 from leyden.train.callbacks.throughput import ThroughputMonitor
 from leyden.train.callbacks.timer import Timer
+from leyden.train.checkpoints import checkpoint, optimizer_state
+from leyden.train.checkpoints.staging import Staging
+from leyden.train.checkpoints.tensorfile import Box, local
+from leyden.train.feeding import dealing
 from leyden.train.fitting import Fit
 from leyden.train.hooks import Hook
 from leyden.train.hparams import plain
-from leyden.train.staging import Staging
+from leyden.train.logs import metrics
+from leyden.train.parallel import sharding
 from leyden.train.strategies import FSDP, TensorParallel
-from leyden.train.tensorfile import Box, local
 
 if TYPE_CHECKING:
     from leyden.train.trainer import Trainer

@@ -27,7 +27,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 from torch.distributed.rendezvous import rendezvous
 
 from leyden.core.errors import RankError
-from leyden.train import slurm, watchdog
+from leyden.train.ranks import slurm, watchdog
 
 TIMEOUT_S = 300.0
 _TRIES = 8  # ports in a row that are tried where another program holds the one agreed on

@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from leyden.core.errors import ConfigurationError
 from leyden.train import rng
-from leyden.train.dealing import Deal, rest, unit
-from leyden.train.loaders import Limit, count_batches, explain_empty, find_rank_sampler
-from leyden.train.ranks import World
+from leyden.train.feeding.dealing import Deal, rest, unit
+from leyden.train.feeding.loaders import Limit, count_batches, explain_empty, find_rank_sampler
+from leyden.train.ranks.world import World
 
 _END = object()
 

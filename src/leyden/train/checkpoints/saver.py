@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leyden.core.errors import CheckpointError
-from leyden.train import checkpoint, snapshots, team
-from leyden.train.staging import Staging
+from leyden.train.checkpoints import checkpoint, snapshots
+from leyden.train.checkpoints.staging import Staging
+from leyden.train.ranks import team
 
 if TYPE_CHECKING:
     from leyden.train.fitting import Fit

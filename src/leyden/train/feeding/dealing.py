@@ -18,7 +18,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 from leyden.core.errors import CheckpointError
 from leyden.train import rng
-from leyden.train.loaders import RankBatches, RankSampler, find_rank_sampler, with_samplers
+from leyden.train.feeding.loaders import RankBatches, RankSampler, find_rank_sampler, with_samplers
 
 
 @dataclass(frozen=True, kw_only=True)

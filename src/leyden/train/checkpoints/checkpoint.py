@@ -30,10 +30,10 @@ import leyden
 from leyden.core.errors import CheckpointError
 from leyden.core.process import alive
 from leyden.core.units import format_size
+from leyden.train.checkpoints.tensorfile import Box, Stamped, Tensors, part_like, shape_of, write_tensors
 from leyden.train.hooks import Hooks
-from leyden.train.ranks import World
-from leyden.train.team import ALONE, Team
-from leyden.train.tensorfile import Box, Stamped, Tensors, part_like, shape_of, write_tensors
+from leyden.train.ranks.team import ALONE, Team
+from leyden.train.ranks.world import World
 
 FORMAT = 2
 MANIFEST, WEIGHTS, OPTIMIZER, TRAINING = "manifest.json", "model.safetensors", "optimizer.safetensors", "training.pt"

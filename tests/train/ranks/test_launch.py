@@ -13,7 +13,7 @@ import pytest
 
 from leyden.core.errors import ConfigurationError
 from leyden.train.plan import adopt_world
-from leyden.train.ranks import World
+from leyden.train.ranks.world import World
 from tests.train.launching import ROOT, Script
 from tests.train.slurm_cluster import cluster, why_not
 

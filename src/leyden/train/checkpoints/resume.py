@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from leyden.core.errors import CheckpointError
 from leyden.track.run import RUNS_FOLDER
-from leyden.train import checkpoint
+from leyden.train.checkpoints import checkpoint
 
 if TYPE_CHECKING:
     from leyden.train.trainer import Trainer

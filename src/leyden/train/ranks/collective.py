@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from leyden.train.ranks import World
+from leyden.train.ranks.world import World
 
 
 def all_gather(data: Any, world: World, device: torch.device, group: Any = None, sync_grads: bool = False) -> Any:

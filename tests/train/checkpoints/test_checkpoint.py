@@ -15,7 +15,7 @@ from torch import nn
 
 import leyden
 from leyden.core.errors import CheckpointError
-from leyden.train import checkpoint
+from leyden.train.checkpoints import checkpoint
 from tests.train.models import Line, loader, same, seeded, weights
 
 

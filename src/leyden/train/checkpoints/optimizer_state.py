@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from leyden.core.errors import CheckpointError
-from leyden.train.tensorfile import part_like
+from leyden.train.checkpoints.tensorfile import part_like
 
 
 def take_apart(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 import torch.distributed as dist
 
-from leyden.train.ranks import World
+from leyden.train.ranks.world import World
 
 Sums = Mapping[str, tuple[float, float]]
 """By metric: (what the rank has gathered, its weight)."""

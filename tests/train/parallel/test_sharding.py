@@ -17,7 +17,7 @@ import torch
 from tests.train import shard_script
 from tests.train.shard_script import CASES, Case, OnMeta, Small
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCRIPT = Path(shard_script.__file__)
 ON_TWO = (
     "fsdp",

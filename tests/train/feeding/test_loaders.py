@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, We
 
 import leyden
 from leyden.core.errors import ConfigurationError
-from leyden.train.feed import TrainFeed
-from leyden.train.loaders import RankSampler, as_list, count_batches, shard, to_device
+from leyden.train.feeding.feed import TrainFeed
+from leyden.train.feeding.loaders import RankSampler, as_list, count_batches, shard, to_device
 from tests.train.models import loader, regression, seeded
 
 

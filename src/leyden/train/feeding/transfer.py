@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from leyden.train.feeding.loaders import mover
 from leyden.train.hooks import TransferHooks
-from leyden.train.loaders import mover
 
 if TYPE_CHECKING:
     from leyden.train.session import Session

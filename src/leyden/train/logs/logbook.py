@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from leyden.core.errors import ConfigurationError
-from leyden.train import metrics
-from leyden.train.reduction import Sums
+from leyden.train.logs import metrics
+from leyden.train.logs.reduction import Sums
 
 Sink = Callable[[int, dict[str, float]], None]
 _REDUCE = ("mean", "sum", "min", "max")

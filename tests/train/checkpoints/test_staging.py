@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 
 import leyden
 from leyden.core.errors import CheckpointError
-from leyden.train import checkpoint
-from leyden.train.staging import Staging
-from leyden.train.tensorfile import Box, Tensors, write_tensors
+from leyden.train.checkpoints import checkpoint
+from leyden.train.checkpoints.staging import Staging
+from leyden.train.checkpoints.tensorfile import Box, Tensors, write_tensors
 
 WIDTH = 256  # a weight has 256 kB, too large to be copied at once
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from leyden.core.errors import ConfigurationError
-from leyden.train.logbook import LogBook, batch_size_of
+from leyden.train.logs.logbook import LogBook, batch_size_of
 
 
 class Rows:

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from leyden.core.errors import CheckpointError
+from leyden.train.checkpoints.tensorfile import local
 from leyden.train.hooks import Hook
-from leyden.train.tensorfile import local
 
 _SMALL_BYTES = 1 << 16  # copied at once: a few microseconds
 # Moments before an optimizer step at which user code could change weights; it runs after all is copied.

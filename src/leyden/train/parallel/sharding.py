@@ -27,10 +27,11 @@ from torch.distributed.tensor import DTensor
 from torch.optim import LBFGS, Optimizer
 
 from leyden.core.errors import ConfigurationError
-from leyden.train import rng, tensor_parallel, wrapping
-from leyden.train.meta import materialise
+from leyden.train import rng
 from leyden.train.module import Module
 from leyden.train.offload.setup import release, settle
+from leyden.train.parallel import tensor_parallel, wrapping
+from leyden.train.parallel.meta import materialise
 from leyden.train.plan import Plan
 from leyden.train.strategies import FSDP, Offload, TensorParallel
 

@@ -1,0 +1,1 @@
+"""Which batches does a rank get, in which order, and how do they come to its device?"""

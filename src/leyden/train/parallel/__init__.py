@@ -1,0 +1,1 @@
+"""How is a module spread over ranks?"""

@@ -1,0 +1,1 @@
+"""Who trains together: how ranks start, meet, talk and end?"""
