@@ -105,7 +105,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ckpt-path", help='a checkpoint to go on from; "last" finds the newest')
     parser.add_argument("--checkpoint-every", type=int, help="write a checkpoint every so many steps")
+    parser.add_argument("--smoke", action="store_true", help="two epochs, to see that it runs")
     args = parser.parse_args()
+    if args.smoke:
+        args.max_epochs = 2
 
     leyden.seed_everything(args.seed)
     data, model = Digits(args.batch_size), Classifier(args.width, args.lr)
