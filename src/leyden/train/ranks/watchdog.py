@@ -66,15 +66,24 @@ class Watch:
         self._tick = self._silent = 0
         self._lost: Exception | None = None
         self._main = threading.get_ident()
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """From now on."""
         for work in (self._talk, self._judge):
-            threading.Thread(target=work, name=f"leyden{work.__name__}", daemon=True).start()
+            thread = threading.Thread(target=work, name=f"leyden{work.__name__}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def stop(self) -> None:
-        """The ranks part; nobody is to be ended any more."""
+        """The ranks part; nobody is to be ended any more.
+
+        A thread that comes back from the store while the interpreter goes down takes the process with it (SIGABRT).
+        """
         self._over.set()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(_GRACE_S)
 
     def follow(self, trainer: Trainer | None) -> None:
         """Whose place to tell: the Trainer whose call runs, None between calls."""
