@@ -93,8 +93,10 @@ class Stage:
         self._set_torch(plan)
         if self._name == "fit":
             self._catch_signals()
-        if self._others is not None and module.hparams:
-            self._others.log_hyperparams({**(datamodule.hparams if datamodule else {}), **module.hparams})
+        if self._others is not None:
+            settings = {**(datamodule.hparams if datamodule else {}), **module.hparams}
+            if settings:
+                self._others.log_hyperparams(settings)
         try:
             self._set_up(plan.world)
         except BaseException as error:

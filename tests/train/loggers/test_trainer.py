@@ -53,3 +53,17 @@ def test_a_broken_logger_stops_nothing() -> None:
     with pytest.warns(UserWarning, match="Broken failed: no route"):
         trainer.fit(Kept(), loader(), loader(16))
     assert trainer.global_step == 16
+
+
+def test_a_data_modules_hyperparameters_are_logged_too(tmp_path: Path) -> None:
+    class Source(leyden.DataModule):
+        def __init__(self, count: int = 32) -> None:
+            self.save_hyperparameters()
+
+        def train_dataloader(self) -> Any:
+            return loader(self.hparams.count)
+
+    logger = CSVLogger(tmp_path, name="line")
+    trainer = leyden.Trainer(max_epochs=1, accelerator="cpu", enable_progress_bar=False, logger=logger)
+    trainer.fit(Line(), datamodule=Source())
+    assert yaml.safe_load(Path(logger.log_dir, "hparams.yaml").read_text()) == {"count": 32}
