@@ -126,6 +126,7 @@ class Fit:
     def let_go(self) -> None:
         """Training is over: what only it needs is freed now, not at some time while the interpreter goes down."""
         self.step, self._parallel = self.module.training_step, None
+        self.feed.close()
         offload.let_go(self.module)
         if self.large_batch is not None:
             self.large_batch.let_go()

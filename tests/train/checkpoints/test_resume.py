@@ -113,14 +113,18 @@ def new_model() -> Scheduled:
 @pytest.mark.parametrize("crash", [5, 8, 17])
 def test_resumed_equals_uninterrupted(make: Callable[[], Any], crash: int) -> None:
     """Crashes mid-epoch, at an epoch's end and later; dropout, augmentation, schedule, Adam; bit for bit."""
+    loaders = [make() for _ in range(3)]
     whole = new_model()
-    trainer(default_root_dir="whole").fit(whole, make(), loader(16))
+    trainer(default_root_dir="whole").fit(whole, loaders[0], loader(16))
     broken = new_model()
     with pytest.raises(RuntimeError, match="crash"):
-        trainer(Break(crash), default_root_dir="broken").fit(broken, make(), loader(16))
+        trainer(Break(crash), default_root_dir="broken").fit(broken, loaders[1], loader(16))
     torch.manual_seed(99)  # a new process would not stand where the old one did
     resumed, second = Scheduled(dropout=0.3), trainer(default_root_dir="broken")
-    second.fit(resumed, make(), loader(16), ckpt_path="last")
+    second.fit(resumed, loaders[2], loader(16), ckpt_path="last")
+    for one in loaders:
+        if getattr(one, "_iterator", None) is not None:
+            one._iterator._shutdown_workers()  # lasting ones, which a garbage collection would wait for
     assert second.global_step == 24
     assert same(weights(whole), weights(resumed))
     assert whole.losses[-3:] == resumed.losses[-3:]

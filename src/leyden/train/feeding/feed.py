@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from time import perf_counter as clock
 from typing import Any
 
@@ -45,6 +45,7 @@ class TrainFeed:
         self._limited = False
         self._count()
         self._start: dict[str, Any] = {}
+        self._running: Generator[tuple[int, Any], None, None] | None = None
         self._deal: Deal | None = None  # where another number of ranks began the epoch
         self._ahead: dict[str, Any] | None = None  # random numbers before the batch that lies ready was drawn
 
@@ -85,7 +86,13 @@ class TrainFeed:
             batches = self._ask(next(batches, _END), batches)
         if replay:
             rng.restore(reached)
-        return self._numbered(batches, first + skip)
+        self._running = self._numbered(batches, first + skip)
+        return self._running
+
+    def close(self) -> None:
+        """Let go of an epoch broken off, whose workers end now: if a garbage collection ends them, it takes seconds."""
+        if self._running is not None:
+            self._running.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Enough to draw the rest of this epoch again, exactly."""
@@ -117,7 +124,7 @@ class TrainFeed:
         if self.batches == 0:
             raise _no_batch(self.loader)
 
-    def _numbered(self, batches: Iterator[Any], skip: int) -> Iterator[tuple[int, Any]]:
+    def _numbered(self, batches: Iterator[Any], skip: int) -> Generator[tuple[int, Any], None, None]:
         move = self._move
         # Only a limit cuts a loader short; else it is run to its own end, so that it can put itself in order.
         indices = range(skip, self.batches or 0) if self._limited else itertools.count(skip)
