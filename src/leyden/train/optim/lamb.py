@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import ParamsT
 
-from leyden.train.optim.layerwise import checked, norms, parts_of, scale, split
+from leyden.train.optim.layerwise import LayerWise, checked, norms, parts_of, scale
 
 
-class LAMB(Optimizer):
+class LAMB(LayerWise):
     """Layer-wise adaptive moments, for batches of tens of thousands (BERT's 65,536).
 
     For each parameter tensor x with gradient g, at its step t, with weight decay λ and learning rate η:
@@ -47,18 +46,6 @@ class LAMB(Optimizer):
             "exclude_1d": exclude_1d,
         }
         super().__init__(params, defaults)
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step; with a closure, its loss is computed first and returned."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for adaptive, parameters in split(group):
-                self._move(group, parameters, adaptive)
-        return loss
 
     def _move(self, group: dict[str, Any], parameters: list[Tensor], adaptive: bool) -> None:
         weights = parts_of(parameters)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import ParamsT
 
-from leyden.train.optim.layerwise import checked, norms, parts_of, scale, split
+from leyden.train.optim.layerwise import LayerWise, checked, norms, parts_of, scale
 
 
-class LARS(Optimizer):
+class LARS(LayerWise):
     """Layer-wise adaptive rate scaling, for batches of thousands where plain SGD diverges.
 
     For each parameter tensor w with gradient g, weight decay β, momentum m, trust coefficient η and learning rate γ:
@@ -49,18 +48,6 @@ class LARS(Optimizer):
             "exclude_1d": exclude_1d,
         }
         super().__init__(params, defaults)
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step; with a closure, its loss is computed first and returned."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for adaptive, parameters in split(group):
-                self._move(group, parameters, adaptive)
-        return loss
 
     def _move(self, group: dict[str, Any], parameters: list[Tensor], adaptive: bool) -> None:
         weights, gradients = parts_of(parameters), parts_of([one.grad for one in parameters])

@@ -6,7 +6,8 @@ collective). Nothing waits for the device.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,9 +15,30 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
 
 from leyden.core.errors import ConfigurationError
 from leyden.train.checkpoints.tensorfile import local
+
+
+class LayerWise(Optimizer, ABC):
+    """An optimizer whose step is taken group by group, for tensors with a rate of their own and for the rest."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step; with a closure, its loss is computed first and returned."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for adaptive, parameters in split(group):
+                self._move(group, parameters, adaptive)
+        return loss
+
+    @abstractmethod
+    def _move(self, group: dict[str, Any], parameters: list[Tensor], adaptive: bool) -> None:
+        """Move the parameters, at rates by their sizes where `adaptive`."""
 
 
 def checked(name: str, **numbers: float) -> None:
