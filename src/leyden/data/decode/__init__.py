@@ -1,0 +1,1 @@
+"""How much of a picture has to be decoded?"""

@@ -1,0 +1,1 @@
+"""In which order do samples come, and who gets which?"""

@@ -1,0 +1,1 @@
+"""How is a data set written so that any sample is one range away?"""

@@ -1,0 +1,82 @@
+"""Where do samples lie, and how is one read? The contract of every format.
+
+A source is a list of shards, each a file with samples in it. The parent process asks `locate` where samples lie, the
+tiers bring those bytes to this host, and a worker reads them with `open(...).read(...)`. A source is sent to workers by
+cloudpickle, so it holds no open files. Nothing here may import torch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Where a sample lies in its shard's file, in bytes. crc32c is -1 where the format has none.
+RECORD: Final = np.dtype([("offset", "<i8"), ("length", "<i8"), ("crc32c", "<i8")])
+Ints = NDArray[np.int64]
+Records = NDArray[Any]  # of RECORD
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shard:
+    """One file of samples."""
+
+    name: str  # relative to the source's root; a plain relative path, checked when the index is read
+    size_bytes: int
+    sha256: str | None = None  # of the file; None where the format has none
+
+
+class Source(ABC):
+    """Samples in shards. `root` is a folder or URL; empty where there is nothing to fetch (a map-style data set)."""
+
+    root: str = ""
+
+    @property
+    @abstractmethod
+    def counts(self) -> Ints:
+        """Samples of each shard, int64 [shards]."""
+
+    @abstractmethod
+    def shard(self, number: int) -> Shard:
+        """The file that holds shard `number`. Only called where `root` is not empty."""
+
+    def prepare(self, shard: int, fetch: Callable[[str], bytes]) -> None:
+        """Learn what `locate` needs, in the parent; `fetch(name)` reads a small file of the root. Default: nothing."""
+        return
+
+    def locate(self, shard: int, samples: Ints) -> Records | None:
+        """Where these samples lie in the shard's file; None if the whole file is needed. After `prepare`."""
+        return None
+
+    def lengths(self, field: str) -> Ints | None:
+        """How long `field` is in each sample (characters, tokens, bytes), all shards in order; None if unknown."""
+        return None
+
+    @abstractmethod
+    def open(self, shard: int, path: Path | None) -> Reader:
+        """A reader of the shard's file at `path`, where the tiers put it (None without a root). In a worker."""
+
+    def fingerprint(self) -> str:
+        """Changes when the samples are others: a resumed plan is held against it. Cheap."""
+        return f"{type(self).__name__}:{len(self.counts)}:{int(self.counts.sum())}"
+
+
+class Reader(ABC):
+    """An open shard in a worker. Used by one thread at a time."""
+
+    @abstractmethod
+    def read(self, sample: int, record: Sequence[int] | None) -> Any:
+        """Sample number `sample`: a `Sample`, or what a map-style data set returns.
+
+        `record` is (offset, length, crc32c) if `locate` gave one; only these bytes of the file need be there then.
+        Raises CorruptError if the bytes do not match their checksum.
+        """
+
+    def close(self) -> None:
+        """Let go of the file."""
+        return

@@ -1,0 +1,1 @@
+"""How do bytes come to this host, once for all its processes?"""

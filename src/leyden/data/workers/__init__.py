@@ -1,0 +1,1 @@
+"""What fills batches while the device computes?"""
