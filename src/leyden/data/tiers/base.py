@@ -19,7 +19,8 @@ class Local:
     """A shard's file on this host. The bytes that `records` name are there; without records the whole file is.
 
     The path can be opened until the ticket is `done`; a reader that has it open may keep it (an evicted file is
-    unlinked, never changed). A file that is still growing has another path than the finished one.
+    unlinked, never changed). A file that is still growing has another path than the finished one. Paths under /proc/
+    are one ticket's alone: no reader of them may be kept. The path is "" where the source has no root.
     """
 
     path: str
@@ -35,7 +36,10 @@ class Tiers(ABC):
 
     @abstractmethod
     def ask(self, ticket: int, wanted: Mapping[int, Ints]) -> None:
-        """Make these samples of these shards readable. Never blocks. Tickets are served in the order of their numbers."""
+        """Make these samples of these shards readable. Never blocks. Lower tickets are served first, if all cannot be.
+
+        `Source.prepare` is called before, for each shard once, from threads (for different shards at the same time).
+        """
 
     @abstractmethod
     def answers(self) -> list[tuple[int, dict[int, Local] | DataError]]:
@@ -48,6 +52,10 @@ class Tiers(ABC):
     @abstractmethod
     def drop(self) -> None:
         """Forget all open tickets: the order has changed."""
+
+    @abstractmethod
+    def discard(self, shard: int) -> bool:
+        """A reader found this shard's bytes corrupt: forget this host's copy. Whether asking again can help."""
 
     @abstractmethod
     def fileno(self) -> int:
