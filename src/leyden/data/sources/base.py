@@ -8,15 +8,16 @@ cloudpickle, so it holds no open files. Nothing here may import torch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Where a sample lies in its shard's file, in bytes. crc32c is -1 where the format has none.
+# Where a sample lies in its shard's file, in bytes. A negative crc32c is nothing that others can check: -1, or a
+# number that only the format's own reader understands.
 RECORD: Final = np.dtype([("offset", "<i8"), ("length", "<i8"), ("crc32c", "<i8")])
 Ints = NDArray[np.int64]
 Records = NDArray[Any]  # of RECORD
@@ -24,11 +25,18 @@ Records = NDArray[Any]  # of RECORD
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shard:
-    """One file of samples."""
+    """One file of samples. Several shards of a source may lie in one file: then they have one name."""
 
     name: str  # relative to the source's root; a plain relative path, checked when the index is read
-    size_bytes: int
+    size_bytes: int  # negative: unknown; of the file as it is fetched
     sha256: str | None = None  # of the file; None where the format has none
+    packed: bool = False  # must be fetched whole and pass `arrived` before it can be read, from a local folder too
+
+
+class Fetch(Protocol):
+    """Reads a small file of the root, or bytes start:stop of any file of it."""
+
+    def __call__(self, name: str, start: int = 0, stop: int | None = None) -> bytes: ...
 
 
 class Source(ABC):
@@ -45,13 +53,20 @@ class Source(ABC):
     def shard(self, number: int) -> Shard:
         """The file that holds shard `number`. Only called where `root` is not empty."""
 
-    def prepare(self, shard: int, fetch: Callable[[str], bytes]) -> None:
-        """Learn what `locate` needs, in the parent; `fetch(name)` reads a small file of the root. Default: nothing."""
+    def prepare(self, shard: int, fetch: Fetch) -> None:
+        """Learn what `locate` needs, in the parent, from any thread (one a shard). Default: nothing."""
         return
 
     def locate(self, shard: int, samples: Ints) -> Records | None:
         """Where these samples lie in the shard's file; None if the whole file is needed. After `prepare`."""
         return None
+
+    def arrived(self, shard: int, path: Path) -> None:
+        """The whole file lies at `path` and nobody reads it yet: check what only the format knows, or replace the file.
+
+        Raises CorruptError. Called in a thread of the parent. Default: nothing.
+        """
+        return
 
     def lengths(self, field: str) -> Ints | None:
         """How long `field` is in each sample (characters, tokens, bytes), all shards in order; None if unknown."""
