@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from leyden.core.errors import ConfigurationError
-from leyden.train.feeding.loaders import Limit, count_batches, shard
+from leyden.train.feeding.loaders import Limit, count_batches, is_planned, shard
 from leyden.train.feeding.transfer import mover_for
 from leyden.train.hooks import collect
 from leyden.train.logs.logbook import LogBook
@@ -56,6 +56,8 @@ class Evaluation:
         given, plan = self._make_loaders(), self._session.plan
         size = plan.data_size if plan.use_distributed_sampler else 1
         self.loaders = [shard(one, rank=plan.data_rank, size=size, training=False, seed=0) for one in given]
+        for loader in filter(is_planned, self.loaders):
+            loader.place(plan.device)
         self.totals = [count_batches(loader, self._limit, self._short) for loader in self.loaders]
         if any(total == 0 for total in self.totals) and plan.data_size == 1 and self._limit != 0:
             raise ConfigurationError(

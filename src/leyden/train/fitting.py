@@ -119,7 +119,7 @@ class Fit:
         (then, waited), now = self._seen, time.perf_counter()
         if now - then >= DATA_WAIT_OVER_S:
             share = 100 * (self.feed.waited_s - waited) / (now - then)
-            self._data = {"data wait %": float(round(share))} if share > DATA_WAIT_SHOWN else {}
+            self._data = {self.feed.name_wait(): float(round(share))} if share > DATA_WAIT_SHOWN else {}
             self._seen = now, self.feed.waited_s
         return {**self.book.shown(), **(self.validation.book.shown() if self.validation else {}), **self._data}
 

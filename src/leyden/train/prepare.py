@@ -15,7 +15,7 @@ from leyden.train.checkpoints import checkpoint, snapshots
 from leyden.train.compiling import compile_parts
 from leyden.train.evaluate import Evaluation
 from leyden.train.feeding.feed import TrainFeed
-from leyden.train.feeding.loaders import as_list, shard, unshuffled
+from leyden.train.feeding.loaders import as_list, is_planned, shard, unshuffled
 from leyden.train.feeding.transfer import mover_for
 from leyden.train.fitting import Fit
 from leyden.train.module import overrides
@@ -75,6 +75,8 @@ def _train_feed(trainer: Trainer, session: Session, given: Any, seed: int) -> Tr
         loader = unshuffled(loader)
     size = plan.data_size if plan.use_distributed_sampler else 1
     loader = shard(loader, rank=plan.data_rank, size=size, training=True, seed=seed)
+    if is_planned(loader):
+        loader.place(plan.device)  # batches come there before a step asks for them
     limit = plan.overfit_batches or trainer.limits["train"]
     return TrainFeed(loader, limit=limit, move=mover_for(session), world=plan.world)
 

@@ -307,7 +307,12 @@ class Trainer(TrainerState):
             fit.call("on_train_epoch_end")
             fit.book.end_epoch(self.global_step, fit.reduce, extra)
         fit.call("judge")
+        shares, hint = fit.feed.report()
+        if shares and fit.session.sink is not None:
+            fit.session.sink(self.global_step, shares)
         self.progress.end(fit.batch, fit.shown())
+        if hint:
+            self.say(hint)
         self.current_epoch += 1
         if fit.plan.check_val_every_n_epoch is None:
             fit.before = done

@@ -25,6 +25,7 @@ from leyden.train.checkpoints import checkpoint, optimizer_state
 from leyden.train.checkpoints.staging import Staging
 from leyden.train.checkpoints.tensorfile import Box, local
 from leyden.train.feeding import dealing
+from leyden.train.feeding.loaders import is_planned
 from leyden.train.fitting import Fit
 from leyden.train.hooks import Hook
 from leyden.train.hparams import plain
@@ -220,6 +221,11 @@ def _restore_place(fit: Fit, training: Mapping[str, Any], path: Path) -> None:
         fit.batch, fit.resume_feed = batch, ranks[world.rank]["feed"]
     elif batch:
         feed = ranks[0]["feed"]
+        if "loader" in feed and is_planned(fit.feed.loader):  # the place is that of all ranks together
+            whole = batch * training["shares"] // fit.plan.data_size
+            fit.batch = whole // fit.micro_batches * fit.micro_batches
+            fit.resume_feed = {"loader": feed["loader"]}
+            return
         dealing.check(fit.feed.loader, feed, path, training["shares"], fit.plan.data_size)
         deal = dealing.deal_again(feed, batch, training["shares"])
         whole = deal.taken // (fit.plan.data_size * dealing.unit(fit.feed.loader))

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from leyden.core.errors import ConfigurationError
 from leyden.train import rng
 from leyden.train.feeding.dealing import Deal, rest, unit
-from leyden.train.feeding.loaders import Limit, count_batches, explain_empty, find_rank_sampler
+from leyden.train.feeding.loaders import Limit, count_batches, explain_empty, find_rank_sampler, is_planned
 from leyden.train.ranks.world import World
 
 _END = object()
@@ -37,8 +37,10 @@ class TrainFeed:
         _check(loader)
         self.loader, self._limit, self._move, self._world = loader, limit, move, world or World()
         self._is_stateful = hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
-        self._is_even = self._world.size == 1 or find_rank_sampler(loader) is not None
+        self._is_planned = is_planned(loader)
+        self._is_even = self._world.size == 1 or self._is_planned or find_rank_sampler(loader) is not None
         self._warned = False
+        self._hint = ""  # the last one given
         self.waited_s = 0.0  # for batches, since training began
         self.batches: int | None = None
         self.asks = False  # whether ranks ask each other before every batch, as nobody knows which is the last
@@ -47,6 +49,7 @@ class TrainFeed:
         self._start: dict[str, Any] = {}
         self._running: Generator[tuple[int, Any], None, None] | None = None
         self._deal: Deal | None = None  # where another number of ranks began the epoch
+        self._is_rest = False  # whether this epoch was begun at a place within it
         self._ahead: dict[str, Any] | None = None  # random numbers before the batch that lies ready was drawn
 
     def epoch(self, epoch: int, resume: Mapping[str, Any] | None, skip: int) -> Iterator[tuple[int, Any]]:
@@ -56,11 +59,13 @@ class TrainFeed:
         numbers the epoch began with, and drops them: so sampler, workers and augmentations stand where they stood.
         """
         own = resume is not None and "loader" in resume
+        if resume and own and self._is_planned:  # the state of an epoch that a limit cut short is of no use to the next
+            own = resume["loader"]["epoch"] == epoch
         was_dealt, self._deal = self._deal, Deal(**resume["deal"]) if resume and "deal" in resume else None
         skip -= (first := self._deal.at if self._deal else 0)
         replay = resume["start"] if resume and skip and not own else None
         self._set_epoch(epoch, resume)
-        if was_dealt or not self._is_even:
+        if was_dealt or self._is_rest or not self._is_even:
             self._count()
         loader = self.loader
         if self._deal:
@@ -71,8 +76,12 @@ class TrainFeed:
             if (replay or resume)["again"]:
                 iter(loader)  # these workers stay from epoch to epoch: only the first epoch draws their seed
             self._set_generators((replay or resume)["generators"])
-            if own:
-                self.loader.load_state_dict(resume["loader"])
+        self._is_rest = own and self._is_planned
+        if resume and own:
+            self.loader.load_state_dict(resume["loader"])
+        if self._is_rest and self.batches is not None:
+            rest_of_it = skip + self.loader.batches_left
+            self.batches = min(self.batches, rest_of_it) if self._limited else rest_of_it
         rng.restore(replay["rng"] if replay else reached)
         again = _has_workers(loader)
         self._start = {"rng": rng.capture(), "generators": self._get_generators(), "again": again}
@@ -88,6 +97,20 @@ class TrainFeed:
             rng.restore(reached)
         self._running = self._numbered(batches, first + skip)
         return self._running
+
+    def name_wait(self) -> str:
+        """What the bar calls the wait for data, with its main cause where the loader knows it."""
+        causes = self.loader.meter.read().causes if self._is_planned else {}
+        return f"data wait % ({max(causes, key=causes.__getitem__)})" if any(causes.values()) else "data wait %"
+
+    def report(self) -> tuple[dict[str, float], str]:
+        """What the loader measured of this epoch: shares of its time spent waiting, by cause; and a hint if starved."""
+        if not self._is_planned:
+            return {}, ""
+        found = self.loader.meter.read()
+        shares = {f"data/wait_{cause}": share for cause, share in found.causes.items()}
+        hint, self._hint = ("" if found.hint == self._hint else found.hint), found.hint
+        return {"data/wait": found.wait_share, **shares}, hint
 
     def close(self) -> None:
         """Let go of an epoch broken off, whose workers end now: if a garbage collection ends them, it takes seconds."""

@@ -4,6 +4,7 @@ Training: every rank draws the same order (seed, epoch) and takes every world-th
 sampler of the user's own, or of a list of batches); up to world-1 at the end of an epoch are left out so that all ranks
 take equally many steps. Evaluation: every sample exactly once, no padding. What shards itself stays as it is (feed.py
 sees to it that its ranks stop together): an IterableDataset, a sampler with `num_replicas`, an object with state_dict.
+A planned loader (leyden.data.Loader) is told its rank and deals for itself: the same samples for any number of ranks.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ def shard(loader: Any, *, rank: int, size: int, training: bool, seed: int) -> An
     """The loader of this rank. Alone, or for a loader that shards itself, the loader as it is."""
     if size == 1:
         return loader
+    if is_planned(loader):
+        loader.shard(rank=rank, size=size)
     if isinstance(loader, list | tuple):
         return _part(loader, rank, size, training)
     if not isinstance(loader, DataLoader):
@@ -96,6 +99,15 @@ def shard(loader: Any, *, rank: int, size: int, training: bool, seed: int) -> An
         inner = copy.copy(inner)
         inner.generator = None  # the order must be the same on all ranks: it comes from (seed, epoch)
     return _with_sampler(loader, RankSampler(inner, rank=rank, size=size, even=training, seed=seed))
+
+
+def is_planned(loader: Any) -> bool:
+    """Whether its order is a function of its place, which is the same on all ranks: leyden.data.Loader, or one like it.
+
+    Such a loader has `shard(rank, size)`, `place(device)`, `batches_left`, `meter`, and a state that any number of
+    ranks may go on from.
+    """
+    return hasattr(type(loader), "batches_left")
 
 
 def find_rank_sampler(loader: Any) -> RankSampler | RankBatches | None:
