@@ -1,11 +1,12 @@
 """How does one get street scenes with exact masks? By rendering them: any number, each fixed by its index.
 
-A street is drawn from far to near, each polygon into the picture and, with its class, into the mask. Perspective,
-bends, haze, shadows, four kinds of light and the camera's noise are there; so are colours that do not tell the class:
-grey façades on grey roads, windows that mirror the sky, clothes and cars of any colour.
+A street is drawn from far to near, each piece into the picture and, with its class, into the mask; where it lies tells
+the depth. Perspective, bends, haze, shadows, four kinds of light and the camera's noise are there; so are colours that
+do not tell the class: grey façades on grey roads, windows that mirror the sky, clothes and cars of any colour.
 
-    picture, mask = render(7)       (1216, 1920, 3) and (1216, 1920), both uint8
-    python scenes.py                writes scene-0.png … scene-5.png, each above its mask
+    picture, mask = render(7)               (1216, 1920, 3) and (1216, 1920), both uint8
+    picture, mask, depth = survey(7)        depth too: (1216, 1920) uint16, centimetres ahead, 0 for the sky
+    python scenes.py                        writes scene-0.png … scene-5.png, each above its mask and its depth
 """
 
 from __future__ import annotations
@@ -41,6 +42,18 @@ LEAVES: tuple[Colour, ...] = ((60, 105, 45), (85, 120, 50), (150, 115, 45), (45,
 
 def render(index: int, seed: int = 0) -> tuple[Pixels, Pixels]:
     """Scene `index` and its mask: (1216, 1920, 3) and (1216, 1920); the same index gives the same bytes."""
+    picture, canvas = draw(index, seed)
+    return picture, np.asarray(canvas.mask)
+
+
+def survey(index: int, seed: int = 0) -> tuple[Pixels, Pixels, NDArray[np.uint16]]:
+    """The same, and how far ahead each pixel is: (1216, 1920) uint16, in centimetres; 0 for the sky."""
+    picture, canvas = draw(index, seed)
+    return picture, np.asarray(canvas.mask), canvas.depth()
+
+
+def draw(index: int, seed: int) -> tuple[Pixels, Canvas]:
+    """The picture, and the canvas that knows what can be seen where."""
     rng = np.random.default_rng([seed, index])
     street = Street.draw_lots(rng)
     canvas = Canvas(street)
@@ -49,7 +62,7 @@ def render(index: int, seed: int = 0) -> tuple[Pixels, Pixels]:
     things = [*buildings(street, rng), *furniture(street, rng), *traffic(street, rng), *people(street, rng)]
     for _, paint in sorted(things, key=lambda thing: -thing[0]):
         paint(canvas)
-    return expose(canvas.picture, street, rng), np.asarray(canvas.mask)
+    return expose(canvas.picture, street, rng), canvas
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,19 +118,45 @@ Thing = tuple[float, Callable[["Canvas"], None]]  # how far away, and how to pai
 
 
 class Canvas:
-    """The picture and the mask, drawn on together."""
+    """The picture and the mask, drawn on together, and what was drawn, to tell how far away it is."""
 
     def __init__(self, street: Street) -> None:
         self.street = street
         self.picture, self.mask = Image.new("RGB", (WIDTH, HEIGHT)), Image.new("L", (WIDTH, HEIGHT), SKY)
         self._pen, self._label = ImageDraw.Draw(self.picture), ImageDraw.Draw(self.mask)
+        self._pieces: list[
+            tuple[list[Point], list[float]]
+        ] = []  # corners in space, the same on the canvas; from afar on
+
+    def depth(self) -> NDArray[np.uint16]:
+        """Centimetres ahead, 0 for the sky. One over it changes linearly over a flat piece: see `_slope`."""
+        numbers = Image.new("I", (WIDTH, HEIGHT))
+        pen = ImageDraw.Draw(numbers)
+        for number, (corners, outline) in enumerate(self._pieces, start=1):
+            (pen.polygon if len(corners) > 1 else pen.ellipse)(outline, fill=number)
+        slopes = [(0.0, 0.0, 0.0), *(self._slope(corners) for corners, _ in self._pieces)]
+        across, down, base = np.array(slopes, np.float32).T
+        seen, u, v = np.asarray(numbers), np.arange(WIDTH, dtype=np.float32), np.arange(HEIGHT, dtype=np.float32)
+        near = across.take(seen) * u + down.take(seen) * v[:, None] + base.take(seen)
+        return np.divide(100, near, out=np.zeros_like(near), where=near > 100 / 65535).astype(np.uint16)
+
+    def _slope(self, corners: list[Point]) -> tuple[float, float, float]:
+        """(a, b, c) of 1 / metres = a · column + b · row + c."""
+        near, far = min(corners, key=lambda point: point[2]), max(corners, key=lambda point: point[2])
+        if near[2] == far[2]:
+            return 0.0, 0.0, 1 / near[2]
+        axis = int(any(x != near[0] for x, _, _ in corners))  # 0: a wall along the street, whose columns tell
+        start, end = self.street.project(near)[axis], self.street.project(far)[axis]
+        slope = (1 / far[2] - 1 / near[2]) / (end - start)
+        return (slope, 0.0, 1 / near[2] - slope * start) if axis == 0 else (0.0, slope, 1 / near[2] - slope * start)
 
     def polygon(self, corners: Iterable[Point], colour: Colour, label: int, shade: float = 1.0) -> None:
         """A flat piece in space."""
         points = list(corners)
-        seen = [self.street.project(point) for point in points]
+        seen = [c for point in points for c in self.street.project(point)]
         self._pen.polygon(seen, fill=self.street.lit(colour, points[0][2], shade))
         self._label.polygon(seen, fill=label)
+        self._pieces.append((points, seen))
 
     def upright(
         self,
@@ -145,9 +184,10 @@ class Canvas:
         r = self.street.focal * radius / middle[2]
         if r < 0.5:
             return
-        box = (u - r, v - r * tall, u + r, v + r * tall)
+        box = [u - r, v - r * tall, u + r, v + r * tall]
         self._pen.ellipse(box, fill=self.street.lit(colour, middle[2]))
         self._label.ellipse(box, fill=label)
+        self._pieces.append(([middle], box))
 
     def darken(self, pieces: Iterable[Iterable[Point]], strength: float) -> None:
         """Shadows: pieces of ground that get less light; no class changes."""
@@ -421,6 +461,13 @@ def colour(mask: Pixels) -> Pixels:
     return np.array([ImageColor.getrgb(one) for one in PALETTE], dtype=np.uint8)[mask]
 
 
+def colour_depth(depth: NDArray[np.uint16]) -> Pixels:
+    """(h, w) centimetres -> (h, w, 3): near is light, the sky is black."""
+    return np.repeat((255 / np.maximum(depth / 500, 1) * (depth > 0)).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
 if __name__ == "__main__":
     for number in range(6):
-        Image.fromarray(np.concatenate([(scene := render(number))[0], colour(scene[1])])).save(f"scene-{number}.png")
+        scene = survey(number)
+        layers = [scene[0], colour(scene[1]), colour_depth(scene[2])]
+        Image.fromarray(np.concatenate(layers)).save(f"scene-{number}.png")
