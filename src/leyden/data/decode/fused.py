@@ -62,7 +62,14 @@ class Fused:
         self._jpeg = jpeg  # stays loaded
 
     def window(
-        self, raw: bytes | memoryview, box: Box, *, down: int = 1, flip: bool = False, fast: bool = False, channels: int = 3
+        self,
+        raw: bytes | memoryview,
+        box: Box,
+        *,
+        down: int = 1,
+        flip: bool = False,
+        fast: bool = False,
+        channels: int = 3,
     ) -> NDArray[np.uint8] | None:
         """Rows and columns `box` (top, left, height, width) of the picture scaled by 1/`down`; None: not for us.
 

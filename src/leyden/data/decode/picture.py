@@ -89,7 +89,9 @@ class Picture:
         from fewer coefficients), and the filter does the rest.
         """
         start, (height, width) = perf_counter(), pair(size)
-        down = max((by for by in (1, 2, 4, 8) if window.height >= by * height and window.width >= by * width), default=1)
+        down = max(
+            (by for by in (1, 2, 4, 8) if window.height >= by * height and window.width >= by * width), default=1
+        )
         image, box = self._scaled(window, down if self._size else 1)
         pixels = np.array(image.resize((width, height), Image.Resampling.BILINEAR, box=box).convert("RGB"))
         clock.add(start, self.size[0] * self.size[1], height * width)

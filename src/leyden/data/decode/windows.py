@@ -44,7 +44,11 @@ def random_window(whole: Size, size: int | Size, rng: Generator, *, pad: int = 0
 
 
 def random_resized_window(
-    whole: Size, rng: Generator, *, scale: tuple[float, float] = (0.08, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    whole: Size,
+    rng: Generator,
+    *,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Window:
     """A window of random area (share `scale` of the picture) and random shape (width / height in `ratio`).
 
