@@ -1,0 +1,173 @@
+"""What do parent and workers tell each other? Small things: where samples lie, and where the batch lies."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+from leyden.core.errors import LeydenError
+from leyden.data.plan.base import Picks
+from leyden.data.sources.base import Ints, Source
+from leyden.data.tiers.base import Local
+
+_HEAD: Final = struct.Struct("<Q")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """What every worker knows from its start."""
+
+    sources: Sequence[Source]
+    join: Callable[[Sequence[Any]], Any] | None  # of packed items
+    transform: Callable[..., Any] | None
+    takes_rng: bool
+    collate: Callable[[list[Any]], Any] | None
+    seed: int
+    skips: bool  # whether a bad sample is left out instead of ending it all
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """A batch to be made."""
+
+    number: int
+    slot: int
+    epoch: int
+    positions: Ints  # [items], in the epoch's order
+    picks: Picks
+    files: Mapping[int, Local]  # by shard: where it lies; its records are those of this batch, in their order
+    last_chance: bool = False  # there is no better copy of a corrupt sample: skip it if `Setup.skips`
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds a batch took in its worker, by cause, and pixels of its pictures."""
+
+    fetch: float = 0.0  # reading it from this host
+    decode: float = 0.0
+    transform: float = 0.0
+    copy: float = 0.0
+    cpu: float = 0.0  # of the thread, all in all
+    pictures: int = 0
+    stored: int = 0
+    used: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """A batch that lies in its slot, or why it does not."""
+
+    number: int
+    tree: Any = None
+    size: int = 0  # bytes of the slot that are used
+    count: int = 0  # samples
+    skipped: tuple[str, ...] = ()  # what was wrong with each sample left out
+    times: Times = Times()
+    error: LeydenError | None = None
+    trace: str = ""  # the traceback of what led to `error`
+    corrupt: int | None = None  # the shard, if `error` is a CorruptError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ready:
+    """A worker has begun."""
+
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failed:
+    """A worker could not begin."""
+
+    trace: str
+
+
+@final
+class Channel:
+    """Messages over a socket, in the order they were sent."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end, self._in, self._out = end, bytearray(), bytearray()
+
+    def fileno(self) -> int:
+        """Readable when a message, or the end, has come."""
+        return self._end.fileno()
+
+    def send(self, message: Any) -> None:
+        """Wait until it is on its way. Raises OSError if the other side is gone."""
+        self._end.sendall(_pack(message))
+
+    def wait(self) -> Any:
+        """The next message. Raises EOFError if the other side is gone."""
+        size = _HEAD.unpack(self._read(_HEAD.size))[0]
+        return pickle.loads(self._read(size))
+
+    def post(self, message: Any = None) -> None:
+        """Never waits: what the socket does not take now goes with a later call. Silent if nobody is there."""
+        if message is not None:
+            self._out += _pack(message)
+        while self._out:
+            try:
+                sent = self._end.send(self._out, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._out.clear()
+                return
+            del self._out[:sent]
+
+    def fetch(self) -> list[Any]:
+        """All messages that are here. Raises EOFError after the last one if the other side is gone."""
+        while True:
+            try:
+                part = self._end.recv(1 << 18, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except OSError:
+                part = b""
+            if not part and len(self._in) < _HEAD.size:
+                raise EOFError
+            self._in += part
+            if len(part) < 1 << 18:
+                break
+        return self._split()
+
+    def _split(self) -> list[Any]:
+        found, start, view = [], 0, bytes(self._in)
+        while start + _HEAD.size <= len(view):
+            (size,) = _HEAD.unpack_from(view, start)
+            stop = start + _HEAD.size + size
+            if stop > len(view):
+                break
+            found.append(pickle.loads(view[start + _HEAD.size : stop]))
+            start = stop
+        del self._in[:start]
+        return found
+
+    def _read(self, size: int) -> bytearray:
+        found = bytearray(size)
+        view = memoryview(found)
+        while view:
+            count = self._end.recv_into(view)
+            if not count:
+                raise EOFError
+            view = view[count:]
+        return found
+
+    def close(self) -> None:
+        """Twice does no harm."""
+        self._end.close()
+
+
+def _pack(message: Any) -> bytes:
+    try:
+        body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    except (pickle.PicklingError, AttributeError, TypeError):  # things of the user's __main__ go by value
+        import cloudpickle
+
+        body = cloudpickle.dumps(message)
+    return _HEAD.pack(len(body)) + body

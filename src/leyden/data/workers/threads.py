@@ -1,0 +1,98 @@
+"""How does a worker live in the parent's own process: in a thread, or as the caller itself?"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from contextlib import nullcontext
+from queue import SimpleQueue
+from typing import final
+
+from leyden.data.workers.base import Worker
+from leyden.data.workers.board import Board
+from leyden.data.workers.fill import Filler
+from leyden.data.workers.messages import Answer, Setup, Task
+from leyden.data.workers.ring import Memory
+from leyden.data.workers.seeds import kept_globals
+
+
+class _Inside(Worker):
+    """What both have: an own filler, and an eventfd that says that something is there."""
+
+    def __init__(self, number: int, setup: Setup, memory: Memory) -> None:
+        super().__init__(Board(memory, number))
+        self._number = number
+        self._filler = Filler(setup, memory, self._board)
+        self._made: deque[Answer] = deque()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def fileno(self) -> int:
+        """The eventfd."""
+        return self._bell
+
+    def collect(self) -> list[Answer]:
+        """All that lies there."""
+        try:
+            os.eventfd_read(self._bell)
+        except BlockingIOError:
+            return []
+        return [self._made.popleft() for _ in range(len(self._made))]
+
+    def _make(self, task: Task) -> None:
+        with kept_globals() if self._filler.seeds_globals else nullcontext():
+            self._made.append(self._filler.fill(task))
+        os.eventfd_write(self._bell, 1)
+
+
+@final
+class Caller(_Inside):
+    """Makes a batch when it is asked for."""
+
+    def send(self, task: Task) -> None:
+        """Make it now."""
+        self.tasks[task.number] = task
+        self._make(task)
+
+    def name(self) -> str:
+        """There is one."""
+        return "the caller's thread"
+
+    def close(self) -> None:
+        """Files and eventfd."""
+        if self._bell >= 0:
+            self._filler.close()
+            os.close(self._bell)
+            self._bell = -1
+
+
+@final
+class Thread(_Inside):
+    """A thread with a queue."""
+
+    def __init__(self, number: int, setup: Setup, memory: Memory) -> None:
+        super().__init__(number, setup, memory)
+        self._queue: SimpleQueue[Task | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"leyden-data-{number}", daemon=True)
+        self._thread.start()
+
+    def send(self, task: Task) -> None:
+        """Into the queue."""
+        self.tasks[task.number] = task
+        self._queue.put(task)
+
+    def name(self) -> str:
+        """With its number."""
+        return f"worker thread {self._number}"
+
+    def close(self) -> None:
+        """It ends after the batch it is at; nobody waits for it longer than a moment."""
+        self._queue.put(None)
+        self._thread.join(0.5)
+
+    def _run(self) -> None:
+        while (task := self._queue.get()) is not None:
+            self._make(task)
+        self._filler.close()
+        os.close(self._bell)
+        self._bell = -1
