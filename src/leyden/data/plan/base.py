@@ -6,9 +6,9 @@ A position counts samples from an epoch's begin over all ranks together. Nothing
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from leyden.data.sources.base import Ints, Source
 
@@ -27,10 +27,21 @@ class Picks:
     spans: Ints | None = None  # [pieces, 2]
 
 
+class Use(NamedTuple):
+    """A shard is needed from this position of this epoch on."""
+
+    epoch: int
+    position: int
+    shard: int
+
+
 class Order(ABC):
-    """Which samples, in which order."""
+    """Which samples, in which order. An order can be pickled and used by several threads."""
 
     sources: Sequence[Source]
+    # Makes one sample of the pieces of an item, in a worker: a small object that is pickled, called with a list of
+    # (sample, (start, stop)). None where every item is one whole sample.
+    join: Callable[[Sequence[tuple[Any, tuple[int, int]]]], Any] | None = None
 
     @abstractmethod
     def length(self, epoch: int) -> int | None:
@@ -41,16 +52,16 @@ class Order(ABC):
         """Items start:stop of the epoch's order."""
 
     @abstractmethod
-    def ahead(self, epoch: int, position: int) -> Iterator[int]:
-        """Shards in the order of their first use from there on, then on through the following epochs, endlessly.
+    def uses(self, epoch: int, position: int) -> Iterator[Use]:
+        """First uses of shards from there on, in their order, then on through the following epochs; lazily, endlessly.
 
         A shard comes again when it is used again in a later window or epoch: its place in this sequence is its next
         use, which is what the cache evicts by.
         """
 
-    def join(self, parts: Sequence[Any]) -> Any:
-        """The pieces of one item as one sample, in a worker. Only packing has more than one."""
-        return parts[0]
+    def ahead(self, epoch: int, position: int) -> Iterator[int]:
+        """The shards of `uses`."""
+        return (use.shard for use in self.uses(epoch, position))
 
     def fingerprint(self) -> str:
         """Changes when the order is another: state_dict keeps it."""
