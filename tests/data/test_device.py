@@ -154,7 +154,7 @@ class TestCuda:
         assert memory.is_pinned(), hex(address)
 
     def test_a_slow_consumer_gets_the_right_values(self) -> None:
-        """Slots are written again as soon as the lane lets go of them; the step still computes on the batches before."""
+        """Slots are written again as soon as the lane lets go of them; the step is still at earlier batches."""
         lane = lane_for("cuda")
         assert isinstance(lane, CudaLane)
         pages, memory = _pages(4 << 22)

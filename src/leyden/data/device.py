@@ -1,8 +1,8 @@
 """How does the next batch get to the device before the step asks? Everything of `leyden.data` that knows CUDA is here.
 
-`Lane` on a CPU hands batches through: the code around it is the same, so it is tested without a GPU. `CudaLane` copies on
-a stream of its own out of pinned memory; an event orders the copy before the step, and the host's memory is held until
-the copy has ended. A transform on the device (`on_device`) runs on that stream too, while the step before computes.
+`Lane` on a CPU hands batches through: the code around it is the same, so it is tested without a GPU. `CudaLane` copies
+on a stream of its own out of pinned memory; an event orders the copy before the step, and the host's memory is held
+until the copy has ended. A transform on the device (`on_device`) runs on that stream too, while the step before computes.
 """
 
 from __future__ import annotations
@@ -147,8 +147,8 @@ class _Stateful(Protocol):
 class Prefetcher:
     """Batches of any loader, `depth` of them on the device before they are asked for.
 
-    Leyden's own Loader does this by itself (`device=`). `state_dict` is the loader's of the batch delivered last: what was
-    fetched ahead does not count.
+    Leyden's own Loader does this by itself (`device=`). `state_dict` is the loader's of the batch delivered last: what
+    was fetched ahead does not count.
     """
 
     def __init__(

@@ -6,6 +6,7 @@ such library, or where what it decodes differs from what Pillow decodes, `fused(
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -31,9 +32,16 @@ SWITCH: Final = "LEYDEN_DECODE"  # =pillow: compile nothing
 _SOURCE: Final = Path(__file__).with_name("window.c")
 _FLAGS: Final = ("-O3", "-fPIC", "-shared", "-std=gnu11")
 _FUNCTIONS: Final = (
-    "jpeg_std_error jpeg_CreateDecompress jpeg_mem_src jpeg_read_header jpeg_start_decompress jpeg_crop_scanline"
-    " jpeg_skip_scanlines jpeg_read_scanlines jpeg_destroy_decompress"
-).split()
+    "jpeg_std_error",
+    "jpeg_CreateDecompress",
+    "jpeg_mem_src",
+    "jpeg_read_header",
+    "jpeg_start_decompress",
+    "jpeg_crop_scanline",
+    "jpeg_skip_scanlines",
+    "jpeg_read_scanlines",
+    "jpeg_destroy_decompress",
+)
 _FLIP, _FAST = 1, 2
 _DONE, _CORRUPT = 0, 1
 _lock = threading.Lock()
@@ -41,7 +49,7 @@ _lock = threading.Lock()
 Box = tuple[int, int, int, int]
 
 
-class NoFused(Exception):
+class NoFusedError(RuntimeError):
     """Why there is no fused decoder here."""
 
 
@@ -54,7 +62,7 @@ class Fused:
             library = ctypes.CDLL(str(shim))
             addresses = [ctypes.cast(getattr(jpeg, name), ctypes.c_void_p) for name in _FUNCTIONS]
         except (OSError, AttributeError) as error:
-            raise NoFused(str(error)) from error
+            raise NoFusedError(str(error)) from error
         library.leyden_bind((ctypes.c_void_p * len(addresses))(*addresses))
         self._window = library.leyden_window
         self._window.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, *[ctypes.c_int] * 3]
@@ -132,40 +140,44 @@ def _load() -> Fused | str:
                 decoder = Fused(shim, jpeg)
                 _compare(decoder)
                 return decoder
-            except (NoFused, SampleError) as error:
+            except (NoFusedError, SampleError) as error:
                 reasons.append(str(error))
-    except NoFused as error:
+    except (OSError, RuntimeError) as error:
         reasons.append(str(error))
     return "; ".join(reasons) or "no libjpeg.so.62 was found"
 
 
 def build(source: bytes, place: Path) -> Path:
-    """The shared object made of `source`, in `place`; made at most once for a compiler. Raises NoFused."""
+    """The shared object made of `source`, in `place`; made at most once for a compiler. Raises NoFusedError."""
     compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        raise NoFused("no C compiler was found (cc, gcc, clang)")
+        raise NoFusedError("no C compiler was found (cc, gcc, clang)")
     real = Path(compiler).resolve()
     marks = f"{real} {real.stat().st_mtime_ns} {platform.machine()} {' '.join(_FLAGS)}"
-    path = place / f"window-{hashlib.sha256(source + marks.encode()).hexdigest()[:24]}.so"
-    if path.exists():
-        return path
+    key = hashlib.sha256(source + marks.encode()).hexdigest()[:24]
+    for path in place.glob(f"window-{key}-*.so"):
+        if path.name == _name(key, path):  # a torn one (power cut, full disk) would kill the process that loads it
+            return path
     try:
         with tempfile.TemporaryDirectory(dir=place) as scratch:  # several processes may be at it: the last rename wins
-            (Path(scratch) / "window.c").write_bytes(source)
+            made = Path(scratch) / "window.so"
+            made.with_suffix(".c").write_bytes(source)
             command = [compiler, *_FLAGS, "window.c", "-o", "window.so"]
             subprocess.run(command, cwd=scratch, check=True, capture_output=True, timeout=60)
-            (Path(scratch) / "window.so").replace(path)
+            return made.replace(place / _name(key, made))
     except subprocess.CalledProcessError as error:
-        raise NoFused(f"{compiler} failed: {error.stderr.decode(errors='replace').strip()[-300:]}") from error
+        raise NoFusedError(f"{compiler} failed: {error.stderr.decode(errors='replace').strip()[-300:]}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoFused(f"{compiler} failed: {error}") from error
-    return path
+        raise NoFusedError(f"{compiler} failed: {error}") from error
+
+
+def _name(key: str, path: Path) -> str:
+    return f"window-{key}-{hashlib.sha256(path.read_bytes()).hexdigest()[:24]}.so"
 
 
 def folder() -> Path:
-    """Where compiled code is kept: the user's cache, or a folder of one's own in /tmp. Raises NoFused."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "leyden"
-    for place in (home, Path(tempfile.gettempdir()) / f"leyden-{os.getuid()}"):
+    """Where compiled code is kept: the user's cache, or a folder of one's own in /tmp. Raises NoFusedError."""
+    for place in _places():
         try:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             state = place.stat()
@@ -174,7 +186,13 @@ def folder() -> Path:
         # Code is loaded from there: nobody else may have put it.
         if state.st_uid == os.getuid() and not state.st_mode & 0o022 and os.access(place, os.W_OK):
             return place
-    raise NoFused("no cache folder of one's own can be written")
+    raise NoFusedError("no cache folder of one's own can be written")
+
+
+def _places() -> Iterator[Path]:
+    with contextlib.suppress(RuntimeError):  # a user without a home
+        yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "leyden"
+    yield Path(tempfile.gettempdir()) / f"leyden-{os.getuid()}"
 
 
 def _libraries() -> Iterator[ctypes.CDLL]:
@@ -187,7 +205,7 @@ def _libraries() -> Iterator[ctypes.CDLL]:
 
 
 def _compare(decoder: Fused) -> None:
-    """Raises NoFused unless a small picture comes out as Pillow decodes it."""
+    """Raises NoFusedError unless a small picture comes out as Pillow decodes it."""
     rows, columns = np.mgrid[0:45, 0:61]
     pixels = np.stack([rows * 5, columns * 4, (rows * columns) % 251], axis=2).astype(np.uint8)
     file = io.BytesIO()
@@ -195,4 +213,4 @@ def _compare(decoder: Fused) -> None:
     whole = np.asarray(Image.open(file))
     part = decoder.window(file.getvalue(), (19, 17, 20, 23))
     if part is None or not np.array_equal(part, whole[19:39, 17:40]):
-        raise NoFused("a test picture was decoded otherwise than by Pillow")
+        raise NoFusedError("a test picture was decoded otherwise than by Pillow")

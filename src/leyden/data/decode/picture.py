@@ -1,8 +1,8 @@
 """What does a transform see of a picture? Its size at once, and of its pixels only those it asks for.
 
-Every method but `plane` returns uint8 (height, width, 3) in RGB: grey is repeated, alpha is dropped without blending, CMYK
-is converted as Pillow does, of 16 bits the upper 8 are kept. EXIF orientation is not applied (as torchvision's decoders
-do by default): pixels lie as they are stored, and a mask stored beside them lies the same way.
+Every method but `plane` returns uint8 (height, width, 3) in RGB: grey is repeated, alpha is dropped without blending,
+CMYK is converted as Pillow does, of 16 bits the upper 8 are kept. EXIF orientation is not applied (nor do torchvision's
+decoders by default): pixels lie as they are stored, and a mask stored beside them lies the same way.
 """
 
 from __future__ import annotations
@@ -58,12 +58,7 @@ class Picture:
     def crop(self, top: int, left: int, height: int, width: int, *, flip: bool = False) -> Pixels:
         """These rows and columns: the same pixels as cut from `decode()`. Beyond the picture: SampleError."""
         window = Window(top, left, height, width)
-        if _inside(window, self.size) != window:
-            raise SampleError(
-                asked=f"a crop of {height}×{width} at ({top}, {left})",
-                found=f"the picture has {self.size[0]}×{self.size[1]} pixels",
-                do="Ask `size` first, or use random_crop(…, pad=…).",
-            )
+        self._check(window)
         return self._cut(window, flip)
 
     def center_crop(self, size: int | Size, *, flip: bool = False) -> Pixels:
@@ -111,15 +106,24 @@ class Picture:
         return self.resized_crop(window, size, flip=_chance(flip, rng))
 
     def plane(self, window: Window | tuple[int, int, int, int] | None = None) -> NDArray[Any]:
-        """What is stored, all of it or a window: class numbers of a palette, grey values, 16-bit depth as int32 or uint16.
+        """What is stored, all of it or a window: class numbers of a palette, grey values, depth of 16 bits.
 
-        (height, width), or (height, width, channels) where the picture has several. The Pillow mode decides the type.
+        (height, width), or (height, width, channels) where the picture has several. Pillow's mode decides the type.
         """
         start, whole = perf_counter(), self.size
-        top, left, height, width = window or (0, 0, *whole)
-        pixels = _guarded(lambda: np.array(self._open().crop((left, top, left + width, top + height))))
-        clock.add(start, whole[0] * whole[1], height * width)
+        part = Window(*window) if window is not None else Window(0, 0, *whole)
+        self._check(part)
+        pixels = _guarded(lambda: np.array(self._open().crop(_corners(part))))
+        clock.add(start, whole[0] * whole[1], part.height * part.width)
         return pixels
+
+    def _check(self, window: Window) -> None:
+        if _inside(window, self.size) != window:
+            raise SampleError(
+                asked=f"a crop of {window.height}×{window.width} at ({window.top}, {window.left})",
+                found=f"the picture has {self.size[0]}×{self.size[1]} pixels",
+                do="Ask `size` first, or use random_crop(…, pad=…).",
+            )
 
     def _cut(self, window: Window, flip: bool) -> Pixels:
         """A window, black where it reaches beyond the picture."""
@@ -143,8 +147,7 @@ class Picture:
 
     def _slow(self, window: Window, flip: bool) -> Pixels:
         """By Pillow."""
-        top, left, height, width = window
-        image = _guarded(lambda: _rgb(self._open().crop((left, top, left + width, top + height))))
+        image = _guarded(lambda: _rgb(self._open().crop(_corners(window))))
         pixels = np.array(image)
         return np.ascontiguousarray(pixels[:, ::-1]) if flip else pixels
 
@@ -172,7 +175,7 @@ class Picture:
         if down == 1:
             return self._open()
         image = _open(self._raw)
-        image.draft(None, (-(-image.width // down), -(-image.height // down)))
+        image.draft("RGB", (image.width // down, image.height // down))
         return image
 
     def _open(self) -> Image.Image:
@@ -202,6 +205,11 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits: Pillow would cut off at 255
         return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     return image.convert("RGB")
+
+
+def _corners(window: Window) -> tuple[int, int, int, int]:
+    """As Pillow names a box: left, top, right, bottom."""
+    return window.left, window.top, window.left + window.width, window.top + window.height
 
 
 def _inside(window: Window, whole: Size) -> Window:
