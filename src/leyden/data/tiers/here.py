@@ -10,7 +10,7 @@ from typing import final
 from urllib.parse import unquote, urlsplit
 
 from leyden.data.errors import CorruptError, DataError, FetchError
-from leyden.data.sources.base import Ints, Source
+from leyden.data.sources.base import Fetch, Ints, Source
 from leyden.data.tiers.base import Local, Tiers
 
 
@@ -58,7 +58,7 @@ class Files:
         assert folder is not None
         path = str(folder / check_name(source.root, found.name))
         check_size(path, found.size_bytes)
-        source.prepare(shard, lambda name: read_small(folder / check_name(source.root, name)))
+        source.prepare(shard, fetch_from(folder))
         return self._paths.setdefault((id(source), shard), path)
 
     def forget(self, source: Source, shard: int) -> None:
@@ -80,10 +80,21 @@ def check_size(path: str, size_bytes: int) -> None:
         )
 
 
-def read_small(path: Path) -> bytes:
-    """A whole small file. Raises FetchError naming it."""
+def fetch_from(folder: Path) -> Fetch:
+    """What `Source.prepare` reads a folder with."""
+
+    def fetch(name: str, start: int = 0, stop: int | None = None) -> bytes:
+        return read_small(folder / check_name(str(folder), name), start, stop)
+
+    return fetch
+
+
+def read_small(path: Path, start: int = 0, stop: int | None = None) -> bytes:
+    """A small file or a part of one. Raises FetchError naming it."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(-1 if stop is None else stop - start)
     except OSError as error:
         raise unreadable(str(path), error) from error
 

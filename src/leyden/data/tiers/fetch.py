@@ -1,0 +1,226 @@
+"""How are bytes had from a store that is slow, overloaded or lies? The one policy of time-outs, retries and hedges.
+
+Every request for a range of an object is answered, or fails with a FetchError, within `timeout_s` of its first try.
+A try that brings no byte for `hedge_s` gets a second request beside it; the first to be whole wins. 503 halves the
+number of requests at once, success adds to it (gate.py); waits between tries double up to 5 s, with jitter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, final
+
+import obstore
+
+from leyden.data.errors import CorruptError, FetchError
+from leyden.data.tiers.gate import Gate
+from leyden.data.tiers.store import Broken, Overloaded, Refused, Unranged, classify
+
+FIRST_WAIT_S: Final = 0.05
+LONGEST_WAIT_S: Final = 5.0
+CHUNK: Final = 512 * 1024  # bytes between two looks at whether anything still comes
+URGENT_HEDGE_S: Final = 0.3  # at least; eight times the store's usual time to the first byte if that is more
+
+
+class Sink(Protocol):
+    """Takes a body's chunks, in order."""
+
+    async def __call__(self, chunk: Any) -> None: ...
+
+
+@dataclass(slots=True)
+class Body:
+    """What one request brought."""
+
+    size_bytes: int  # of the whole object
+    version: str
+    chunks: list[Any] = field(default_factory=list)
+    length: int = 0
+
+
+@dataclass(slots=True)
+class Trying:
+    """An object that is being asked for, for `why()`."""
+
+    since_s: float
+    count: int = 1
+    cause: str = "asked, no answer yet"
+
+
+@final
+class Fetcher:
+    """Objects of one root, all on the loop of net.py."""
+
+    def __init__(self, url: str, store: Any, *, timeout_s: float = 60.0, hedge_s: float = 3.0) -> None:
+        self.url, self.store = url.rstrip("/"), store
+        self.timeout_s, self.hedge_s = timeout_s, min(hedge_s, timeout_s / 4)
+        self.gate = Gate()
+        self.ranged = True  # until the store answers 200 to a range
+        self.trying: dict[str, Trying] = {}
+        self.requests = 0
+        self._latency_s = 0.05  # moving average of the time to the first byte
+
+    async def read(self, name: str, start: int, stop: int | None, *, urgent: bool = True) -> Body:
+        """Bytes start:stop of an object (None: to its end). Raises FetchError; Unranged if the store gives no ranges."""
+        if start == 0 and stop is None:
+            return await self._persist(name, lambda: self._hedged(name, None, urgent), urgent)
+        if not self.ranged:
+            raise Unranged
+        assert stop is not None
+        return await self._persist(name, lambda: self._hedged(name, (start, stop), urgent), urgent)
+
+    async def stream(self, name: str, sink: Callable[[], Sink]) -> Body:
+        """The whole object in one request, into a new sink each try."""
+        return await self._persist(name, lambda: self._one(name, None, _Progress(), sink()), False)
+
+    async def stat(self, name: str) -> tuple[int, str]:
+        """Bytes and version (etag, else date) of an object."""
+
+        async def head() -> tuple[int, str]:
+            try:
+                async with asyncio.timeout(self.timeout_s / 4):
+                    meta = await obstore.head_async(self.store, name)
+            except TimeoutError:
+                raise Broken("no answer") from None
+            except (obstore.exceptions.BaseError, OSError) as error:
+                classify(error)
+            return meta["size"], version(meta)
+
+        return await self._persist(name, head, True)
+
+    async def write(self, name: str, data: bytes) -> None:
+        """Write an object, whole or not at all."""
+
+        async def put() -> None:
+            try:
+                await obstore.put_async(self.store, name, data)
+            except (obstore.exceptions.BaseError, OSError) as error:
+                classify(error)
+
+        await self._persist(name, put, False)
+
+    async def _persist(self, name: str, attempt: Callable[[], Awaitable[Any]], urgent: bool) -> Any:
+        """Try until it works, cannot work or the time is up."""
+        deadline_s = None
+        trying = self.trying.setdefault(name, Trying(time.monotonic()))
+        count = 0
+        try:
+            while True:
+                count += 1
+                trying.count = max(trying.count, count)
+                cause = None
+                async with self.gate.slot(urgent):
+                    began_s = time.monotonic()
+                    deadline_s = deadline_s or began_s + self.timeout_s
+                    try:
+                        async with asyncio.timeout(deadline_s - began_s):
+                            result = await attempt()
+                        self.gate.well()
+                        return result
+                    except TimeoutError:
+                        cause = trying.cause if count > 1 else "no answer"
+                    except Overloaded as error:
+                        self.gate.slow_down(began_s)
+                        cause = str(error)
+                    except Broken as error:
+                        cause = str(error)
+                    except Refused as error:
+                        raise self._error(name, str(error), count, began_s) from error
+                    except Unranged:
+                        self.ranged = False
+                        raise
+                trying.cause = cause
+                wait_s = random.uniform(0.5, 1) * min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**count)
+                if time.monotonic() + wait_s >= deadline_s:
+                    raise self._error(name, cause, count, deadline_s - self.timeout_s)
+                await asyncio.sleep(wait_s)
+        finally:
+            self.trying.pop(name, None)
+
+    def _error(self, name: str, cause: str, count: int, began_s: float) -> FetchError:
+        spent_s = time.monotonic() - began_s
+        tries = f", {count} tries in {spent_s:.1f} s (time-out {self.timeout_s:g} s)" if count > 1 or spent_s > 1 else ""
+        return FetchError(
+            asked=f"{self.url}/{name} was asked for",
+            found=cause + tries,
+            do="See that the object exists and the store answers; then start again, nothing is lost.",
+        )
+
+    async def _hedged(self, name: str, span: tuple[int, int] | None, urgent: bool) -> Body:
+        """One request; a second one beside it when nothing comes."""
+        patience_s = min(self.hedge_s, max(URGENT_HEDGE_S, 8 * self._latency_s)) if urgent else self.hedge_s
+        streams: dict[asyncio.Task[Body], _Progress] = {}
+
+        def start() -> None:
+            progress = _Progress()
+            streams[asyncio.ensure_future(self._one(name, span, progress, None))] = progress
+
+        try:
+            start()
+            while True:
+                newest_s = max(progress.last_s for progress in streams.values())
+                left_s = max(0.01, newest_s + patience_s - time.monotonic())
+                done, _ = await asyncio.wait(streams, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    del streams[task]
+                    if task.exception() is None or not streams:
+                        return task.result()
+                if not done and time.monotonic() - newest_s >= patience_s:
+                    if len(streams) > 1:  # the older one is given up
+                        (oldest := next(iter(streams))).cancel()
+                        del streams[oldest]
+                        patience_s = min(self.hedge_s, 2 * patience_s)
+                    start()
+        finally:
+            for task in streams:
+                task.cancel()
+
+    async def _one(self, name: str, span: tuple[int, int] | None, progress: _Progress, sink: Sink | None) -> Body:
+        """One request, checked for its length."""
+        self.requests += 1
+        try:
+            result = await obstore.get_async(self.store, name, options={"range": span} if span else None)
+            progress.last_s = time.monotonic()
+            self._latency_s += 0.1 * (progress.last_s - progress.began_s - self._latency_s)
+            body = Body(result.meta["size"], version(result.meta))
+            if span and span[1] > body.size_bytes:
+                raise self._short(name, body.size_bytes, span[1])
+            if span and span[1] - span[0] <= CHUNK:
+                chunk = await result.bytes_async()
+                body.chunks.append(chunk)
+                body.length = len(chunk)
+            else:
+                async for piece in result.stream(min_chunk_size=CHUNK):
+                    progress.last_s = time.monotonic()
+                    body.length += len(piece)
+                    await sink(piece) if sink else body.chunks.append(piece)
+        except (obstore.exceptions.BaseError, FileNotFoundError, ConnectionError, PermissionError) as error:
+            classify(error)
+        expected = span[1] - span[0] if span else body.size_bytes
+        if body.length != expected:
+            raise Broken(f"body ended early: {body.length:,} of {expected:,} bytes")
+        return body
+
+    def _short(self, name: str, size_bytes: int, wanted: int) -> CorruptError:
+        return CorruptError(
+            asked=f"{self.url}/{name} was asked for up to byte {wanted:,}",
+            found=f"the object has {size_bytes:,} bytes",
+            do="Its index belongs to another version of it: write or copy both again.",
+        )
+
+
+@final
+class _Progress:
+    """When bytes of a request last came."""
+
+    def __init__(self) -> None:
+        self.began_s = self.last_s = time.monotonic()
+
+
+def version(meta: Any) -> str:
+    """What changes when an object is written anew."""
+    return str(meta["e_tag"] or meta["last_modified"]).strip('"')
