@@ -1,0 +1,100 @@
+"""How does one shard come to be? Samples are appended to a scratch file; its index is counted along the way."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, final
+
+import google_crc32c
+
+from leyden.data.errors import DataError
+from leyden.data.shards.index import build
+from leyden.data.shards.place import TEMPORARY, unwritable
+from leyden.data.shards.record import END, join
+from leyden.data.shards.schema import Schema, encode, member, merge
+
+_KEY: Final = re.compile(r"(?!/)(?!.*(^|/)\.\.?(/|$))(.*/)?[^./\0]+", re.DOTALL)
+Encoded = tuple[str, bytes, list[int], Schema]  # key, bytes in the tar, lengths of fields, schema as found
+
+
+def encoded(schema: Schema, sample: Mapping[str, Any], number: int) -> Encoded:
+    """A sample as it will stand in the tar. Its key is its "__key__", else its number."""
+    key = f"{number:09}"
+    if isinstance(sample, Mapping) and "__key__" in sample:
+        key = sample["__key__"]
+        if not isinstance(key, str) or not _KEY.fullmatch(key):
+            raise DataError(
+                asked=f'sample {number} was to be stored under its "__key__"',
+                found=f"{key!r} cannot begin a file's name",
+                do="Use a str without dots in its last part: a name in a tar ends at the first dot.",
+            )
+    fields = encode(schema, sample, key)
+    raw = join(key, ((member(name, schema[name].kind), one[0]) for name, one in fields.items()))
+    return key, raw, [one[1] for one in fields.values()], {name: one[2] for name, one in fields.items()}
+
+
+@final
+class Pack:
+    """A shard being written: `add` …, then `finish`, or `abandon`."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name, self.size_bytes = name, 0
+        self.path = folder / f"{TEMPORARY}{os.getpid()}-{name}"
+        self._rows: list[tuple[int, int, int, list[int]]] = []
+        self._keys: set[str] = set()
+        self._schema: Schema | None = None
+        self._sha256 = hashlib.sha256()
+        try:
+            self._file = self.path.open("xb")
+        except OSError as error:
+            raise unwritable(name, folder, error) from error
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, one: Encoded) -> None:
+        """Append a sample. Raises DataError for a key that is in the shard already, or a full disk."""
+        key, raw, lengths, found = one
+        if key in self._keys:
+            raise DataError(
+                asked=f"sample {key} was to be stored in {self.name}",
+                found="a sample with this key is there already",
+                do='Give every sample another "__key__", or none: then they are numbered.',
+            )
+        self._keys.add(key)
+        self._rows.append((self.size_bytes, len(raw), google_crc32c.value(raw), lengths))
+        self._schema = merge(self._schema, found) if self._schema else found
+        self._write(raw)
+
+    def finish(self) -> bytes:
+        """End the tar, safely on disk at `path`; the content of its index file."""
+        self._write(END)
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        except OSError as error:
+            raise unwritable(self.name, self.path.parent, error) from error
+        assert self._schema is not None
+        sha256 = self._sha256.hexdigest()
+        return build(self._rows, self._schema, size_bytes=self.size_bytes, sha256=sha256).to_bytes()
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        self.path.unlink(missing_ok=True)
+        try:
+            self._file.close()
+        except OSError:  # what was still to be written has no room
+            pass
+
+    def _write(self, raw: bytes) -> None:
+        try:
+            self._file.write(raw)
+        except OSError as error:
+            raise unwritable(self.name, self.path.parent, error) from error
+        self._sha256.update(raw)
+        self.size_bytes += len(raw)
