@@ -32,19 +32,20 @@ def main() -> None:
         filler = Filler(_unpack(setup_fd), memory, Board(memory, number))
     except BaseException:
         channel.send(Failed(trace=traceback.format_exc()))
-        raise
+        sys.exit(1)
     channel.send(Ready())
     while True:
         channel.send(filler.fill(channel.wait()))
 
 
 def _unpack(fd: int) -> Setup:
-    """First the parent's sys.path, then what needs it."""
+    """First the parent's paths, then what needs them."""
     with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as parcel:
         os.close(fd)
-        sys.path[:] = pickle.load(parcel)
-        if "PYTHONPATH" in os.environ:  # was set to find leyden
-            os.environ.pop("PYTHONPATH")
+        sys.path[:], path = pickle.load(parcel)
+        del os.environ["PYTHONPATH"]  # was set to find leyden
+        if path is not None:
+            os.environ["PYTHONPATH"] = path
         setup: Setup = pickle.load(parcel)
     return setup
 

@@ -37,6 +37,10 @@ class Worker(ABC):
     def name(self) -> str:
         """Kind and number, in words."""
 
+    def hang_up(self) -> None:
+        """Begin to end, so that many workers end at the same time."""
+        return
+
     @abstractmethod
     def close(self) -> None:
         """End it. Twice does no harm."""

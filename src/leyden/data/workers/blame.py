@@ -20,7 +20,9 @@ _OURS: Final = (str(Path(__file__).parents[3]),)
 _LIBRARIES: Final = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
-def blame(error: BaseException, sources: Sequence[Source], task: Task, row: int | None, sample: Any = None) -> LeydenError:
+def blame(
+    error: BaseException, sources: Sequence[Source], task: Task, row: int | None, sample: Any = None
+) -> LeydenError:
     """The error that names sample, shard, offset and line; `row` None: the batch as a whole."""
     asked = f"{name_row(sources, task, row, sample)} was asked for"
     if isinstance(error, CorruptError | FetchError):

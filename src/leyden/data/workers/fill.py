@@ -19,7 +19,6 @@ from leyden.data.workers.blame import blame
 from leyden.data.workers.board import Board
 from leyden.data.workers.messages import Answer, Setup, Task, Times
 from leyden.data.workers.ring import Arena, Memory
-from leyden.data.workers.seeds import seed_globals
 from leyden.data.workers.stack import Rows, place
 
 _OPEN: Final = 32  # readers kept open: two windows of shards
@@ -82,7 +81,7 @@ class Filler:
     def _one(self, batch: _Batch, epoch: int, position: int, pieces: list[Piece]) -> None:
         setup, t0 = self._setup, perf_counter()
         if self._seeds:
-            seed_globals(self._rng.word(epoch, position))
+            self._rng.seed_globals(epoch, position)
         rng = self._rng.at(epoch, position) if setup.takes_rng else None
         parts = [self._readers.read(piece) for piece in pieces]
         sample = setup.join(parts) if setup.join else parts[0]

@@ -76,8 +76,6 @@ class Answer:
 class Ready:
     """A worker has begun."""
 
-    threads: int
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failed:

@@ -42,7 +42,7 @@ class Parcel:
             ) from error
         self.fd = os.memfd_create("leyden-setup", os.MFD_CLOEXEC)
         with open(self.fd, "wb", closefd=False) as file:
-            file.write(cloudpickle.dumps(sys.path))
+            file.write(cloudpickle.dumps((sys.path, os.environ.get("PYTHONPATH"))))
             file.write(body)
 
     def close(self) -> None:

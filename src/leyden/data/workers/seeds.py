@@ -1,4 +1,4 @@
-"""What of transforms that draw from the global generators of random, numpy and torch? They are seeded by sample."""
+"""What of the training's own random numbers, where a batch is made in its process by setting the global generators?"""
 
 from __future__ import annotations
 
@@ -10,17 +10,9 @@ from contextlib import contextmanager
 import numpy as np
 
 
-def seed_globals(word: int) -> None:
-    """Set all three from 64 bits; torch's only if this process has imported torch."""
-    random.seed(word)
-    np.random.seed(((word >> 32) & 0xFFFFFFFF, word & 0xFFFFFFFF))
-    if (torch := sys.modules.get("torch")) is not None and hasattr(torch, "default_generator"):
-        torch.default_generator.manual_seed(word)
-
-
 @contextmanager
 def kept_globals() -> Iterator[None]:
-    """They stand afterwards where they stood: for batches made in the process that trains."""
+    """They stand afterwards where they stood: those of random, numpy and torch."""
     torch = sys.modules.get("torch")
     before = random.getstate(), np.random.get_state(), torch.get_rng_state() if torch else None
     try:

@@ -1,0 +1,225 @@
+"""How do batches come to a loop? In a planned order, made ahead of time, and any run can go on where another stopped."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import sys
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, final
+
+import numpy as np
+
+from leyden.data.errors import DataError
+from leyden.data.plan import Sequential, Shuffled
+from leyden.data.plan.base import Order
+from leyden.data.plan.deal import Deal
+from leyden.data.plan.place import Place
+from leyden.data.sources.base import Source
+from leyden.data.workers.engine import Engine, Kind, Staff
+from leyden.data.workers.messages import Setup
+from leyden.data.workers.stack import Leaf, rebuild
+from leyden.data.workers.stream import Made, Work
+
+
+@final
+class Loader:
+    """Batches of a data set, in a loop: `for batch in loader` is one epoch, the next loop is the next epoch."""
+
+    def __init__(
+        self,
+        data: Any,
+        *,
+        batch_size: int,
+        transform: Callable[..., Any] | None = None,
+        collate: Callable[[list[Any]], Any] | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        window: int = 16,
+        drop_last: bool = False,
+        workers: int | Literal["auto"] = "auto",
+        kind: Kind = "auto",
+        prefetch: int | None = None,
+        cache: Sequence[str] | None = None,
+        device: Any = None,
+        on_device: Callable[[Any], Any] | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
+        timeout_s: float = 60.0,
+        output: Literal["torch", "numpy"] | None = None,
+    ) -> None:
+        self.order = _order(data, shuffle=shuffle, seed=seed, window=window)
+        self._seed, self._cache, self._device, self._on_device = seed, cache, device, on_device
+        self._setup = Setup(
+            sources=self.order.sources,
+            join=self.order.join,
+            transform=transform,
+            takes_rng=_takes_rng(transform),
+            collate=collate,
+            seed=seed,
+            skips=on_error == "skip",
+        )
+        count = _cpus() if workers == "auto" else workers
+        kind = "none" if workers == 0 else "process" if kind == "auto" else kind
+        self._staff = Staff(kind=kind, count=count, prefetch=prefetch, timeout_s=timeout_s)
+        rank, size = _find_rank()
+        self._deal = Deal(batch_size=batch_size, rank=rank, size=size, drop_last=drop_last)
+        self._output = output or ("torch" if importlib.util.find_spec("torch") else "numpy")
+        self._epoch = self._position = 0  # of the next batch
+        self._stream_at: tuple[Deal, int, int] | None = None  # what the stream gives next
+        self._loop: object | None = None  # the loop that is running
+        self._engine: Engine | None = None
+        self._finalizer: weakref.finalize[..., Any] | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        """The rest of the epoch it stands in; all of the next one, if the last loop was broken off."""
+        if self._loop is not None:
+            self._epoch, self._position = self._epoch + 1, 0
+        engine = self._start()
+        here = self._deal, self._epoch, self._position
+        if self._stream_at != here:
+            engine.stream.begin(_plan(self.order, *here), self.order.ahead(self._epoch, self._position))
+            self._stream_at = here
+        self._loop = loop = object()
+        return self._batches(engine, loop)
+
+    def _batches(self, engine: Engine, loop: object) -> Iterator[Any]:
+        while self._loop is loop:
+            made = engine.stream.next()
+            if made is None:
+                return
+            self._move(made.work)
+            if made.answer.count:
+                yield self._build(made)
+            if made.work.is_last:
+                return
+
+    def _move(self, work: Work) -> None:
+        self._epoch, self._position = (work.epoch + 1, 0) if work.is_last else (work.epoch, work.after)
+        self._stream_at = self._deal, self._epoch, self._position
+        if work.is_last:
+            self._loop = None
+
+    def _build(self, made: Made) -> Any:
+        if self._output == "numpy":
+            return rebuild(made.answer.tree, lambda leaf: _array(made.data, leaf, leaf.dtype))
+        import torch
+
+        def tensor(leaf: Leaf) -> torch.Tensor:
+            if leaf.dtype == "bfloat16":
+                return torch.from_numpy(_array(made.data, leaf, "<i2")).view(torch.bfloat16)
+            return torch.from_numpy(_array(made.data, leaf, leaf.dtype))
+
+        return rebuild(made.answer.tree, tensor)
+
+    def _start(self) -> Engine:
+        if self._engine is not None and self._engine.pid != os.getpid():
+            self._engine = None
+        if self._engine is None:
+            engine = self._engine = Engine(self.order, self._setup, self._staff, self._cache)
+            self._finalizer = weakref.finalize(self, engine.close)
+        return self._engine
+
+    def __len__(self) -> int:
+        """Batches of an epoch for this rank."""
+        found = self._deal.batches(self.order.length(self._epoch), 0)
+        if found is None:
+            raise TypeError("this data has no end, so its loader has no length")
+        return found
+
+    @property
+    def batches_left(self) -> int | None:
+        """Batches this rank still gets in the epoch it stands in; None if that has no end."""
+        return self._deal.batches(self.order.length(self._epoch), self._position)
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the loop stands: a few integers, the same on all ranks. Batches made ahead do not count."""
+        return Place.of(self.order, seed=self._seed, epoch=self._epoch, position=self._position).to_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The next loop goes on there, also with another number of ranks or workers, or another batch size."""
+        place = Place.from_dict(state, self.order, seed=self._seed)
+        self._epoch, self._position, self._loop = place.epoch, place.position, None
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next loop is this epoch: from its begin, unless a loaded state stands within it."""
+        if epoch != self._epoch or self._loop is not None:
+            self._epoch, self._position = epoch, 0
+        self._loop = None
+
+    def shard(self, *, rank: int, size: int) -> None:
+        """Which part of each global batch is this process's."""
+        self._deal = Deal(batch_size=self._deal.batch_size, rank=rank, size=size, drop_last=self._deal.drop_last)
+
+    def close(self) -> None:
+        """End workers and downloads; the next loop starts them again, where this one stands."""
+        if self._finalizer is not None:
+            self._finalizer()
+        self._engine = self._finalizer = self._stream_at = self._loop = None
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _array(data: Any, leaf: Leaf, dtype: str) -> Any:
+    return np.ndarray(leaf.shape, dtype, buffer=data, offset=leaf.offset)
+
+
+def _plan(order: Order, deal: Deal, epoch: int, position: int) -> Iterator[Work]:
+    """Batches from there on, from epoch to epoch, endlessly."""
+    while True:
+        length = order.length(epoch)
+        part = deal.part(length, position)
+        if part is not None:
+            is_last = deal.batches(length, part.after) == 0
+            picks = order.picks(epoch, part.start, part.stop)
+            yield Work(epoch=epoch, start=part.start, stop=part.stop, after=part.after, is_last=is_last, picks=picks)
+            position = part.after
+        if part is None or is_last:
+            epoch, position = epoch + 1, 0
+
+
+def _order(data: Any, *, shuffle: bool, seed: int, window: int) -> Order:
+    if isinstance(data, Order):
+        return data
+    if isinstance(data, str | Path):
+        from leyden.data.sources import open_source
+
+        data = open_source(str(data))
+    elif not isinstance(data, Source):
+        from leyden.data.sources import MapStyle
+
+        data = MapStyle(data)
+    return Shuffled(data, seed=seed, window_shards=window) if shuffle else Sequential(data)
+
+
+def _takes_rng(transform: Callable[..., Any] | None) -> bool:
+    """Whether it is called with a generator: it has a parameter `rng`, or two that must be given."""
+    if transform is None:
+        return False
+    try:
+        parameters = inspect.signature(transform).parameters
+    except (TypeError, ValueError):
+        return False
+    needed = [
+        p
+        for p in parameters.values()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    return "rng" in parameters or len(needed) == 2
+
+
+def _find_rank() -> tuple[int, int]:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0))
