@@ -192,7 +192,7 @@ class TestCuda:
 
         def elapsed(copies: int, steps: int) -> float:
             torch.cuda.synchronize()
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
             begin.record()
             puts = [lane.put(memory) for _ in range(copies)]
             for _ in range(steps):
@@ -201,7 +201,7 @@ class TestCuda:
                 lane.take(put)
             end.record()
             torch.cuda.synchronize()
-            return begin.elapsed_time(end)
+            return float(begin.elapsed_time(end))
 
         elapsed(1, 1)
         alone = elapsed(1, 0), elapsed(0, 1)

@@ -2,7 +2,8 @@
 
 `Lane` on a CPU hands batches through: the code around it is the same, so it is tested without a GPU. `CudaLane` copies
 on a stream of its own out of pinned memory; an event orders the copy before the step, and the host's memory is held
-until the copy has ended. A transform on the device (`on_device`) runs on that stream too, while the step before computes.
+until the copy has ended. A transform on the device (`on_device`) runs on that stream too, while the step before it
+computes.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ class CudaLane(Lane):
         return tensor.to(self.device, non_blocking=True)
 
     def _let_go(self) -> None:
-        while self._reading and self._reading[0][0].query():
+        while self._reading and self._reading[0][0].query():  # type: ignore[no-untyped-call]
             self._reading.popleft()
 
 

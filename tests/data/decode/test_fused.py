@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.decode.pictures import by_pillow, encoded, scene
 
-from leyden.data.decode import Picture, backend, fused, warm
+from leyden.data.decode import Picture, backend, warm
 from leyden.data.errors import SampleError
+from tests.data.decode.pictures import by_pillow, encoded, scene
 
 SAY = """
 import io, numpy as np
@@ -122,10 +122,10 @@ def test_lost_data_is_an_error_and_never_grey() -> None:
     """libjpeg only warns of both; Pillow raises for the first and returns what libjpeg made of the second."""
     raw = encoded(scene(128, 128), quality=90)
     scan = raw.index(b"\xff\xda") + 14
-    with pytest.raises(SampleError, match="libjpeg says: .*[Pp]remature end"):
+    with pytest.raises(SampleError, match=r"libjpeg says: .*[Pp]remature end"):
         Picture(raw[: len(raw) // 2]).decode()
     ended = raw[: len(raw) // 2] + b"\xff\xd9"
-    with pytest.raises(SampleError, match="libjpeg says: .*premature end of data segment"):
+    with pytest.raises(SampleError, match=r"libjpeg says: .*premature end of data segment"):
         Picture(ended).decode()
     np.testing.assert_array_equal(Picture(ended).crop(0, 0, 32, 128), by_pillow(raw)[:32])  # above the loss
     bad = raw[: scan + 500] + b"\xfe" * 200 + raw[scan + 700 :]
