@@ -1,0 +1,35 @@
+"""Leyden's Loader over its own shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.loader_peers.common import CROP, SHARD_BYTES, Batches, Task, files, label_of
+from leyden.data import Loader, Sample, write_shards
+
+
+def make(data: Path, to: Path) -> None:
+    samples = ({"image": path.read_bytes(), "label": label_of(path)} for path in files(data))
+    write_shards(samples, str(to), shard_bytes=SHARD_BYTES)
+
+
+def cropped(sample: Sample, rng: np.random.Generator) -> tuple[Any, int]:
+    return sample.picture("image").random_crop(CROP, rng), sample["label"]
+
+
+def epochs(task: Task) -> Iterator[Batches]:
+    loader = Loader(
+        "s3://leyden" if task.endpoint else str(task.data / "leyden"),
+        batch_size=task.batch_size,
+        transform=cropped,
+        shuffle=True,
+        drop_last=True,
+        workers=task.workers,
+        cache=[str(task.cache)] if task.endpoint else None,
+    )
+    while True:
+        yield iter(loader)
