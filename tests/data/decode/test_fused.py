@@ -60,13 +60,13 @@ def test_without_it_pillow_decodes(tmp_path: Path, environment: dict[str, str], 
 def test_another_abi_is_not_used(tmp_path: Path) -> None:
     """A library whose structures have another size says so itself; here ours pretend to be larger."""
     code = f"""
-from pathlib import Path
+import pathlib, shutil
 from leyden.data.decode import fused
-source = Path(tmp := {str(tmp_path)!r}, "other.c")
-text = fused._SOURCE.read_text()
+other = pathlib.Path(shutil.copytree(fused._SOURCE, {str(tmp_path / "other")!r}))
+text = (other / "abi.h").read_text()
 assert "void *modules[11];" in text
-source.write_text(text.replace("void *modules[11];", "void *modules[13];"))
-fused._SOURCE = source
+(other / "abi.h").write_text(text.replace("void *modules[11];", "void *modules[13];"))
+fused._SOURCE = other
 """
     said = say(code + SAY, XDG_CACHE_HOME=str(tmp_path))
     assert said.startswith("pillow: ")

@@ -1,4 +1,4 @@
-"""How is a window of a JPEG decoded without the rest? By window.c, compiled on first use; docs/adr/0007 says why.
+"""How is a window of a JPEG decoded without the rest? By shim/, compiled on first use; docs/adr/0007 says why.
 
 It calls the libjpeg-turbo that Pillow's wheel carries, or the system's libjpeg.so.62. Where there is no compiler or no
 such library, or where what it decodes differs from what Pillow decodes, `fused()` is None, and `backend()` says why.
@@ -6,16 +6,10 @@ such library, or where what it decodes differs from what Pillow decodes, `fused(
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
-import hashlib
 import io
 import os
-import platform
-import shutil
-import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,11 +20,11 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
+from leyden.data.decode.compiled import NoFusedError, build, folder
 from leyden.data.errors import SampleError
 
 SWITCH: Final = "LEYDEN_DECODE"  # =pillow: compile nothing
-_SOURCE: Final = Path(__file__).with_name("window.c")
-_FLAGS: Final = ("-O3", "-fPIC", "-shared", "-std=gnu11")
+_SOURCE: Final = Path(__file__).with_name("shim")
 _FUNCTIONS: Final = (
     "jpeg_std_error",
     "jpeg_CreateDecompress",
@@ -41,16 +35,19 @@ _FUNCTIONS: Final = (
     "jpeg_skip_scanlines",
     "jpeg_read_scanlines",
     "jpeg_destroy_decompress",
+    "jpeg_read_coefficients",
+    "jpeg_CreateCompress",
+    "jpeg_mem_dest",
+    "jpeg_copy_critical_parameters",
+    "jpeg_write_coefficients",
+    "jpeg_finish_compress",
+    "jpeg_destroy_compress",
 )
 _FLIP, _FAST = 1, 2
 _DONE, _CORRUPT = 0, 1
 _lock = threading.Lock()
 
 Box = tuple[int, int, int, int]
-
-
-class NoFusedError(RuntimeError):
-    """Why there is no fused decoder here."""
 
 
 @final
@@ -67,6 +64,9 @@ class Fused:
         self._window = library.leyden_window
         self._window.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, *[ctypes.c_int] * 3]
         self._window.argtypes += [ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_char_p]
+        self._tile, self._free = library.leyden_tile, library.leyden_free
+        self._tile.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint, *[ctypes.c_void_p] * 2, ctypes.c_char_p]
+        self._free.argtypes, self._free.restype = [ctypes.c_void_p], None
         self._jpeg = jpeg  # stays loaded
 
     def window(
@@ -98,12 +98,23 @@ class Fused:
             text,
         )
         if result == _CORRUPT:
-            raise SampleError(
-                asked="a JPEG was to be decoded",
-                found=f"libjpeg says: {text.value.decode(errors='replace')}",
-                do='Write the sample again from its origin, or train without it: Loader(on_error="skip").',
-            )
+            raise _corrupt(text)
         return out if result == _DONE else None
+
+    def tile(self, raw: bytes | memoryview, every: int) -> bytes:
+        """The same coefficients in one pass, with a restart marker after `every` blocks (MCUs) and optimal codes.
+
+        Of the notes only JFIF's and Adobe's are kept. Raises SampleError as `window` does.
+        """
+        data, text = np.frombuffer(raw, np.uint8), ctypes.create_string_buffer(200)
+        made, size = ctypes.c_void_p(), ctypes.c_ulong()
+        address = data.__array_interface__["data"][0]
+        if self._tile(address, data.size, every, ctypes.byref(made), ctypes.byref(size), text) != _DONE:
+            raise _corrupt(text)
+        try:
+            return ctypes.string_at(made.value or 0, size.value)
+        finally:
+            self._free(made)
 
 
 def fused() -> Fused | None:
@@ -115,7 +126,7 @@ def fused() -> Fused | None:
 def backend() -> str:
     """What decodes JPEGs in this process, and why."""
     found = _find()
-    return f"pillow: {found}" if isinstance(found, str) else "fused: window.c over libjpeg-turbo"
+    return f"pillow: {found}" if isinstance(found, str) else "fused: compiled shim over libjpeg-turbo"
 
 
 def warm() -> str:
@@ -134,7 +145,7 @@ def _load() -> Fused | str:
         return f"{SWITCH}=pillow is set"
     reasons = []
     try:
-        shim = build(_SOURCE.read_bytes(), folder())
+        shim = build(_SOURCE, folder())
         for jpeg in _libraries():
             try:
                 decoder = Fused(shim, jpeg)
@@ -145,54 +156,6 @@ def _load() -> Fused | str:
     except (OSError, RuntimeError) as error:
         reasons.append(str(error))
     return "; ".join(reasons) or "no libjpeg.so.62 was found"
-
-
-def build(source: bytes, place: Path) -> Path:
-    """The shared object made of `source`, in `place`; made at most once for a compiler. Raises NoFusedError."""
-    compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        raise NoFusedError("no C compiler was found (cc, gcc, clang)")
-    real = Path(compiler).resolve()
-    marks = f"{real} {real.stat().st_mtime_ns} {platform.machine()} {' '.join(_FLAGS)}"
-    key = hashlib.sha256(source + marks.encode()).hexdigest()[:24]
-    for path in place.glob(f"window-{key}-*.so"):
-        if path.name == _name(key, path):  # a torn one (power cut, full disk) would kill the process that loads it
-            return path
-    try:
-        with tempfile.TemporaryDirectory(dir=place) as scratch:  # several processes may be at it: the last rename wins
-            made = Path(scratch) / "window.so"
-            made.with_suffix(".c").write_bytes(source)
-            command = [compiler, *_FLAGS, "window.c", "-o", "window.so"]
-            subprocess.run(command, cwd=scratch, check=True, capture_output=True, timeout=60)
-            return made.replace(place / _name(key, made))
-    except subprocess.CalledProcessError as error:
-        raise NoFusedError(f"{compiler} failed: {error.stderr.decode(errors='replace').strip()[-300:]}") from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoFusedError(f"{compiler} failed: {error}") from error
-
-
-def _name(key: str, path: Path) -> str:
-    return f"window-{key}-{hashlib.sha256(path.read_bytes()).hexdigest()[:24]}.so"
-
-
-def folder() -> Path:
-    """Where compiled code is kept: the user's cache, or a folder of one's own in /tmp. Raises NoFusedError."""
-    for place in _places():
-        try:
-            place.mkdir(mode=0o700, parents=True, exist_ok=True)
-            state = place.stat()
-        except OSError:
-            continue
-        # Code is loaded from there: nobody else may have put it.
-        if state.st_uid == os.getuid() and not state.st_mode & 0o022 and os.access(place, os.W_OK):
-            return place
-    raise NoFusedError("no cache folder of one's own can be written")
-
-
-def _places() -> Iterator[Path]:
-    with contextlib.suppress(RuntimeError):  # a user without a home
-        yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "leyden"
-    yield Path(tempfile.gettempdir()) / f"leyden-{os.getuid()}"
 
 
 def _libraries() -> Iterator[ctypes.CDLL]:
@@ -214,3 +177,11 @@ def _compare(decoder: Fused) -> None:
     part = decoder.window(file.getvalue(), (19, 17, 20, 23))
     if part is None or not np.array_equal(part, whole[19:39, 17:40]):
         raise NoFusedError("a test picture was decoded otherwise than by Pillow")
+
+
+def _corrupt(text: ctypes.Array[ctypes.c_char]) -> SampleError:
+    return SampleError(
+        asked="a JPEG was to be decoded",
+        found=f"libjpeg says: {text.value.decode(errors='replace')}",
+        do='Write the sample again from its origin, or train without it: Loader(on_error="skip").',
+    )
