@@ -17,6 +17,7 @@ from tests.data.sources import mds_truth
 from tests.data.sources.reading import bring, contents, fetch, same
 
 MADE = Path(__file__).parent / "mds"
+N = len(mds_truth.COLUMNS)
 
 
 @pytest.mark.parametrize("name", mds_truth.FOLDERS)
@@ -29,7 +30,7 @@ def test_reads_what_the_real_writer_wrote(name: str, tmp_path: Path) -> None:
         assert found.keys() == true.keys()
         for field, value in true.items():
             assert same(found[field], value), (number, field, found[field], value)
-    assert read[3].picture("jpeg").size == (3, 5)
+    assert read[3].picture("jpeg").size == (5, 3)
 
 
 def test_plain_shards_are_read_by_ranges_and_hashed_or_packed_ones_whole() -> None:
@@ -85,7 +86,7 @@ def test_offsets_that_contradict_the_index(copy: Callable[[str], Path]) -> None:
     folder = copy("plain")
     path = folder / "shard.00000.mds"
     good = np.frombuffer(path.read_bytes()[: 4 * 3], "<u4")
-    for at, value in [(0, 3), (1, 1), (1, good[2] + 1), (2, 2**31)]:
+    for at, value in [(0, good[0] + 1), (1, 1), (1, good[2] + 1), (2, 2**31)]:
         words = np.fromfile(path, "<u4")
         words[at] = value
         words.tofile(path)
@@ -125,8 +126,8 @@ def test_sizes_within_a_sample_that_do_not_add_up(copy: Callable[[str], Path]) -
         (lambda shard: shard.pop("samples"), CorruptError, "KeyError: 'samples'"),
         (lambda shard: shard.update(samples=0), CorruptError, "a shard of 0 samples"),
         (lambda shard: shard["column_names"].pop(), CorruptError, "ValueError"),
-        (lambda shard: shard.update(column_encodings=["pkl"] * len(mds_truth.COLUMNS)), DataError, "'any' is pickled"),
-        (lambda shard: shard.update(column_encodings=["webp"] * len(mds_truth.COLUMNS)), DataError, "encoding 'webp' of column 'any'"),
+        (lambda shard: shard.update(column_encodings=["pkl"] * N), DataError, "'any' is pickled"),
+        (lambda shard: shard.update(column_encodings=["webp"] * N), DataError, "encoding 'webp' of column 'any'"),
         (lambda shard: shard.update(format="csv"), DataError, "format csv version 2"),
         (lambda shard: shard.update(compression="br:3", zip_data=shard["raw_data"]), DataError, "compression 'br'"),
     ],

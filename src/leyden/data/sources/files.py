@@ -6,7 +6,7 @@ import glob
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, TypeVar, final
 
@@ -70,12 +70,15 @@ def find(given: Given, endings: tuple[str, ...], options: Mapping[str, str] | No
 
 def _local(path: str) -> list[str]:
     absolute = os.path.abspath(path)  # noqa: PTH100  not resolved: a link to a shard is as good as the shard
-    return sorted(glob.glob(absolute)) if glob.has_magic(absolute) else [absolute]
+    return sorted(glob.glob(absolute)) if glob.has_magic(absolute) else [absolute]  # noqa: PTH207
 
 
 def _root(paths: Sequence[str]) -> str:
     """The folder that all lie in."""
-    root = os.path.commonprefix([path.rpartition("/")[0] + "/" for path in paths]).rpartition("/")[0]
+    parts = [path.split("/")[:-1] for path in paths]  # not os.path.commonpath, which makes one slash of two
+    root = "/".join(
+        pair[0] for pair in itertools.takewhile(lambda same: len(set(same)) == 1, zip(*parts, strict=False))
+    )
     if not paths or not root or root.endswith((":/", ":")):
         raise DataError(
             asked=f"{len(paths)} files were given as one data set",
@@ -97,28 +100,15 @@ def _folder(root: Root, endings: tuple[str, ...]) -> list[File]:
     return files
 
 
-def each(work: Callable[[T], S], over: Iterable[T], *, doing: str = "") -> list[S]:
-    """`work` for each, in threads, in order; a line on a terminal shows how far it is, if it is told what it does."""
-    items = list(over)
-    if len(items) == 1:
-        return [work(items[0])]
-    pool = ThreadPoolExecutor(min(_PARALLEL, max(len(items), 1)), thread_name_prefix="leyden-files")
+def each(work: Callable[[T], S], over: Sequence[T]) -> list[S]:
+    """`work` for each, in threads, in order; stops at the first exception."""
+    if len(over) < 2:
+        return [work(one) for one in over]
+    pool = ThreadPoolExecutor(min(_PARALLEL, len(over)), thread_name_prefix="leyden-files")
     try:
-        return list(_shown(pool.map(work, items), len(items), doing))
+        return list(pool.map(work, over))
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _shown(results: Iterator[S], total: int, doing: str) -> Iterable[S]:
-    if not doing:
-        return results
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(
-        results, description=doing, total=total, console=console, transient=True, disable=not console.is_terminal
-    )
 
 
 @final

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -60,7 +61,7 @@ def _ndarray(given: str) -> Decoder:
 
 
 def _array(dtype: str | None, shape: tuple[int, ...] | None, raw: memoryview) -> NDArray[Any]:
-    """What is not fixed for the column stands before the values: the dtype, then the number of axes and their lengths."""
+    """What is not fixed for the column stands before the values: dtype, number of axes, their lengths."""
     here = 0
     if dtype is None:
         dtype, here = _DTYPES[raw[0]], 1
@@ -92,7 +93,7 @@ def _parts(raw: memoryview) -> list[memoryview]:
     ends = np.cumsum([4 * (1 + count), *sizes]).tolist()
     if len(sizes) != count or ends[-1] != len(raw):
         raise ValueError(f"{count} parts do not fill {len(raw)} bytes")
-    return [raw[start:stop] for start, stop in zip(ends, ends[1:], strict=False)]
+    return [raw[start:stop] for start, stop in pairwise(ends)]
 
 
 _DECODERS: Final[dict[str, Decoder]] = {

@@ -134,7 +134,7 @@ def _pax(content: bytes, where: str, here: int) -> dict[bytes, bytes]:
     """The records "length key=value\\n" of a pax header."""
     fields = {}
     while content.strip(b"\0"):
-        length, _, rest = content.partition(b" ")
+        length = content.partition(b" ")[0]
         if not length.isdigit() or not len(length) < int(length) <= len(content):
             _broken(where, here, "a pax header is garbled")
         key, _, value = content[len(length) + 1 : int(length) - 1].partition(b"=")

@@ -7,13 +7,16 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple, final
+from typing import Any, Final, NamedTuple, cast, final
 
 import google_crc32c
 import numpy as np
 
-from leyden.data.errors import CorruptError, DataError
+from leyden.data.errors import CorruptError, DataError, FetchError
+from leyden.data.shards.index import SUFFIX, Index
+from leyden.data.shards.progress import Bar
 from leyden.data.shards.schema import kind_of
 from leyden.data.sources.base import RECORD, Ints, Reader, Records, Shard, Source
 from leyden.data.sources.files import LOCAL_WINDOW_BYTES, WINDOW_BYTES, File, Given, Window, each, find
@@ -23,7 +26,7 @@ from leyden.data.tiers.remote import Remote, Root
 
 _META: Final = re.compile(r"__[^/]*__($|/)")  # folders and files that WebDataset keeps for itself
 _NO_CHECK: Final = -1
-_MAPPED: Final = 512  # indexes kept open
+_HELD: Final = 512  # indexes kept in memory
 _ZIPPED: Final = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 
 
@@ -42,19 +45,16 @@ class WebDataset(Source):
     def __init__(self, data: Given, *, storage_options: Mapping[str, str] | None = None) -> None:
         _refuse_zipped(data)
         root, files = find(data, (".tar",), storage_options)
-        indexes = each(lambda file: _index(root, file), files, doing="reading the headers of tars")
-        counts = [path.stat().st_size // RECORD.itemsize for path in indexes]
-        kept = [at for at, count in enumerate(counts) if count]
-        if not kept:
+        self.root = root.url
+        self._tars = [tar for tar in _indexed(root, files) if tar.samples]
+        if not self._tars:
             raise DataError(
                 asked=f"the tars of {root.url} were opened as WebDataset",
                 found="no file in them has an extension, so there are no samples",
                 do="Name files <sample>.<field>, such as 000017.jpg and 000017.cls.",
             )
-        self.root = root.url
-        self._files, self._indexes = [files[at] for at in kept], [indexes[at] for at in kept]
-        self._counts = np.array([counts[at] for at in kept], np.int64)
-        self._mapped: OrderedDict[int, Records] = OrderedDict()
+        self._counts = np.array([tar.samples for tar in self._tars], np.int64)
+        self._held: OrderedDict[int, Records] = OrderedDict()
 
     @property
     def counts(self) -> Ints:
@@ -63,33 +63,33 @@ class WebDataset(Source):
 
     def shard(self, number: int) -> Shard:
         """The tar."""
-        file = self._files[number]
-        return Shard(name=file.name, size_bytes=file.size_bytes)
+        tar = self._tars[number]
+        return Shard(name=tar.file.name, size_bytes=tar.file.size_bytes, sha256=tar.sha256)
 
     def locate(self, shard: int, samples: Ints) -> Records:
         """From the first header of each sample to the end of its last file."""
-        if shard not in self._mapped:
-            self._mapped[shard] = np.fromfile(self._indexes[shard], RECORD)
-            while len(self._mapped) > _MAPPED:
-                self._mapped.popitem(last=False)
-        return self._mapped[shard][samples]
+        if shard not in self._held:
+            self._held[shard] = self._tars[shard].records()
+            while len(self._held) > _HELD:
+                self._held.popitem(last=False)
+        return cast(Records, self._held[shard][samples])
 
     def open(self, shard: int, path: Path | None) -> Reader:
         """Reads samples one by one."""
         assert path is not None
-        return _Tar(path, f"{self.root}/{self._files[shard].name}")
+        return _Reader(path, f"{self.root}/{self._tars[shard].file.name}")
 
     def fingerprint(self) -> str:
         """Of names, sizes and counts."""
-        listed = "\n".join(f"{file.name} {file.size_bytes}" for file in self._files).encode() + self._counts.tobytes()
-        return f"WebDataset:{hashlib.sha256(listed).hexdigest()[:16]}"
+        listed = [(tar.file.name, tar.file.size_bytes, tar.samples) for tar in self._tars]
+        return f"WebDataset:{hashlib.sha256(repr(listed).encode()).hexdigest()[:16]}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_mapped": OrderedDict()}
+        return {**self.__dict__, "_held": OrderedDict()}
 
 
 @final
-class _Tar(Reader):
+class _Reader(Reader):
     def __init__(self, path: Path, where: str) -> None:
         self._where = where
         self._file = path.open("rb", buffering=0)
@@ -169,18 +169,71 @@ def _split(name: str) -> tuple[str, str] | None:
     return f"{folder}{slash}{stem}", extensions.lower()
 
 
-def _index(root: Root, file: File) -> Path:
-    """The file of RECORDs of a tar's samples, made if it is not there."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "leyden" / "tars"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Tar:
+    """A tar whose index is in the cache: a sidecar, or an array of RECORD made by reading headers."""
+
+    file: File
+    index: Path
+    samples: int
+    sha256: str | None = None
+
+    def records(self) -> Records:
+        if self.index.suffix == SUFFIX:
+            return Index.from_bytes(self.index.read_bytes(), self.file.name + SUFFIX).records()
+        return np.fromfile(self.index, RECORD)
+
+
+def _indexed(root: Root, files: Sequence[File]) -> list[_Tar]:
+    """The tars with their indexes; those of unknown ones are made."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "leyden" / "tars"
+    known = {
+        file: tar for file, tar in zip(files, each(lambda file: _known(root, file, folder), files), strict=True) if tar
+    }
+    unknown = [file for file in files if file not in known]
+    if unknown:
+        with Bar("reading the headers of tars", None) as bar:
+
+            def made(file: File) -> _Tar:
+                records = _scan(root, file)
+                bar.add(len(records))
+                return _kept(_in_cache(folder, root, file), records.tobytes(), file, len(records))
+
+            known |= zip(unknown, each(made, unknown), strict=True)
+    return [known[file] for file in files]
+
+
+def _known(root: Root, file: File, folder: Path) -> _Tar | None:
+    """From the sidecar, or from the cache."""
+    try:
+        sidecar = File(file.name + SUFFIX, *root.stat(file.name + SUFFIX))
+    except FetchError:
+        path = _in_cache(folder, root, file)
+        return _Tar(file=file, index=path, samples=path.stat().st_size // RECORD.itemsize) if path.exists() else None
+    path = _in_cache(folder, root, sidecar)
+    raw = path.read_bytes() if path.exists() else root.get(sidecar.name)
+    index = Index.from_bytes(raw, f"{root.url}/{sidecar.name}")
+    if index.size_bytes != file.size_bytes:
+        raise CorruptError(
+            asked=f"{root.url}/{file.name} was opened with its index",
+            found=f"it has {file.size_bytes:,} bytes, the index beside it is of a tar of {index.size_bytes:,}",
+            do="Copy the tar again, or make the index anew (`leyden data index`).",
+        )
+    return _kept(path, raw, file, len(index), index.sha256)
+
+
+def _in_cache(folder: Path, root: Root, file: File) -> Path:
     known = hashlib.sha256(repr((root.url, file)).encode()).hexdigest()[:32]
-    path = cache / f"{known}.records"
+    return folder / (known + (SUFFIX if file.name.endswith(SUFFIX) else ".records"))
+
+
+def _kept(path: Path, raw: bytes, file: File, samples: int, sha256: str | None = None) -> _Tar:
     if not path.exists():
-        records = _scan(root, file)
-        cache.mkdir(parents=True, exist_ok=True)
-        draft = cache / f"{known}.{os.getpid()}.{id(records)}"
-        records.tofile(draft)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.write_bytes(raw)
         draft.replace(path)
-    return path
+    return _Tar(file=file, index=path, samples=samples, sha256=sha256)
 
 
 def _scan(root: Root, file: File) -> Records:
