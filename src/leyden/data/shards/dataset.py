@@ -56,8 +56,10 @@ class Dataset:
         """The content of dataset.json, with a line a shard."""
         schema = ",\n".join(f"{_line(name)}: {_line(field)}" for name, field in to_json(self.schema).items())
         shards = ",\n".join(_line(_told(part)) for part in self.parts)
-        head = f'{{"format": "{FORMAT}", "version": {VERSION},\n "samples": {self.samples}, "size_bytes": {self.size_bytes},'
-        return f'{head}\n "schema": {{\n{schema}\n }},\n "shards": [\n{shards}\n ]\n}}\n'.encode()
+        head = (
+            f'"format": "{FORMAT}", "version": {VERSION},\n "samples": {self.samples}, "size_bytes": {self.size_bytes}'
+        )
+        return f'{{{head},\n "schema": {{\n{schema}\n }},\n "shards": [\n{shards}\n ]\n}}\n'.encode()
 
     @staticmethod
     def from_bytes(raw: bytes, root: str) -> Dataset:

@@ -6,16 +6,18 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, final
 
 import google_crc32c
 
 from leyden.data.errors import DataError
+from leyden.data.shards.encode import encode
 from leyden.data.shards.index import build
 from leyden.data.shards.place import TEMPORARY, unwritable
 from leyden.data.shards.record import END, join
-from leyden.data.shards.schema import Schema, encode, member, merge
+from leyden.data.shards.schema import Schema, member, merge
 
 _KEY: Final = re.compile(r"(?!/)(?!.*(^|/)\.\.?(/|$))(.*/)?[^./\0]+", re.DOTALL)
 Encoded = tuple[str, bytes, list[int], Schema]  # key, bytes in the tar, lengths of fields, schema as found
@@ -86,10 +88,8 @@ class Pack:
     def abandon(self) -> None:
         """Leave nothing behind."""
         self.path.unlink(missing_ok=True)
-        try:
+        with suppress(OSError):  # what was still to be written has no room
             self._file.close()
-        except OSError:  # what was still to be written has no room
-            pass
 
     def _write(self, raw: bytes) -> None:
         try:

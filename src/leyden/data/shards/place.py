@@ -215,7 +215,7 @@ def _hold(path: Path) -> int:
 
 
 def write_file(folder: Path, name: str, chunks: list[bytes]) -> Path:
-    """A new scratch file with this content, safely on disk. Raises DataError, and leaves nothing, if the disk is full."""
+    """A new scratch file with this content, safely on disk. A full disk: DataError, and nothing is left."""
     path = folder / f"{TEMPORARY}{os.getpid()}-{name.replace('/', '-')}"
     try:
         with path.open("xb") as file:

@@ -66,7 +66,7 @@ def split(raw: bytes, known: Mapping[bytes, tuple[str, str]]) -> tuple[str, dict
         if raw[here + 99] == 0:
             extension = extension[: extension.index(0)]
         content = here + BLOCK
-        if found := known.get(extension):
+        if found := known.get(extension) or known.get(extension.lower()):
             fields[found[0]] = found[1], view[content : content + size]
         here = content + size + -size % BLOCK
     if here != end:
@@ -83,7 +83,7 @@ def _split_slowly(raw: bytes, known: Mapping[bytes, tuple[str, str]]) -> tuple[s
         if key not in {None, here}:
             raise ValueError(f"it has members of two samples, {key} and {here}")
         key = here
-        if found := known.get(extension.encode()):
+        if found := known.get(extension.lower().encode()) or known.get(extension.encode()):
             fields[found[0]] = found[1], view[one.data : one.stop]
     return key or "", fields
 

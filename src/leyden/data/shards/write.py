@@ -19,13 +19,14 @@ from leyden.data.errors import CorruptError, DataError
 from leyden.data.shards import dataset as listing
 from leyden.data.shards.crew import fetch
 from leyden.data.shards.dataset import Dataset
+from leyden.data.shards.encode import infer
 from leyden.data.shards.finished import shard_name
 from leyden.data.shards.index import SUFFIX
 from leyden.data.shards.pack import encoded
 from leyden.data.shards.place import Place, open_place
 from leyden.data.shards.progress import Bar
 from leyden.data.shards.record import END
-from leyden.data.shards.schema import Field, Schema, as_schema, infer, to_json
+from leyden.data.shards.schema import Field, Schema, as_schema, check_names, to_json
 from leyden.data.shards.sized import write_sized
 from leyden.data.shards.stream import write_stream
 
@@ -49,20 +50,20 @@ def write_shards(
 ) -> Dataset:
     """Store samples, dicts of fields, as tar shards at `dest`: a folder, s3://…, gs://…, http… or an obstore store.
 
-    A value is bytes, a `Path` (the file's content), an array, a PIL image, a str, a number, or whatever JSON can say.
-    `schema` (field → kind or `Field`) is taken from the first sample where it is not given, and holds for all. "__key__"
-    names a sample; otherwise its number does.
+    A value is bytes, a `Path` (the file's content), an array, a PIL image, a str, a number, or whatever JSON can say; a
+    `Sample` of another data set is copied. Kinds are those of the first sample where `schema` (field → kind or `Field`)
+    does not say otherwise, and hold for all. "__key__" names a sample; otherwise its number does.
 
     `samples` with len() and [] are packed by `workers` processes (default: one a core; 0: here), a shard each, of about
-    `shard_size` (by the sizes of 32 samples) or exactly `samples_per_shard`. Any other iterable is read once, here, with
-    so many threads to compress its pictures; shards are cut before they pass `shard_size`.
+    `shard_size` (by the sizes of 32 samples) or exactly `samples_per_shard`. Any other iterable is read once, here, its
+    pictures compressed in so many threads; shards are cut before they pass `shard_size`.
 
     Run again after it was killed, it keeps the finished shards (local ones are compared with their checksums, the first
     sample of each with `samples`) and writes the rest: the same bytes as if written in one go. `overwrite` replaces a
     data set that is finished, or was begun otherwise. `progress`: None shows a bar on a terminal and lines elsewhere.
 
-    Raises DataError for samples that do not fit, a full disk, or a `dest` that holds a data set already; FetchError where
-    the object store refuses.
+    Raises DataError for samples that do not fit, a full disk, or a `dest` that holds a data set already; FetchError
+    where the object store refuses.
     """
     limit = parse_size(shard_size)
     if (samples_per_shard is not None and samples_per_shard < 1) or limit < 1 or (workers is not None and workers < 0):
@@ -78,7 +79,8 @@ def write_shards(
     with closing(open_place(dest)) as place:
         _refuse_finished(place, overwrite=overwrite)
         first, stream = _first(samples, listed)
-        kinds = as_schema(schema) or infer(first)
+        kinds = {**infer(first), **as_schema(schema)}
+        check_names(kinds)
         asked = {"samples": total, "samples_per_shard": samples_per_shard, "shard_size_bytes": limit}
         told = _begun(place, {**asked, "schema": to_json(kinds)}, overwrite=overwrite)
         cut = told.get("cut") or samples_per_shard or (listed is not None and _per_shard(listed, kinds, limit)) or None

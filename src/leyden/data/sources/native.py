@@ -1,4 +1,4 @@
-"""How are Leyden's own shards read? A range of bytes a sample: the index says where, its checksum whether it is whole."""
+"""How are Leyden's own shards read? A range of bytes a sample, whose place and checksum the index knows."""
 
 from __future__ import annotations
 
@@ -77,8 +77,7 @@ class Shards(Source):
         """Characters of a text, rows of an array, bytes of anything else. Reads all indexes the first time."""
         if field not in self.schema:
             return None
-        self.load()
-        columns = [self._indexes[at].lengths[field] for at in range(len(self.dataset.parts))]
+        columns = [index.lengths.get(field, np.zeros(len(index), np.uint32)) for index in self.load()]
         return np.concatenate(columns).astype(np.int64)
 
     def load(self) -> list[Index]:
