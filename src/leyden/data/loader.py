@@ -1,4 +1,4 @@
-"""How do batches come to a loop? In a planned order, made ahead of time, and any run can go on where another stopped."""
+"""How do batches come to a loop? In a planned order, made ahead of time; a run can go on where another stopped."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal, final
 
 import numpy as np
@@ -19,10 +20,13 @@ from leyden.data.plan.base import Order
 from leyden.data.plan.deal import Deal
 from leyden.data.plan.place import Place
 from leyden.data.sources.base import Source
-from leyden.data.workers.engine import Engine, Kind, Staff
+from leyden.data.meter import Meter
+from leyden.data.workers.crew import Kind, Staff
+from leyden.data.workers.engine import Engine
 from leyden.data.workers.messages import Setup
+from leyden.data.workers.skips import Skips
 from leyden.data.workers.stack import Leaf, rebuild
-from leyden.data.workers.stream import Made, Work
+from leyden.data.workers.stream import Made, Work, plan
 
 
 @final
@@ -51,7 +55,8 @@ class Loader:
         output: Literal["torch", "numpy"] | None = None,
     ) -> None:
         self.order = _order(data, shuffle=shuffle, seed=seed, window=window)
-        self._seed, self._cache, self._device, self._on_device = seed, cache, device, on_device
+        self._seed, self._cache, self._timeout_s = seed, cache, timeout_s
+        self._device, self._on_device = device, on_device
         self._setup = Setup(
             sources=self.order.sources,
             join=self.order.join,
@@ -61,15 +66,17 @@ class Loader:
             seed=seed,
             skips=on_error == "skip",
         )
-        count = _cpus() if workers == "auto" else workers
-        kind = "none" if workers == 0 else "process" if kind == "auto" else kind
-        self._staff = Staff(kind=kind, count=count, prefetch=prefetch, timeout_s=timeout_s)
+        count = None if workers == "auto" else workers
+        self._staff = Staff(kind="none" if count == 0 else kind, count=count, prefetch=prefetch)
         rank, size = _find_rank()
         self._deal = Deal(batch_size=batch_size, rank=rank, size=size, drop_last=drop_last)
         self._output = output or ("torch" if importlib.util.find_spec("torch") else "numpy")
         self._epoch = self._position = 0  # of the next batch
         self._stream_at: tuple[Deal, int, int] | None = None  # what the stream gives next
         self._loop: object | None = None  # the loop that is running
+        self._lane: Any = None
+        self._put: tuple[Made, Any] | None = None  # the next batch, on its way to the device
+        self._skips, self.meter = Skips(), Meter()
         self._engine: Engine | None = None
         self._finalizer: weakref.finalize[..., Any] | None = None
 
@@ -80,21 +87,51 @@ class Loader:
         engine = self._start()
         here = self._deal, self._epoch, self._position
         if self._stream_at != here:
-            engine.stream.begin(_plan(self.order, *here), self.order.ahead(self._epoch, self._position))
+            engine.stream.begin(plan(self.order, *here), self.order.ahead(self._epoch, self._position))
             self._stream_at = here
+            self._put = None
         self._loop = loop = object()
+        self.meter.begin(engine.crew)
         return self._batches(engine, loop)
 
     def _batches(self, engine: Engine, loop: object) -> Iterator[Any]:
+        left = perf_counter()
         while self._loop is loop:
-            made = engine.stream.next()
-            if made is None:
-                return
+            asked = perf_counter()
+            try:
+                made, batch = self._next(engine)
+            except BaseException:  # the stream is not to be trusted after a Ctrl-C, and its error is not to come again
+                self._stream_at = None
+                raise
+            is_last, count = made.work.is_last, made.answer.count
             self._move(made.work)
-            if made.answer.count:
-                yield self._build(made)
-            if made.work.is_last:
+            self._skips.add(made.answer.count, made.answer.skipped)
+            waited, busy, left = perf_counter() - asked, asked - left, perf_counter()
+            self.meter.add(made, waited_s=waited, busy_s=busy)
+            engine.crew.step(made.answer, busy)
+            del made
+            if count:
+                yield (batch, batch := None)[0]  # this frame must not hold the batch while the loop works
+            if is_last:
                 return
+        raise DataError(
+            asked="the next batch of a loop was asked for",
+            found="another loop over the same loader has begun, or it was closed",
+            do="Use one loader per loop.",
+        )
+
+    def _next(self, engine: Engine) -> tuple[Made, Any]:
+        """The next batch; on the way to a device the one after it, too, if it is made already."""
+        if self._lane is None:
+            made = engine.stream.next()
+            return made, self._build(made)
+        made, put = self._put or self._send(engine.stream.next())
+        batch = self._lane.take(put)
+        self._put = self._send(engine.stream.next()) if engine.stream.has_next() else None
+        return made, batch
+
+    def _send(self, made: Made) -> tuple[Made, Any]:
+        return made, self._lane.put(self._build(made))
 
     def _move(self, work: Work) -> None:
         self._epoch, self._position = (work.epoch + 1, 0) if work.is_last else (work.epoch, work.after)
@@ -116,10 +153,20 @@ class Loader:
 
     def _start(self) -> Engine:
         if self._engine is not None and self._engine.pid != os.getpid():
-            self._engine = None
+            raise DataError(
+                asked="batches were asked for in a forked process",
+                found=f"the loader was started in process {self._engine.pid}, and its workers answer only there",
+                do="Create the loader in the process that uses it.",
+            )
         if self._engine is None:
-            engine = self._engine = Engine(self.order, self._setup, self._staff, self._cache)
+            engine = Engine(self.order, self._setup, self._staff, cache=self._cache, timeout_s=self._timeout_s)
+            self._engine, self._stream_at = engine, None
             self._finalizer = weakref.finalize(self, engine.close)
+            if self._device is not None or self._on_device is not None:
+                from leyden.data.device import lane_for
+
+                self._lane = lane_for(self._device or "cpu", self._on_device)
+                engine.slots.mapped = self._lane.pin
         return self._engine
 
     def __len__(self) -> int:
@@ -149,14 +196,26 @@ class Loader:
             self._epoch, self._position = epoch, 0
         self._loop = None
 
+    def place(self, device: Any) -> None:
+        """The device batches go to, unless one was given."""
+        if self._device is None:
+            self._device = device
+
+    def describe(self) -> str:
+        """Which workers make the batches, and why these."""
+        return self._engine.crew.describe() if self._engine else "not started"
+
     def shard(self, *, rank: int, size: int) -> None:
         """Which part of each global batch is this process's."""
         self._deal = Deal(batch_size=self._deal.batch_size, rank=rank, size=size, drop_last=self._deal.drop_last)
 
     def close(self) -> None:
         """End workers and downloads; the next loop starts them again, where this one stands."""
+        if self._lane is not None:
+            self._lane.close()
         if self._finalizer is not None:
             self._finalizer()
+        self._lane = self._put = None
         self._engine = self._finalizer = self._stream_at = self._loop = None
 
     def __enter__(self) -> Loader:
@@ -168,20 +227,6 @@ class Loader:
 
 def _array(data: Any, leaf: Leaf, dtype: str) -> Any:
     return np.ndarray(leaf.shape, dtype, buffer=data, offset=leaf.offset)
-
-
-def _plan(order: Order, deal: Deal, epoch: int, position: int) -> Iterator[Work]:
-    """Batches from there on, from epoch to epoch, endlessly."""
-    while True:
-        length = order.length(epoch)
-        part = deal.part(length, position)
-        if part is not None:
-            is_last = deal.batches(length, part.after) == 0
-            picks = order.picks(epoch, part.start, part.stop)
-            yield Work(epoch=epoch, start=part.start, stop=part.stop, after=part.after, is_last=is_last, picks=picks)
-            position = part.after
-        if part is None or is_last:
-            epoch, position = epoch + 1, 0
 
 
 def _order(data: Any, *, shuffle: bool, seed: int, window: int) -> Order:
@@ -218,8 +263,4 @@ def _find_rank() -> tuple[int, int]:
     torch = sys.modules.get("torch")
     if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0))
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))

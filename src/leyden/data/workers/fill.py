@@ -38,18 +38,12 @@ class Piece(NamedTuple):
 class Filler:
     """Makes batches, one at a time, in one thread."""
 
-    def __init__(self, setup: Setup, memory: Memory, board: Board) -> None:
+    def __init__(self, setup: Setup, memory: Memory, board: Board, *, seeds: bool = True) -> None:
         self._setup, self._memory, self._board = setup, memory, board
         self._readers = _Readers(setup)
         self._rng = Rng(setup.seed)
         self._current: Any = None  # sample that is being transformed
-        # What draws from the generators of random, numpy or torch gets the same numbers for the same sample, too.
-        self._seeds = (setup.transform is not None and not setup.takes_rng) or any(not s.root for s in setup.sources)
-
-    @property
-    def seeds_globals(self) -> bool:
-        """Whether it sets the generators of `random`, numpy and torch, which all threads share."""
-        return self._seeds
+        self._seeds = seeds and setup.seeds_globals
 
     def fill(self, task: Task) -> Answer:
         """The batch in its slot; never raises for what a sample or a transform does."""

@@ -29,6 +29,12 @@ class Setup:
     seed: int
     skips: bool  # whether a bad sample is left out instead of ending it all
 
+    @property
+    def seeds_globals(self) -> bool:
+        """Whether the generators of random, numpy and torch are set for each sample, as its code may draw from them."""
+        own = self.transform is not None and not self.takes_rng
+        return own or any(not source.root for source in self.sources)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
@@ -55,6 +61,11 @@ class Times:
     pictures: int = 0
     stored: int = 0
     used: int = 0
+
+    @property
+    def total(self) -> float:
+        """Seconds, all in all."""
+        return self.fetch + self.decode + self.transform + self.copy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

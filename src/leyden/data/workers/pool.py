@@ -29,7 +29,9 @@ class Pool:
     """Workers of one kind or several. Used by the loader's thread alone; nothing here waits but `wait`."""
 
     def __init__(self, *, depth: int) -> None:
-        self._depth = depth
+        self.depth = depth
+        self._reserve: set[Worker] = set()  # those that get the batch that is waited for, while no other is ready
+        self._retired: set[Worker] = set()
         self._poll = select.epoll()
         self._by_fd: dict[int, Worker] = {}
         self._makers: dict[int, Callable[[int], Worker]] = {}
@@ -45,24 +47,29 @@ class Pool:
         """`wait` returns when this can be read, too."""
         self._poll.register(fd, select.EPOLLIN)
 
-    def add(self, make: Callable[[int], Worker]) -> Worker:
+    def add(self, make: Callable[[int], Worker], *, is_reserve: bool = False) -> Worker:
         """One more worker, made by `make(number)`; by the same again if it dies."""
         worker = make(self._made)
         self._made += 1
         self._by_fd[worker.fileno()] = worker
         self._makers[worker.fileno()] = make
         self._poll.register(worker.fileno(), select.EPOLLIN)
+        if is_reserve:
+            self._reserve.add(worker)
         return worker
 
-    def remove(self, worker: Worker) -> None:
-        """End this one, which has no task."""
-        self._forget(worker)
-        worker.close()
+    def retire(self, worker: Worker) -> None:
+        """No more tasks for this one; it ends when it has none."""
+        self._retired.add(worker)
 
-    def room(self) -> Worker | None:
-        """The worker with the fewest tasks, if it may have one more."""
-        found = min(self._by_fd.values(), key=lambda worker: len(worker.tasks) + (not worker.is_ready), default=None)
-        return found if found and len(found.tasks) < self._depth else None
+    def room(self, *, is_awaited: bool = False) -> Worker | None:
+        """The worker with the fewest tasks, if it may have one more. `is_awaited`: the caller waits for this batch."""
+        able = [worker for worker in self._by_fd.values() if worker not in self._retired]
+        ready = [worker for worker in able if worker.is_ready and worker not in self._reserve]
+        if not ready:
+            ready = [worker for worker in self._reserve if is_awaited] if self._reserve else able
+        found = min(ready, key=lambda worker: len(worker.tasks), default=None)
+        return found if found and len(found.tasks) < self.depth else None
 
     def wait(self, timeout_s: float) -> tuple[list[tuple[Task, Answer]], list[Lost]]:
         """What has been made, and who has died, as soon as there is something to see, or after that time."""
@@ -79,6 +86,9 @@ class Pool:
                 lost.append(self._replace(worker, str(error)))
             if worker.is_ready:
                 self._stillborn = 0
+        for worker in [worker for worker in self._retired if not worker.tasks]:
+            self._forget(worker)
+            worker.close()
         return made, lost
 
     def _replace(self, worker: Worker, why: str) -> Lost:
@@ -103,6 +113,8 @@ class Pool:
         fd = worker.fileno()
         self._poll.unregister(fd)
         del self._by_fd[fd], self._makers[fd]
+        self._retired.discard(worker)
+        self._reserve.discard(worker)
 
     def close(self) -> None:
         """End all, at the same time."""

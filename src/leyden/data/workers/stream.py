@@ -7,19 +7,21 @@ is no thread: all moves on within `next`, which hands out work for the time unti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Final, final
+from typing import Final, final
 
 import numpy as np
 
 from leyden.core.errors import LeydenError
 from leyden.data.errors import DataError
-from leyden.data.plan.base import Picks
+from leyden.data.plan.base import Order, Picks
+from leyden.data.plan.deal import Deal
 from leyden.data.sources.base import Ints
 from leyden.data.tiers.base import Local, Tiers
-from leyden.data.workers.messages import Answer, Task, Times
-from leyden.data.workers.pool import Lost, Pool
+from leyden.data.workers.crew import Crew
+from leyden.data.workers.messages import Answer, Task
+from leyden.data.workers.pool import Lost
 from leyden.data.workers.ring import Bytes, Slots
 
 _DEATHS: Final = 3  # of workers, over the same batch
@@ -70,20 +72,20 @@ class Stream:
         self,
         *,
         tiers: Tiers,
-        pool: Pool,
+        crew: Crew,
         slots: Slots,
-        ahead: int,
         timeout_s: float,
         name: Callable[[Task, int], str],
     ) -> None:
-        self._tiers, self._pool, self._slots = tiers, pool, slots
-        self.ahead, self._timeout_s, self._name = ahead, timeout_s, name
+        self._tiers, self._crew, self._pool, self._slots = tiers, crew, crew.pool, slots
+        self._timeout_s, self._name = timeout_s, name
+        self._is_awaited = False
         self._plan: Iterator[Work] = iter(())
         self._jobs: dict[int, _Job] = {}  # in order
         self._head = self._next = 0
         self._tickets: dict[int, int] = {}  # number of job
         self._ticket = 0
-        pool.watch(tiers.fileno())
+        crew.pool.watch(tiers.fileno())
 
     def begin(self, plan: Iterator[Work], shards: Iterator[int]) -> None:
         """From now on these batches; `shards` is the order in which shards will be used. Former work is dropped."""
@@ -96,14 +98,20 @@ class Stream:
         self._plan, self._head = plan, self._next
         self._tiers.follow(shards)
 
-    def next(self) -> Made | None:
-        """The next batch; None if the plan is at its end. Raises what went wrong with it, and DataError after `timeout_s`
-        without anything moving."""
+    def has_next(self) -> bool:
+        """Whether the next batch is made already."""
+        head = self._jobs.get(self._head)
+        return head is not None and head.answer is not None
+
+    def next(self) -> Made:
+        """The next batch of a plan that has no end.
+
+        Raises what went wrong with it, and DataError after `timeout_s` in which nothing moved.
+        """
         began = moved = perf_counter()
         self._plan_ahead()
-        head = self._jobs.get(self._head)
-        if head is None:
-            return None
+        head = self._jobs[self._head]
+        self._is_awaited = True
         self._move(0)
         while head.answer is None and head.error is None:
             left = moved + self._timeout_s - perf_counter()
@@ -111,12 +119,14 @@ class Stream:
                 raise self._explain(head)
             if self._move(left):
                 moved = perf_counter()
+        self._is_awaited = False
         return self._hand_out(head, began)
 
     def _hand_out(self, job: _Job, began: float) -> Made:
         if job.error is not None:
             raise job.error
-        assert job.answer is not None and job.task is not None
+        assert job.answer is not None
+        assert job.task is not None
         del self._jobs[self._head]
         self._head += 1
         data = self._slots.hand_out(job.task.slot, job.answer.size)
@@ -126,17 +136,16 @@ class Stream:
         return Made(work=job.work, data=data, answer=job.answer, waited_s=now - began, fetch_s=fetch_s)
 
     def _plan_ahead(self) -> None:
-        while self._next < self._head + 2 * self.ahead:
+        while self._next < self._head + 2 * self._crew.ahead:
             try:
-                work = next(self._plan, None)
-            except LeydenError as error:
-                work, self._plan = None, iter(())
+                work = next(self._plan)
+            except LeydenError as error:  # raised when it is its turn
                 self._jobs[self._next] = _Job(_NOTHING, {}, error=error)
-                self._next += 1
-            if work is None:
+            except StopIteration:  # after such an error
                 return
-            job = self._jobs[self._next] = _Job(work, _by_shard(work.picks))
-            self._ask(self._next, job)
+            else:
+                self._jobs[self._next] = job = _Job(work, _by_shard(work.picks))
+                self._ask(self._next, job)
             self._next += 1
 
     def _ask(self, number: int, job: _Job) -> None:
@@ -171,11 +180,11 @@ class Stream:
         return bool(answers)
 
     def _dispatch(self) -> None:
-        for number in range(self._head, min(self._head + self.ahead, self._next)):
+        for number in range(self._head, min(self._head + self._crew.ahead, self._next)):
             job = self._jobs[number]
             if job.is_sent or job.files is None or job.error is not None:
                 continue
-            worker = self._pool.room()
+            worker = self._pool.room(is_awaited=self._is_awaited and number == self._head)
             if worker is None:
                 return
             job.is_sent = True
@@ -193,6 +202,8 @@ class Stream:
 
     def _made(self, task: Task, answer: Answer) -> None:
         job = self._jobs.get(task.number)
+        if answer.error is None:
+            self._crew.saw(answer)
         if job is None or answer.error is not None:
             self._slots.give(task.slot)
         if job is None:
@@ -247,6 +258,20 @@ class Stream:
             found=f"nothing has moved for {self._timeout_s:.0f} s: {'; '.join(words)}",
             do="Look at what the transform does with this sample, or give a larger timeout_s.",
         )
+
+
+def plan(order: Order, deal: Deal, epoch: int, position: int) -> Iterator[Work]:
+    """Batches from there on, from epoch to epoch, endlessly."""
+    while True:
+        length = order.length(epoch)
+        part = deal.part(length, position)
+        if part is not None:
+            is_last = deal.batches(length, part.after) == 0
+            picks = order.picks(epoch, part.start, part.stop)
+            yield Work(epoch=epoch, start=part.start, stop=part.stop, after=part.after, is_last=is_last, picks=picks)
+            position = part.after
+        if part is None or is_last:
+            epoch, position = epoch + 1, 0
 
 
 def _by_shard(picks: Picks) -> dict[int, Ints]:

@@ -20,10 +20,11 @@ from leyden.data.workers.seeds import kept_globals
 class _Inside(Worker):
     """What both have: an own filler, and an eventfd that says that something is there."""
 
-    def __init__(self, number: int, setup: Setup, memory: Memory) -> None:
+    def __init__(self, number: int, setup: Setup, memory: Memory, *, seeds: bool) -> None:
         super().__init__(Board(memory, number))
+        self._keeps = seeds and setup.seeds_globals
         self._number = number
-        self._filler = Filler(setup, memory, self._board)
+        self._filler = Filler(setup, memory, self._board, seeds=seeds)
         self._made: deque[Answer] = deque()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
@@ -40,7 +41,7 @@ class _Inside(Worker):
         return [self._made.popleft() for _ in range(len(self._made))]
 
     def _make(self, task: Task) -> None:
-        with kept_globals() if self._filler.seeds_globals else nullcontext():
+        with kept_globals() if self._keeps else nullcontext():
             self._made.append(self._filler.fill(task))
         os.eventfd_write(self._bell, 1)
 
@@ -48,6 +49,9 @@ class _Inside(Worker):
 @final
 class Caller(_Inside):
     """Makes a batch when it is asked for."""
+
+    def __init__(self, number: int, setup: Setup, memory: Memory) -> None:
+        super().__init__(number, setup, memory, seeds=True)
 
     def send(self, task: Task) -> None:
         """Make it now."""
@@ -68,10 +72,10 @@ class Caller(_Inside):
 
 @final
 class Thread(_Inside):
-    """A thread with a queue."""
+    """A thread with a queue. With `seeds` it sets the global generators: nothing else may draw while it works."""
 
-    def __init__(self, number: int, setup: Setup, memory: Memory) -> None:
-        super().__init__(number, setup, memory)
+    def __init__(self, number: int, setup: Setup, memory: Memory, *, seeds: bool) -> None:
+        super().__init__(number, setup, memory, seeds=seeds)
         self._queue: SimpleQueue[Task | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"leyden-data-{number}", daemon=True)
         self._thread.start()

@@ -1,0 +1,206 @@
+"""Processes or threads, and how many? `Crew` says the rule, and `why` what came of it."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, final
+
+from leyden.data.errors import DataError
+from leyden.data.workers.base import Worker
+from leyden.data.workers.messages import Answer, Setup
+from leyden.data.workers.pool import Pool
+from leyden.data.workers.process import Parcel, Process
+from leyden.data.workers.ring import Memory
+from leyden.data.workers.threads import Caller, Thread
+
+Kind = Literal["auto", "process", "thread", "none"]
+_DEPTH: Final = 2  # tasks of a worker: one it is at, one that waits
+_SCALES: Final = 0.8  # two threads together against twice one alone, from which on threads are as good
+_ALONE: Final = 2  # batches made by one thread before the second begins
+_BOTH: Final = 4  # batches made by both before it is decided
+_SPARE: Final = 1.3  # workers for that many times the work of a step
+_SETTLE: Final = 4  # steps after which the work of a step is known
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Staff:
+    """What was asked for; `count` None: as many as the steps turn out to need."""
+
+    kind: Kind
+    count: int | None
+    prefetch: int | None  # batches
+
+
+@final
+class Crew:
+    """Hires workers.
+
+    Kind. Threads do only for shards whose transform gets its random numbers (or is None): any other code may draw from
+    the global generators, which the training's own thread draws from too, or may not be safe in threads. These make
+    the first batches at once, first one alone, then two together: if two are at least 1.6 times as fast as one, the
+    decoder lets go of Python's lock and threads stay. Else, and for all other data, processes take over; until the
+    first one is ready a thread makes the batch that is being waited for, while the caller waits. What cannot be
+    pickled is made by the caller itself.
+
+    Count. At first two; after a few steps 1.3 times what a batch costs a worker over what a step leaves between two
+    batches, at most the CPUs that this process may use (affinity, cgroup) divided by the ranks of this host.
+    """
+
+    def __init__(self, staff: Staff, setup: Setup, memory: Memory) -> None:
+        self._setup, self._memory, self._fixed = setup, memory, staff.prefetch
+        self._most = staff.count or usable_cpus()
+        self._is_open = staff.count is None  # whether the count is still to be found
+        self._parcel: Parcel | None = None
+        self._stand_ins: list[Worker] = []  # threads, until processes are ready
+        self._alone: list[float] = []
+        self._both: list[float] = []
+        self._steps: list[tuple[float, float]] = []
+        self.kind, self.why = self._first_kind(staff)
+        self.pool = Pool(depth=1 if self.kind in ("none", "measuring") else _DEPTH)
+        self._begin()
+
+    @property
+    def ahead(self) -> int:
+        """Batches that are made ahead of the loop."""
+        if self.kind == "none":
+            return 1
+        return self._fixed or 2 + _DEPTH * max(len(self.pool.workers), min(2, self._most))
+
+    def _first_kind(self, staff: Staff) -> tuple[str, str]:
+        if staff.kind != "auto":
+            return staff.kind, "asked for"
+        shares = not self._setup.seeds_globals
+        if shares and self._most > 1:
+            return "measuring", "threads, until it is known whether two are faster than one"
+        try:
+            self._parcel = Parcel(self._setup)
+        except DataError as error:
+            if shares:
+                return "thread", f"not processes: {error.found}"
+            warnings.warn(f"batches are made by the training's own thread: {error}", stacklevel=5)
+            return "none", error.found
+        reason = (
+            "there is one CPU" if shares else "its code may use the global random generators, or not be safe in threads"
+        )
+        return "process", reason
+
+    def _begin(self) -> None:
+        match self.kind:
+            case "none":
+                self.pool.add(lambda number: Caller(number, self._setup, self._memory))
+            case "measuring":
+                self.pool.add(self._thread)
+            case "thread":
+                self._grow(min(2, self._most) if self._is_open else self._most)
+            case _:
+                stand_in = self._parcel is not None  # chosen, not asked for
+                self._start_processes()
+                if stand_in:
+                    self._stand_ins.append(self.pool.add(self._stand_in, is_reserve=True))
+
+    def saw(self, answer: Answer) -> None:
+        """A batch has been made."""
+        if self.kind == "measuring":
+            self._measure(answer.times.total)
+        elif self._stand_ins and any(worker.is_ready for worker in self.pool.workers if worker not in self._stand_ins):
+            self._relieve()
+
+    def step(self, answer: Answer, busy_s: float) -> None:
+        """A batch has been handed out, `busy_s` after the one before it."""
+        if not self._is_open or self.kind in ("measuring", "none"):
+            return
+        self._steps.append((answer.times.total, busy_s))
+        if len(self._steps) < _SETTLE:
+            return
+        work, busy = (sum(column) for column in zip(*self._steps, strict=True))
+        self._steps.clear()
+        self._grow(min(self._most, math.ceil(_SPARE * work / max(busy, 1e-9))))
+
+    def _measure(self, seconds: float) -> None:
+        (self._alone if len(self._alone) < _ALONE else self._both).append(seconds)
+        if len(self._alone) == _ALONE and not self._both and len(self.pool.workers) == 1:
+            self.pool.add(self._thread)
+        if len(self._both) < _BOTH:
+            return
+        scale = min(self._alone) / max(min(self._both), 1e-9)
+        self.pool.depth = _DEPTH
+        if scale < _SCALES:
+            try:
+                self._parcel = Parcel(self._setup)
+            except DataError as error:
+                self.kind, self.why = "thread", f"two are {2 * scale:.1f} times as fast as one; {error.found}"
+                return
+            self.kind, self.why = "process", f"two threads were only {2 * scale:.1f} times as fast as one"
+            self._stand_ins = self.pool.workers
+            self._start_processes()
+        else:
+            self.kind, self.why = "thread", f"two are {2 * scale:.1f} times as fast as one"
+            self._grow(self._most if not self._is_open else 2)
+
+    def _start_processes(self) -> None:
+        self._parcel = self._parcel or Parcel(self._setup)
+        self._grow(min(2, self._most) if self._is_open else self._most)
+
+    def _relieve(self) -> None:
+        """Processes are ready: threads end as soon as they have nothing to do."""
+        for worker in list(self._stand_ins):
+            self.pool.retire(worker)
+            self._stand_ins.remove(worker)
+
+    def _grow(self, count: int) -> None:
+        make = self._thread if self.kind == "thread" else self._process
+        while self.count < count:
+            self.pool.add(make)
+
+    def _thread(self, number: int) -> Worker:
+        return Thread(number, self._setup, self._memory, seeds=False)
+
+    def _stand_in(self, number: int) -> Worker:
+        return Thread(number, self._setup, self._memory, seeds=True)
+
+    def _process(self, number: int) -> Worker:
+        assert self._parcel is not None
+        return Process(number, self._parcel, self._memory)
+
+    @property
+    def count(self) -> int:
+        """Workers, without those that only stand in for others."""
+        return len(self.pool.workers) - len(self._stand_ins)
+
+    def describe(self) -> str:
+        """Kind and number of workers, and why."""
+        count = self.count
+        names = {"none": "no workers", "process": f"{count} processes", "thread": f"{count} threads"}
+        return f"{names.get(self.kind, f'{count} threads')} ({self.why})"
+
+    def close(self) -> None:
+        """End all workers."""
+        self.pool.close()
+        if self._parcel is not None:
+            self._parcel.close()
+
+
+def usable_cpus(environ: dict[str, str] | None = None, cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """CPUs this process may use: its affinity's, at most its cgroup's quota, divided by the ranks of this host."""
+    ranks = int((environ or os.environ).get("LOCAL_WORLD_SIZE", "1"))
+    found = float(len(os.sched_getaffinity(0)))
+    for read in (_quota_v2, _quota_v1):
+        try:
+            found = min(found, read(cgroup))
+        except (OSError, ValueError):
+            continue
+    return max(1, int(found / max(ranks, 1) + 0.5))
+
+
+def _quota_v2(cgroup: Path) -> float:
+    quota, period = (cgroup / "cpu.max").read_text().split()
+    return float("inf") if quota == "max" else int(quota) / int(period)
+
+
+def _quota_v1(cgroup: Path) -> float:
+    quota = int((cgroup / "cpu/cpu.cfs_quota_us").read_text())
+    return float("inf") if quota <= 0 else quota / int((cgroup / "cpu/cpu.cfs_period_us").read_text())
