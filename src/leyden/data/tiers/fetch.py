@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Protocol, TypeVar, final
 
 import obstore
 
@@ -22,8 +22,11 @@ from leyden.data.tiers.store import Broken, Overloaded, Refused, Unranged, class
 
 FIRST_WAIT_S: Final = 0.05
 LONGEST_WAIT_S: Final = 5.0
+STREAMS: Final = 8  # tries of a whole object by one request
 CHUNK: Final = 512 * 1024  # bytes between two looks at whether anything still comes
 URGENT_HEDGE_S: Final = 0.3  # at least; eight times the store's usual time to the first byte if that is more
+
+T = TypeVar("T")
 
 
 class Sink(Protocol):
@@ -74,8 +77,20 @@ class Fetcher:
         return await self._persist(name, lambda: self._hedged(name, (start, stop), urgent), urgent)
 
     async def stream(self, name: str, sink: Callable[[], Sink]) -> Body:
-        """The whole object in one request, into a new sink each try."""
-        return await self._persist(name, lambda: self._one(name, None, _Progress(), sink()), False)
+        """The whole object in one request, into a new sink each try. Time-out: nothing for `timeout_s`, or 8 tries."""
+        progress = _Progress()
+
+        async def watched() -> Body:
+            task = asyncio.ensure_future(self._one(name, None, progress, sink()))
+            try:
+                while not (await asyncio.wait({task}, timeout=self.hedge_s))[0]:
+                    if time.monotonic() - progress.last_s > self.hedge_s:
+                        raise Broken(f"no bytes for {self.hedge_s:g} s")
+                return task.result()
+            finally:
+                task.cancel()
+
+        return await self._persist(name, watched, False, progress)
 
     async def stat(self, name: str) -> tuple[int, str]:
         """Bytes and version (etag, else date) of an object."""
@@ -103,43 +118,59 @@ class Fetcher:
 
         await self._persist(name, put, False)
 
-    async def _persist(self, name: str, attempt: Callable[[], Awaitable[Any]], urgent: bool) -> Any:
-        """Try until it works, cannot work or the time is up."""
-        deadline_s = None
+    async def _persist(
+        self, name: str, attempt: Callable[[], Awaitable[T]], urgent: bool, progress: _Progress | None = None
+    ) -> T:
+        """Try until it works, cannot work or the time is up: since the first try, or since bytes last came."""
         trying = self.trying.setdefault(name, Trying(time.monotonic()))
-        count = 0
+        began_s, count = 0.0, 0
         try:
             while True:
-                count += 1
-                trying.count = max(trying.count, count)
-                cause = None
                 async with self.gate.slot(urgent):
-                    began_s = time.monotonic()
-                    deadline_s = deadline_s or began_s + self.timeout_s
+                    count += 1
+                    began_s = began_s or time.monotonic()
+                    deadline_s = (progress.last_s if progress else began_s) + self.timeout_s
+                    trying.count = max(trying.count, count)
                     try:
-                        async with asyncio.timeout(deadline_s - began_s):
-                            result = await attempt()
-                        self.gate.well()
-                        return result
-                    except TimeoutError:
-                        cause = trying.cause if count > 1 else "no answer"
-                    except Overloaded as error:
-                        self.gate.slow_down(began_s)
-                        cause = str(error)
-                    except Broken as error:
-                        cause = str(error)
+                        return await self._try(name, attempt, None if progress else deadline_s)
                     except Refused as error:
                         raise self._error(name, str(error), count, began_s) from error
-                    except Unranged:
-                        self.ranged = False
-                        raise
-                trying.cause = cause
+                    except (Broken, Overloaded) as error:
+                        trying.cause = str(error)
                 wait_s = random.uniform(0.5, 1) * min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**count)
-                if time.monotonic() + wait_s >= deadline_s:
-                    raise self._error(name, cause, count, deadline_s - self.timeout_s)
+                if time.monotonic() + wait_s >= deadline_s or (progress and count == STREAMS):
+                    raise self._error(name, trying.cause, count, began_s)
                 await asyncio.sleep(wait_s)
         finally:
             self.trying.pop(name, None)
+
+    async def _try(self, name: str, attempt: Callable[[], Awaitable[T]], deadline_s: float | None) -> T:
+        began_s = time.monotonic()
+        try:
+            async with asyncio.timeout(deadline_s and max(0.0, deadline_s - began_s)):
+                result = await attempt()
+        except TimeoutError:
+            raise Broken(f"no answer for {time.monotonic() - began_s:.1f} s") from None
+        except Overloaded:
+            self.gate.slow_down(began_s)
+            raise
+        except Unranged:
+            self.ranged = False
+            raise
+        self.gate.well()
+        return result
+
+    def why(self, name: str | None = None) -> str:
+        """How an object is being tried: "s3://…/shard-000017.tar: HTTP 503, try 4, 12 s"; "" if it is not.
+
+        Without a name: the one that has been tried most.
+        """
+        if name is None:
+            name = max(self.trying, key=lambda name: self.trying[name].count, default="")
+        worst = self.trying.get(name)
+        if worst is None:
+            return ""
+        return f"{self.url}/{name}: {worst.cause}, try {worst.count}, {time.monotonic() - worst.since_s:.0f} s"
 
     def _error(self, name: str, cause: str, count: int, began_s: float) -> FetchError:
         spent_s = time.monotonic() - began_s

@@ -7,7 +7,7 @@ import atexit
 import concurrent.futures
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import Any, TypeVar
 
@@ -59,3 +59,17 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
             if not threading.main_thread().is_alive():
                 future.cancel()
                 raise concurrent.futures.CancelledError from None
+
+
+async def in_thread(work: Callable[..., T], *args: object) -> T:
+    """Run what waits for the network in a thread of its own: it may take long, and must not keep the interpreter from its end."""
+    future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work(*args))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="leyden-index", daemon=True).start()  # a pool's threads would be joined at exit
+    return await asyncio.wrap_future(future)

@@ -47,7 +47,7 @@ def open_store(url: str, timeout_s: float, options: Mapping[str, str] | None = N
     if urlsplit(url).scheme == "memory":
         return _memory(url)
     _refuse_fork()
-    client = {"timeout": timedelta(seconds=timeout_s), "connect_timeout": timedelta(seconds=min(CONNECT_S, timeout_s))}
+    client = {"timeout": timedelta(hours=6), "connect_timeout": timedelta(seconds=min(CONNECT_S, timeout_s))}
     config = _settings(url, options or {})
     if "endpoint" in config and config["endpoint"].startswith("http://") or url.startswith("http://"):
         client["allow_http"] = True  # type: ignore[assignment]

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from functools import cache
 from pathlib import Path
 
 from leyden.core.process import alive
 
-
-def me() -> str:
-    """pid, start time and pid namespace of this process: "812-93412-4026531836"."""
-    return _name(os.getpid())
+_serial = itertools.count()
 
 
-@cache
-def _name(pid: int) -> str:
-    return f"{pid}-{_started(pid)}-{_namespace()}"
+def sign() -> str:
+    """A new name each time: pid, start time, pid namespace and a number: "812-93412-4026531836-0"."""
+    return f"{os.getpid()}-{_started(os.getpid())}-{_namespace()}-{next(_serial)}"
+
+
+def pid_of(who: str) -> str:
+    """The pid in it, for messages."""
+    return who.partition("-")[0]
 
 
 def runs(who: str) -> bool | None:
     """Whether that process still runs; None if it cannot be seen from here (another container that shares the folder).
 
-    >>> runs(me()), runs(f"{os.getpid()}-1-{_namespace()}"), runs("1-1-1")
-    (True, False, None)
+    >>> runs(sign()), runs(f"{os.getpid()}-1-{_namespace()}-0"), runs("1-1-1-0"), runs("rubbish")
+    (True, False, None, False)
     """
     try:
-        pid, started, namespace = (int(part) for part in who.split("-"))
+        pid, started, namespace, _ = (int(part) for part in who.split("-"))
     except ValueError:
         return False
     if namespace != _namespace():
@@ -39,7 +42,7 @@ def _started(pid: int) -> int:
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     except (OSError, IndexError):
-        return -1
+        return 0
 
 
 @cache

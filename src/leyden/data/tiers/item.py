@@ -1,0 +1,109 @@
+"""What does a loader know of one file? Its name in the store, its key in the caches, and where it stands."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+from leyden.data.errors import CorruptError, DataError
+from leyden.data.sources.base import Source
+from leyden.data.tiers.fetch import Fetcher
+from leyden.data.tiers.part import Part
+from leyden.data.tiers.shelf import Shelf
+
+TRIES = 3  # of a file whose bytes are wrong
+
+
+@final
+@dataclass(slots=True, eq=False)
+class Item:
+    """One file of a source; several shards may lie in it."""
+
+    source: Source
+    fetcher: Fetcher
+    shard: int  # number within its source, of one of its shards
+    name: str
+    size_bytes: int
+    sha256: str | None
+    packed: bool
+    key: str
+    pinned: tuple[Shelf, str] | None = None  # whole, and its path
+    part: Part | None = None  # the one that grows
+    parts: list[Part] = field(default_factory=list)  # those before it that tickets still read
+    users: set[int] = field(default_factory=set)  # open tickets that read the whole
+    download: asyncio.Task[None] | None = None
+    error: DataError | None = None
+    discarded: int = 0
+    no_room: bool = False  # for the whole, when it was last tried
+    no_room_s: float = 0.0  # none for parts of it, until then (monotonic)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def url(self) -> str:
+        """For messages."""
+        return f"{self.fetcher.url}/{self.name}"
+
+    def pin(self, shelves: list[Shelf]) -> str | None:
+        """The path of the whole file on this host; None if there is none."""
+        if self.pinned is None:
+            for shelf in shelves:
+                path = shelf.pin(self.key)
+                if path is not None:
+                    self.pinned = (shelf, path)
+                    self.retire()
+                    break
+        return self.pinned[1] if self.pinned else None
+
+    def unpin(self) -> None:
+        """Nobody reads it now."""
+        if self.pinned is not None:
+            self.pinned[0].unpin(self.key)
+            self.pinned = None
+
+    def grow(self, shelf: Shelf | None) -> Part:
+        """The part there, or a new one."""
+        if self.part is None or self.part.shelf is not shelf:
+            self.retire()
+            self.part = Part(self.fetcher, self.name, self.size_bytes, self.key, shelf)
+        return self.part
+
+    def retire(self) -> None:
+        """No more bytes for the part; it goes when no ticket reads it any more."""
+        if self.part is not None:
+            self.parts.append(self.part)
+            self.part.retired = True
+            self.part = None
+        self.parts = [part for part in self.parts if part.users or part.close()]  # type: ignore[func-returns-value]
+
+    def done(self, ticket: int) -> None:
+        """The ticket reads it no more."""
+        self.users.discard(ticket)
+        for part in [*self.parts, *([self.part] if self.part else [])]:
+            part.users.discard(ticket)
+        self.parts = [part for part in self.parts if part.users or part.close()]  # type: ignore[func-returns-value]
+
+    def notify(self) -> None:
+        """Wake those who wait for a change."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    async def check(self, part: Part) -> None:
+        """The whole file, against the index's checksum and what the format itself knows; unpacked if it was packed."""
+        await part.check(self.sha256)
+        try:
+            await asyncio.to_thread(self.source.arrived, self.shard, part.path)
+        except CorruptError as error:
+            raise CorruptError(asked=f"{self.url} was asked for", found=error.found, do=error.do) from error
+
+    def about(self, path: Path) -> dict[str, Any]:
+        """For `leyden data cache ls`."""
+        return {"root": self.fetcher.url, "name": self.name, "bytes": path.stat().st_size}
+
+
+def key_of(url: str, size_bytes: int, sha256: str | None, version: str, packed: bool) -> str:
+    """The name a file has in every cache: its content's where that is known."""
+    made = sha256 or "v" + hashlib.sha256(f"{url}\n{size_bytes}\n{version}".encode()).hexdigest()
+    return made + "-unpacked" * packed

@@ -1,0 +1,102 @@
+"""Which file does a shard lie in, and where in it are samples? Learned once a shard, over the network, for many at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final, final
+
+from leyden.data.sources.base import Source
+from leyden.data.tiers import net
+from leyden.data.tiers.fetch import Fetcher
+from leyden.data.tiers.here import Numbers, check_name, local_folder
+from leyden.data.tiers.item import Item, key_of
+from leyden.data.tiers.remote import get_range
+from leyden.data.tiers.store import open_store
+
+PREPARING: Final = 16  # shards at once; each waits for a small file
+
+
+@final
+class Known:
+    """Items of shards. On the loop's thread alone."""
+
+    def __init__(self, sources: Sequence[Source], timeout_s: float, options: Mapping[str, str] | None) -> None:
+        self.numbers = Numbers(sources)
+        self.items: dict[int, Item] = {}  # identified
+        self.ready: dict[int, Item] = {}  # and prepared
+        self._timeout_s, self._options = timeout_s, options
+        self._fetchers: dict[str, Fetcher] = {}
+        self._tasks: dict[int, asyncio.Task[Item]] = {}
+        self._files: dict[tuple[int, str], asyncio.Task[Item]] = {}
+        self._preparing = asyncio.Semaphore(PREPARING)
+
+    async def item(self, shard: int) -> Item:
+        """The file of a shard, which is prepared then. Raises DataError; asked again it tries again."""
+        if shard in self.ready:
+            return self.ready[shard]
+        task = self._tasks.get(shard)
+        if task is None:
+            task = self._tasks[shard] = asyncio.ensure_future(self._learn(shard))
+            task.add_done_callback(lambda task: self._learned(shard, task))
+        return await asyncio.shield(task)
+
+    async def identify(self, shard: int) -> Item:
+        """The file of a shard, prepared or not. Raises DataError."""
+        if shard not in self.items:
+            source, number = self.numbers[shard]
+            file = (id(source), check_name(source.root, source.shard(number).name))
+            if file not in self._files:
+                task = self._files[file] = asyncio.ensure_future(self._identify(source, number))
+                task.add_done_callback(lambda task: self._files.pop(file, None) if _failed(task) else None)
+            self.items[shard] = await asyncio.shield(self._files[file])
+        return self.items[shard]
+
+    def cached(self, source: Source, *, cache_local: bool) -> bool:
+        """Whether a source's files go through the caches."""
+        if not source.root:
+            return False
+        return local_folder(source.root) is None or cache_local or (len(source.counts) > 0 and source.shard(0).packed)
+
+    def trying(self) -> str:
+        """What is being asked for in vain, in words."""
+        return next((words for fetcher in self._fetchers.values() if (words := fetcher.why())), "")
+
+    async def _learn(self, shard: int) -> Item:
+        item, _ = await asyncio.gather(self.identify(shard), self._prepare(*self.numbers[shard]))
+        return item
+
+    async def _identify(self, source: Source, number: int) -> Item:
+        shard, fetcher = source.shard(number), self.fetcher(source)
+        size, version = shard.size_bytes, ""
+        if size < 0 or shard.sha256 is None:
+            found, version = await fetcher.stat(shard.name)
+            size = found if size < 0 else size
+        key = key_of(f"{fetcher.url}/{shard.name}", size, shard.sha256, version, shard.packed)
+        return Item(source, fetcher, number, shard.name, size, shard.sha256, shard.packed, key)
+
+    async def _prepare(self, source: Source, number: int) -> None:
+        fetcher = self.fetcher(source)
+
+        def fetch(name: str, start: int = 0, stop: int | None = None) -> bytes:
+            return net.wait_for(get_range(fetcher, check_name(source.root, name), start, stop))
+
+        async with self._preparing:
+            await net.in_thread(source.prepare, number, fetch)
+
+    def fetcher(self, source: Source) -> Fetcher:
+        """One a root."""
+        if source.root not in self._fetchers:
+            options = self._options or getattr(source, "storage_options", None)
+            store = open_store(source.root, self._timeout_s, options)
+            self._fetchers[source.root] = Fetcher(source.root, store, timeout_s=self._timeout_s)
+        return self._fetchers[source.root]
+
+    def _learned(self, shard: int, task: asyncio.Task[Item]) -> None:
+        del self._tasks[shard]
+        if not _failed(task):
+            self.ready[shard] = task.result()
+
+
+def _failed(task: asyncio.Task[Item]) -> bool:
+    return task.cancelled() or task.exception() is not None
