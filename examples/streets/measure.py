@@ -21,6 +21,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time, sleep
@@ -29,10 +30,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from torch.utils.data import DataLoader
-from train import CROP, Frames, cut, feed  # type: ignore[import-not-found]
 
-from leyden.data import Loader, Picture, Shards
+from leyden.data import Loader, Picture
 from leyden.data.decode import random_window, warm
+from train import CROP, Frames, cut, feed  # type: ignore[import-not-found]
 
 BATCH = 8
 Spans = list[tuple[float, float]]  # when the device worked, in seconds
@@ -113,9 +114,9 @@ def consume(loader: Iterable[Any], step_s: float, epochs: int, seen: Seen) -> No
             sleep(step_s)
             spans.append((start, perf_counter()))
         ends.append(spans[-1][1])
-    waits = [after[0] - before[1] for before, after in zip(spans, spans[1:], strict=False)]
+    waits = [after[0] - before[1] for before, after in pairwise(spans)]
     seen.busy.append(sum(end - start for start, end in spans) / (spans[-1][1] - spans[0][0]))
-    seen.epoch_s += [end - start for start, end in zip(ends, ends[1:], strict=False)]
+    seen.epoch_s += [end - start for start, end in pairwise(ends)]
     seen.gap_ms += [1000 * waits[first - 1] for first in firsts[1:]]
     seen.p99_ms.append(1000 * float(np.percentile(waits, 99)))
     seen.spans = [(start - spans[0][0], end - spans[0][0]) for start, end in spans]
@@ -156,9 +157,7 @@ def main() -> None:
     for _ in range(args.rounds):
         for name, loader in ways(args.data, cores).items():
             consume(loader(), args.device_ms / 1000, 3, seen.setdefault(name, Seen()))
-    print(
-        f"\n| {cores} workers, a step of {args.device_ms:.0f} ms | device busy | epoch | gap between epochs | p99 wait |"
-    )
+    print(f"\n| {cores} workers, a step of {args.device_ms:.0f} ms | busy | epoch | gap between epochs | p99 wait |")
     print("| --- | --- | --- | --- | --- |")
     for name, one in seen.items():
         print(

@@ -1,8 +1,8 @@
 """A net names every pixel of a street and says how far away it is, fed from plain files or from shards.
 
-Frames have 1920×1216 pixels, and each step sees crops of 1024×512. `--loader files` is what everybody writes first: a data
-set that opens three files, decodes them whole and crops. `--loader shards` decodes what it crops, in workers that never
-stop. The net, the crops and what is learned are the same; docs/explain/feeding.md tells what differs, with figures.
+Frames have 1920×1216 pixels, and each step sees crops of 1024×512. `--loader files` is what everybody writes first: a
+data set that opens three files, decodes them whole and crops. `--loader shards` decodes what it crops, in workers that
+never stop. The net, the crops and what is learned are the same; docs/explain/feeding.md tells what differs, in figures.
 
 python make.py --to streets                     once: 4,000 scenes, 5 minutes on two cores
 python train.py --data streets                  as fast as the net can
@@ -32,7 +32,7 @@ import leyden
 from leyden.data import Loader, Sample
 from leyden.data.decode import Window, random_window
 
-# picture (n, h, w, 3) uint8, mask (n, h, w) uint8, depth (n, h, w) uint16 in centimetres, top (n,): the crop's first row
+# picture (n, h, w, 3) uint8, mask (n, h, w) uint8, depth (n, h, w) uint16: centimetres; top (n,): the crop's first row
 Batch = dict[str, Tensor]
 CROP, WHOLE = (512, 1024), (HEIGHT, WIDTH)
 
