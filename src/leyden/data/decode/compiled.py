@@ -36,7 +36,7 @@ def build(source: Path, place: Path) -> Path:
     try:
         with tempfile.TemporaryDirectory(dir=place) as scratch:  # several processes may be at it: the last rename wins
             made = Path(scratch) / "shim.so"
-            command = [compiler, *_FLAGS, *(str(file) for file in files if file.suffix == ".c"), "-o", str(made)]
+            command = [compiler, *_FLAGS, *(str(file) for file in files if file.suffix == ".c"), "-o", str(made), "-lm"]
             subprocess.run(command, cwd=scratch, check=True, capture_output=True, timeout=60)
             return made.replace(place / _name(key, made))
     except subprocess.CalledProcessError as error:

@@ -48,6 +48,7 @@ _DONE, _CORRUPT = 0, 1
 _lock = threading.Lock()
 
 Box = tuple[int, int, int, int]
+Edges = tuple[float, float, float, float]
 
 
 @final
@@ -67,6 +68,8 @@ class Fused:
         self._tile, self._free = library.leyden_tile, library.leyden_free
         self._tile.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint, *[ctypes.c_void_p] * 2, ctypes.c_char_p]
         self._free.argtypes, self._free.restype = [ctypes.c_void_p], None
+        self._resize = library.leyden_resize
+        self._resize.argtypes = [ctypes.c_void_p, *[ctypes.c_int] * 2, *[ctypes.c_void_p] * 2, *[ctypes.c_int] * 2]
         self._jpeg = jpeg  # stays loaded
 
     def window(
@@ -100,6 +103,19 @@ class Fused:
         if result == _CORRUPT:
             raise _corrupt(text)
         return out if result == _DONE else None
+
+    def resize(self, pixels: NDArray[np.uint8], edges: Edges, height: int, width: int) -> NDArray[np.uint8]:
+        """`edges` (left, top, right, bottom, fractions allowed) of `pixels` (rows, columns, 4) as (height, width, 3).
+
+        By Pillow's bilinear filter, columns first: the same bits where Pillow goes that way, else within 1.
+        """
+        out = np.empty((height, width, 3), np.uint8)
+        to = out.__array_interface__["data"][0]
+        rows, columns = pixels.shape[:2]
+        box = (ctypes.c_double * 4)(*edges)
+        if self._resize(pixels.__array_interface__["data"][0], rows, columns, box, to, height, width):
+            raise MemoryError
+        return out
 
     def tile(self, raw: bytes | memoryview, every: int) -> bytes:
         """The same coefficients in one pass, with a restart marker after `every` blocks (MCUs) and optimal codes.

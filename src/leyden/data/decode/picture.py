@@ -84,11 +84,11 @@ class Picture:
         from fewer coefficients), and the filter does the rest.
         """
         start, (height, width) = perf_counter(), pair(size)
-        down = max(
-            (by for by in (1, 2, 4, 8) if window.height >= by * height and window.width >= by * width), default=1
+        self._check(window)
+        down = next(
+            by for by in (8, 4, 2, 1) if by == 1 or (window.height >= by * height and window.width >= by * width)
         )
-        image, box = self._scaled(window, down if self._size else 1)
-        pixels = np.array(image.resize((width, height), Image.Resampling.BILINEAR, box=box).convert("RGB"))
+        pixels = self._resized(window, height, width, down if self._size else 1)
         clock.add(start, self.size[0] * self.size[1], height * width)
         return np.ascontiguousarray(pixels[:, ::-1]) if flip else pixels
 
@@ -151,24 +151,23 @@ class Picture:
         pixels = np.array(image)
         return np.ascontiguousarray(pixels[:, ::-1]) if flip else pixels
 
-    def _scaled(self, window: Window, down: int) -> tuple[Image.Image, tuple[float, float, float, float]]:
-        """An image that holds the window scaled by 1/down, and where in it."""
+    def _resized(self, window: Window, height: int, width: int, down: int) -> Pixels:
+        """A window, decoded at 1/down, then brought to its size."""
         rows, columns = (-(-side // down) for side in self.size)
         top, left = window.top // down, window.left // down
         bottom = min(rows, -(-(window.top + window.height) // down))
         right = min(columns, -(-(window.left + window.width) // down))
-        pixels = self._fused(Window(top, left, bottom - top, right - left), down, False, 4)
-        if pixels is not None:
-            image = Image.frombuffer("RGBX", (right - left, bottom - top), pixels, "raw", "RGBX", 0, 1)
-        else:
-            image = _guarded(lambda: _rgb(self._draft(down).crop((left, top, right, bottom))))
-        box = [
-            min(image.width, window.left / down - left),
-            min(image.height, window.top / down - top),
-            min(image.width, (window.left + window.width) / down - left),
-            min(image.height, (window.top + window.height) / down - top),
-        ]
-        return image, (box[0], box[1], box[2], box[3])
+        edges = (
+            window.left / down - left,
+            window.top / down - top,
+            min(right - left, (window.left + window.width) / down - left),
+            min(bottom - top, (window.top + window.height) / down - top),
+        )
+        decoder, pixels = fused(), self._fused(Window(top, left, bottom - top, right - left), down, False, 4)
+        if decoder is not None and pixels is not None:
+            return decoder.resize(pixels, edges, height, width)
+        image = _guarded(lambda: _rgb(self._draft(down).crop((left, top, right, bottom))))
+        return np.array(image.resize((width, height), Image.Resampling.BILINEAR, box=edges))
 
     def _draft(self, down: int) -> Image.Image:
         """Pillow's image, to be decoded at 1/down."""
