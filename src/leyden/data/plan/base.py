@@ -42,6 +42,7 @@ class Order(ABC):
     # Makes one sample of the pieces of an item, in a worker: a small object that is pickled, called with a list of
     # (sample, (start, stop)). None where every item is one whole sample.
     join: Callable[[Sequence[tuple[Any, tuple[int, int]]]], Any] | None = None
+    repeats: bool = True  # every epoch has the same samples
 
     @abstractmethod
     def length(self, epoch: int) -> int | None:

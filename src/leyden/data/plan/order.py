@@ -10,6 +10,7 @@ shards are written, the place of a sample follows from arithmetic; otherwise fro
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from leyden.data.errors import DataError
 from leyden.data.plan.base import Order, Picks, Use
 from leyden.data.plan.keys import digest
 from leyden.data.plan.permutation import Permutation
+from leyden.data.plan.pieces import concatenate, running
 from leyden.data.plan.recent import Recent
 from leyden.data.sources.base import Ints, Source
 
@@ -29,11 +31,11 @@ _FEW: Final = 64  # shards of another size than the others, up to which arithmet
 _SCAN: Final = 64  # positions per shard of a window in which every shard comes up, but for one window in e**64
 
 
-class _OneSource(Order):
+class OneSource(Order):
     """What orders over a single source share."""
 
-    def __init__(self, source: Source) -> None:
-        self.sources = (source,)
+    def __init__(self, source: Source, window_shards: int) -> None:
+        self.sources, self.window_shards = (source,), window_shards
         self._counts = np.asarray(source.counts, dtype=np.int64)
         self._length = int(self._counts.sum())
         if self._length == 0:
@@ -47,14 +49,25 @@ class _OneSource(Order):
         """Samples of an epoch: all there are."""
         return self._length
 
+    @abstractmethod
+    def edges(self, epoch: int, values: Ints) -> tuple[Ints, Ints]:
+        """Positions at which windows begin, and the sum over all samples before them of what `values` adds by shard.
+
+        The last entry of both is the epoch's end.
+        """
+
+    @abstractmethod
+    def over(self, source: Source) -> OneSource:
+        """The same order of another source, whose shards are groups of neighbouring shards of this one."""
+
 
 @final
-class Sequential(_OneSource):
+class Sequential(OneSource):
     """Samples as they are stored, the same in every epoch."""
 
     def __init__(self, source: Source) -> None:
-        super().__init__(source)
-        self._begins = _begins(self._counts)
+        super().__init__(source, 1)
+        self._begins = running(self._counts)
 
     def picks(self, epoch: int, start: int, stop: int) -> Picks:
         """Samples start:stop."""
@@ -72,13 +85,21 @@ class Sequential(_OneSource):
                     yield Use(epoch, max(position, int(self._begins[shard])), shard)
             epoch, position = epoch + 1, 0
 
+    def edges(self, epoch: int, values: Ints) -> tuple[Ints, Ints]:
+        """See OneSource; a window is a shard."""
+        return self._begins, running(values)
+
+    def over(self, source: Source) -> Sequential:
+        """See OneSource."""
+        return Sequential(source)
+
     def fingerprint(self) -> str:
         """See Order."""
         return f"Sequential({super().fingerprint()})"
 
 
 @final
-class Shuffled(_OneSource):
+class Shuffled(OneSource):
     """Shards in random order, samples in random order within windows of `window_shards` of them; new in each epoch.
 
     A source of one shard (a map-style data set) is shuffled as a whole. A wider window shuffles better and needs more
@@ -86,14 +107,14 @@ class Shuffled(_OneSource):
     """
 
     def __init__(self, source: Source, *, seed: int, window_shards: int = WINDOW_SHARDS) -> None:
-        super().__init__(source)
+        super().__init__(source, window_shards)
         if window_shards < 1:
             raise DataError(
                 asked=f"a window of {window_shards} shards was asked for",
                 found="it holds at least one",
                 do=f"Give window_shards >= 1; {WINDOW_SHARDS} is the default.",
             )
-        self.seed, self.window_shards = seed, window_shards
+        self.seed = seed
         self._windows = -(-len(self._counts) // window_shards)
         self._usual = int(np.median(self._counts)) if len(self._counts) else 0
         self._unusual = np.flatnonzero(self._counts != self._usual)
@@ -103,16 +124,13 @@ class Shuffled(_OneSource):
     def picks(self, epoch: int, start: int, stop: int) -> Picks:
         """Samples start:stop of the epoch's order."""
         check_range(start, stop, self._length)
-        found: list[tuple[Ints, Ints]] = []
+        found = []
         while start < stop:
             window = self._window(epoch, self._epoch(epoch).window_at(start))
             end = min(stop, window.begin + window.samples.n)
             found.append(window.picks(start, end))
             start = end
-        if len(found) == 1:
-            return Picks(*found[0])
-        empty = np.empty(0, dtype=np.int64)
-        return Picks(*(np.concatenate([empty, *parts]) for parts in (zip(*found, strict=True) if found else ((), ()))))
+        return concatenate(found)
 
     def uses(self, epoch: int, position: int) -> Iterator[Use]:
         """See Order."""
@@ -123,6 +141,17 @@ class Shuffled(_OneSource):
                 for at, shard in window.first_uses(max(position, window.begin)):
                     yield Use(epoch, at, shard)
             epoch, position = epoch + 1, 0
+
+    def edges(self, epoch: int, values: Ints) -> tuple[Ints, Ints]:
+        """See OneSource."""
+        shards = self._epoch(epoch).shards(np.arange(len(self._counts)))
+        places = np.append(np.arange(0, len(shards), self.window_shards), len(shards))
+        return running(self._counts[shards])[places], running(values[shards])[places]
+
+    def over(self, source: Source) -> Shuffled:
+        """See OneSource; a window holds about as many shards of the files as before."""
+        window = -(-self.window_shards * len(source.counts) // len(self._counts))
+        return Shuffled(source, seed=self.seed, window_shards=window)
 
     def fingerprint(self) -> str:
         """See Order."""
@@ -136,10 +165,10 @@ class Shuffled(_OneSource):
         if len(self._unusual) <= _FEW:
             places = shards.inverse(self._unusual)
             order = np.argsort(places)
-            extra = _begins(self._counts[self._unusual[order]] - self._usual)
+            extra = running(self._counts[self._unusual[order]] - self._usual)
             begins: Callable[[Any], Any] = _Almost(usual=self._usual, places=places[order], extra=extra)
         else:
-            begins = _begins(self._counts[shards(np.arange(shards.n))]).__getitem__
+            begins = running(self._counts[shards(np.arange(shards.n))]).__getitem__
         return _Epoch(shards=shards, begins=begins, window_shards=self.window_shards, windows=self._windows)
 
     def _window(self, epoch: int, number: int) -> _Window:
@@ -148,7 +177,7 @@ class Shuffled(_OneSource):
     def _make_window(self, epoch: int, number: int) -> _Window:
         first = number * self.window_shards
         shards = self._epoch(epoch).shards(np.arange(first, min(first + self.window_shards, len(self._counts))))
-        begins = _begins(self._counts[shards])
+        begins = running(self._counts[shards])
         samples = Permutation(int(begins[-1]), digest("samples", self.seed, epoch, number))
         return _Window(begin=int(self._epoch(epoch).begins(first)), shards=shards, begins=begins, samples=samples)
 
@@ -189,11 +218,11 @@ class _Window:
     begins: Ints  # [shards + 1]: their samples one after the other
     samples: Permutation
 
-    def picks(self, start: int, stop: int) -> tuple[Ints, Ints]:
-        """(shards, samples) at these positions."""
+    def picks(self, start: int, stop: int) -> Picks:
+        """What is at these positions."""
         drawn = self.samples(np.arange(start - self.begin, stop - self.begin))
         which = np.searchsorted(self.begins, drawn, side="right") - 1
-        return self.shards[which], drawn - self.begins[which]
+        return Picks(self.shards[which], drawn - self.begins[which])
 
     def first_uses(self, position: int) -> list[tuple[int, int]]:
         """(position, shard) of each shard that is used from `position` on, ascending.
@@ -215,6 +244,16 @@ class _Window:
         return sorted(found)
 
 
+def check_order(data: object) -> None:
+    """Raise DataError unless it is an order, not the data alone."""
+    if not isinstance(data, Order):
+        raise DataError(
+            asked=f"an order over {type(data).__name__} was asked for",
+            found="it does not say in what order its samples come",
+            do="Give Shuffled(source, seed=…), Sequential(source) or another order.",
+        )
+
+
 def check_range(start: int, stop: int, length: int | None) -> None:
     """Raise DataError unless start:stop lies in an epoch of that length."""
     if not 0 <= start <= stop or (length is not None and stop > length):
@@ -223,10 +262,3 @@ def check_range(start: int, stop: int, length: int | None) -> None:
             found="the epoch has no end" if length is None else f"the epoch has {length}",
             do="Ask within the epoch.",
         )
-
-
-def _begins(counts: Ints) -> Ints:
-    """Running sum from 0: [n] → [n + 1]."""
-    begins = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, out=begins[1:])
-    return begins
