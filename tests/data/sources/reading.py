@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,15 @@ def contents(source: Source, folder: Path) -> Iterator[Any]:
             reader.read(number, None if records is None else records[number].tolist())
         for number in range(count):
             yield reader.read(number, None if records is None else records[number].tolist())
+        reader.close()
+
+
+def read(source: Source, shard: int, path: Path, number: int, record: Sequence[int] | None = None) -> Any:
+    """One sample of the file at `path`."""
+    reader = source.open(shard, path)
+    try:
+        return reader.read(number, record)
+    finally:
         reader.close()
 
 

@@ -14,7 +14,7 @@ import pytest
 from leyden.data.errors import CorruptError, DataError, FetchError
 from leyden.data.sources.mds import MDS
 from tests.data.sources import mds_truth
-from tests.data.sources.reading import bring, contents, fetch, same
+from tests.data.sources.reading import bring, contents, fetch, read, same
 
 MADE = Path(__file__).parent / "mds"
 N = len(mds_truth.COLUMNS)
@@ -23,14 +23,14 @@ N = len(mds_truth.COLUMNS)
 @pytest.mark.parametrize("name", mds_truth.FOLDERS)
 def test_reads_what_the_real_writer_wrote(name: str, tmp_path: Path) -> None:
     source = MDS(MADE / name)
-    read = list(contents(source, tmp_path))
-    assert len(read) == source.counts.sum() == mds_truth.SAMPLES
-    for number, found in enumerate(read):
+    found = list(contents(source, tmp_path))
+    assert len(found) == source.counts.sum() == mds_truth.SAMPLES
+    for number, sample in enumerate(found):
         true = mds_truth.sample(number)
-        assert found.keys() == true.keys()
+        assert sample.keys() == true.keys()
         for field, value in true.items():
-            assert same(found[field], value), (number, field, found[field], value)
-    assert read[3].picture("jpeg").size == (5, 3)
+            assert same(sample[field], value), (number, field, sample[field], value)
+    assert found[3].picture("jpeg").size == (5, 3)
 
 
 def test_plain_shards_are_read_by_ranges_and_hashed_or_packed_ones_whole() -> None:
@@ -94,11 +94,11 @@ def test_offsets_that_contradict_the_index(copy: Callable[[str], Path]) -> None:
         with pytest.raises(CorruptError, match="its offsets are not those of"):
             source.prepare(0, lambda name, start=0, stop=None, source=source: fetch(source, name, start, stop))  # type: ignore[misc]
         with pytest.raises(CorruptError, match=r"its offsets are not those of|bytes, index\.json says"):
-            source.open(0, path).read(0, None)
+            read(source, 0, path, 0)
         shutil.copy(MADE / "plain" / path.name, path)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CorruptError, match=r"bytes, index\.json says"):
-        MDS(folder).open(0, path).read(0, None)
+        read(MDS(folder), 0, path, 0)
 
 
 def test_sizes_within_a_sample_that_do_not_add_up(copy: Callable[[str], Path]) -> None:
@@ -109,13 +109,13 @@ def test_sizes_within_a_sample_that_do_not_add_up(copy: Callable[[str], Path]) -
     raw[start] += 1
     path.write_bytes(raw)
     with pytest.raises(CorruptError, match=r"sample 0 of .*plain/shard\.00000\.mds.*do not add up"):
-        MDS(folder).open(0, path).read(0, None)
+        read(MDS(folder), 0, path, 0)
     raw[start] -= 1
     path.write_bytes(raw.replace(b"1" + b"0" * 30, b"x" + b"0" * 30))  # str_int of sample 0
     with pytest.raises(CorruptError, match="column 'str_int' cannot be decoded"):
-        MDS(folder).open(0, path).read(0, None)
+        read(MDS(folder), 0, path, 0)
     with pytest.raises(CorruptError, match="do not add up"):
-        MDS(folder).open(0, path).read(0, (start, 10**6, -1))
+        read(MDS(folder), 0, path, 0, (start, 10**6, -1))
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,13 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NamedTuple, TypeVar, final
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, final
 
 from leyden.data.errors import DataError
 from leyden.data.tiers.here import local_folder
-from leyden.data.tiers.remote import Root, open_root
+
+if TYPE_CHECKING:
+    from leyden.data.tiers.remote import Root  # workers import this file, but not obstore
 
 _BRACES: Final = re.compile(r"\{([^{}]*)\}")
 _RANGE: Final = re.compile(r"(\d+)\.\.(\d+)")
@@ -56,6 +58,8 @@ def find(given: Given, endings: tuple[str, ...], options: Mapping[str, str] | No
 
     Raises DataError if there are none, or if they have no common root.
     """
+    from leyden.data.tiers.remote import open_root
+
     one = isinstance(given, str | os.PathLike)
     paths = [path for item in ([given] if one else given) for path in expand(os.fspath(item))]  # type: ignore[list-item]
     if local_folder(paths[0] if paths else "") is not None:

@@ -25,7 +25,6 @@ from leyden.data.sources.mds_values import Decoder, decoder
 from leyden.data.sources.sample import Raw, Sample
 from leyden.data.sources.tar import check_name
 from leyden.data.sources.unpack import OPENERS, unpack
-from leyden.data.tiers.remote import open_root
 
 Offsets = NDArray[np.uint32]
 Columns = tuple[tuple[str, str, int], ...]  # name, encoding, size in bytes (0: differs)
@@ -60,6 +59,8 @@ class MDS(Source):
     """
 
     def __init__(self, root: str | os.PathLike[str], *, storage_options: Mapping[str, str] | None = None) -> None:
+        from leyden.data.tiers.remote import open_root  # workers import this file, but not obstore
+
         opened = open_root(os.fspath(root).rstrip("/"), storage_options)
         self.root = opened.url
         raw = opened.get("index.json")

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast, final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast, final
 
 import google_crc32c
 import numpy as np
@@ -22,12 +22,15 @@ from leyden.data.sources.base import RECORD, Ints, Reader, Records, Shard, Sourc
 from leyden.data.sources.files import LOCAL_WINDOW_BYTES, WINDOW_BYTES, File, Given, Window, each, find
 from leyden.data.sources.sample import Raw, Sample
 from leyden.data.sources.tar import Member, Read, members
-from leyden.data.tiers.remote import Remote, Root
+from leyden.data.tiers.here import local_folder
+
+if TYPE_CHECKING:
+    from leyden.data.tiers.remote import Root
 
 _META: Final = re.compile(r"__[^/]*__($|/)")  # folders and files that WebDataset keeps for itself
 _NO_CHECK: Final = -1
 _HELD: Final = 512  # indexes kept in memory
-_ZIPPED: Final = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
+TARS: Final = (".tar", *(_ZIPPED := (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")))
 
 
 @final
@@ -104,7 +107,7 @@ class _Reader(Reader):
         if check >= 0 and google_crc32c.value(raw) != check:
             raise _changed(where, "its checksum is another")
         view = memoryview(raw)
-        found = list(_group(members(lambda at, size: raw[at : at + size], where, stop=length, whole=False), where))
+        found = list(group(members(lambda at, size: raw[at : at + size], where, stop=length, whole=False), where))
         if len(found) != 1 or (check < _NO_CHECK and found[0].check != check):
             raise _changed(where, "its headers are not those that the index was made from")
         fields: dict[str, tuple[str, Raw]] = {
@@ -134,7 +137,7 @@ class _Found(NamedTuple):
         return -2 - google_crc32c.value(b"".join(member.head for member in self.fields.values()))
 
 
-def _group(found: Iterator[Member], where: str) -> Iterator[_Found]:
+def group(found: Iterator[Member], where: str) -> Iterator[_Found]:
     """Members as samples, by WebDataset's rule. Raises CorruptError if a sample has a field twice."""
     key, fields = "", dict[str, Member]()
     for member in found:
@@ -239,7 +242,7 @@ def _kept(path: Path, raw: bytes, file: File, samples: int, sha256: str | None =
 def _scan(root: Root, file: File) -> Records:
     """Where the samples of a tar lie."""
     where = f"{root.url}/{file.name}"
-    if isinstance(root, Remote):
+    if local_folder(root.url) is None:
         window = Window(lambda start, stop: root.get_range(file.name, start, stop), file.size_bytes, WINDOW_BYTES)
         return _records(window.read, where, file)
     with Path(root.url, file.name).open("rb", buffering=0) as opened:
@@ -250,7 +253,7 @@ def _scan(root: Root, file: File) -> Records:
 
 def _records(read: Read, where: str, file: File) -> Records:
     rows = []
-    for sample in _group(members(read, where, stop=file.size_bytes, whole=True), where):
+    for sample in group(members(read, where, stop=file.size_bytes, whole=True), where):
         found = list(sample.fields.values())
         rows.append((found[0].start, found[-1].stop - found[0].start, sample.check))
     return np.array(rows, RECORD)
