@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.loader_peers.common import CROP, SHARD_BYTES, Batches, Task, files, label_of
-from leyden.data import Loader, Sample, write_shards
+from leyden.data import Loader, Sample
 
 
 def make(data: Path, to: Path) -> None:
+    from leyden.data import write_shards
+
     samples = ({"image": path.read_bytes(), "label": label_of(path)} for path in files(data))
-    write_shards(samples, str(to), shard_bytes=SHARD_BYTES)
+    write_shards(samples, str(to), shard_size=SHARD_BYTES, progress=False)
 
 
 def cropped(sample: Sample, rng: np.random.Generator) -> tuple[Any, int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import litdata as ld
 import torch
+from litdata.streaming import downloader
 
 from benchmarks.loader_peers.common import SHARD_BYTES, Batches, Task, crop, files, label_of
 
@@ -32,6 +33,7 @@ class Crops(ld.StreamingDataset):  # type: ignore[misc]
 def epochs(task: Task) -> Iterator[Batches]:
     options: dict[str, Any] = {"input_dir": str(task.data / "litdata")}
     if task.endpoint:
+        downloader._OBSTORE_CLIENT_OPTIONS["allow_http"] = True  # it has no option for a server without TLS
         storage = {"endpoint_url": task.endpoint, "aws_access_key_id": "any", "aws_secret_access_key": "any"}
         options = {"input_dir": "s3://litdata/", "cache_dir": str(task.cache), "storage_options": storage}
     data = Crops(**options, shuffle=True, drop_last=True)
