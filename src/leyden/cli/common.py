@@ -131,6 +131,14 @@ def as_typed(command: str) -> str:
     return command.replace("leyden", sys.argv[0], 1)
 
 
+def shards_said(count: int) -> str:
+    """
+    >>> shards_said(1), shards_said(1200)
+    ('1 shard', '1,200 shards')
+    """
+    return f"{count:,} shard{'' if count == 1 else 's'}"
+
+
 def print_json(value: object) -> None:
     """Any view, or list of them, as JSON; what is no number becomes null, as JSON knows none."""
     print(json.dumps(_plain(value), indent=2, ensure_ascii=False))

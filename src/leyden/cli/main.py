@@ -21,6 +21,7 @@ COMMANDS = {
     "metrics": "what a job logged: a table, curves (--plot), JSON or CSV",
     "cancel": "stop jobs",
     "wait": "wait until jobs have ended; exits with their code",
+    "data": "store data sets as shards, look at them, check them",
     "server": "start, stop or look at the server (it starts by itself when needed)",
 }
 EXAMPLES = """\

@@ -56,11 +56,16 @@ def encode(schema: Schema, sample: Values, key: str) -> dict[str, Coded]:
     return {name: _encode(field, fields[name], name, key) for name, field in schema.items()}
 
 
+def stored(sample: Sample) -> dict[str, Any]:
+    """Its fields as they are stored, not decoded."""
+    found = {name: Stored(kind, raw) for name, kind, raw in sample.stored()}
+    return {name: found.get(name) or sample[name] for name in sample}
+
+
 def _fields(sample: Values) -> dict[str, Any]:
     """Without "__key__", "__url__" and the like, which are WebDataset's; files as their contents."""
     if isinstance(sample, Sample):
-        stored = {name: Stored(kind, raw) for name, kind, raw in sample.stored()}
-        return {name: stored.get(name) or sample[name] for name in sample}
+        return stored(sample)
     return {
         name: value.read_bytes() if isinstance(value, Path) else value
         for name, value in sample.items()

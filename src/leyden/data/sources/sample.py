@@ -48,6 +48,13 @@ class Sample(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._fields) + len(self._values)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._fields or name in self._values
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The field, or `default` where there is none."""
+        return self[name] if name in self else default
+
     def raw(self, name: str) -> Raw:
         """The bytes as stored."""
         return self._find(name)[1]
