@@ -164,12 +164,6 @@ def test_random_resized_crop(way: str) -> None:
     np.testing.assert_array_equal(crop, Picture(raw).random_resized_crop((32, 48), np.random.default_rng(0), flip=0.5))
 
 
-def test_fast_pixels_are_near(way: str) -> None:
-    raw = encoded(scene(300, 400), quality=90)
-    found, want = Picture(raw, fast=True).decode().astype(int), by_pillow(raw).astype(int)
-    assert np.abs(found - want).mean() < 3
-
-
 @pytest.mark.parametrize(
     "act", [lambda p: p.crop(0, 0, 41, 10), lambda p: p.crop(-1, 0, 3, 3), lambda p: p.plane((0, 50, 1, 8))]
 )
