@@ -8,7 +8,6 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, final
 
@@ -232,10 +231,10 @@ def _array(data: Any, leaf: Leaf, dtype: str) -> Any:
 def _order(data: Any, *, shuffle: bool, seed: int, window: int) -> Order:
     if isinstance(data, Order):
         return data
-    if isinstance(data, str | Path):
+    if isinstance(data, str | os.PathLike | list | tuple):
         from leyden.data.sources import open_source
 
-        data = open_source(str(data))
+        data = open_source(data)
     elif not isinstance(data, Source):
         from leyden.data.sources import MapStyle
 
