@@ -31,6 +31,9 @@ _LOOKED_AT = 1000  # files, to know what a folder holds
 @click.option("--resize", type=click.IntRange(1), metavar="PIXELS", help="Pictures: shrink the shorter side to this.")
 @click.option("--format", "kind", type=click.Choice(["jpeg", "png"]), help="Pictures: store all of them as this.")
 @click.option("--quality", type=click.IntRange(1, 100), metavar="1-100", help="Pictures: compress as JPEG like this.")
+@click.option(
+    "--tile", is_flag=True, help="Store JPEGs so that crops can be cut out of them: same pixels, half the work."
+)
 @click.option("--keep-keys", is_flag=True, help="Name samples as they are named in SRC, rather than by number.")
 @click.option("--overwrite", is_flag=True, help="Replace the data set that is at DEST.")
 @json_option
@@ -43,6 +46,7 @@ def command(
     resize: int | None,
     kind: str | None,
     quality: int | None,
+    tile: bool,
     keep_keys: bool,
     overwrite: bool,
     output: str,
@@ -56,6 +60,7 @@ def command(
     \b
     leyden data convert photos/ shards/
     leyden data convert photos/ s3://bucket/photos --resize 512 --quality 90
+    leyden data convert photos/ shards/ --tile          for training on random crops
     leyden data convert s3://bucket/mds /data/shards --shard-size 256MB
     leyden data convert "tars/train-{000..099}.tar" shards/ --keep-keys
     """
@@ -72,6 +77,7 @@ def command(
         shard_size=shard_size,
         samples_per_shard=samples_per_shard,
         workers=workers,
+        tile=tile,
         overwrite=overwrite,
         progress=False if output == "json" else None,
     )

@@ -25,8 +25,7 @@ import google_crc32c
 
 from leyden.core.errors import LeydenError
 from leyden.data.errors import DataError, SampleError
-from leyden.data.shards.pack import Pack, encoded
-from leyden.data.shards.schema import Schema
+from leyden.data.shards.pack import Encoder, Pack
 
 TELL_EVERY_S = 0.2
 
@@ -46,7 +45,7 @@ class Packer:
     """Does a task: the path of the scratch file and its index. Sent to the workers."""
 
     samples: Sequence[Mapping[str, Any]]
-    schema: Schema
+    encoder: Encoder
     folder: Path
 
     def __call__(self, task: Task, tell: Callable[[int], None]) -> tuple[Path, bytes] | bool:
@@ -64,7 +63,7 @@ class Packer:
             raise
 
     def _get(self, number: int) -> Any:
-        return encoded(self.schema, fetch(self.samples, number), number)
+        return self.encoder(fetch(self.samples, number), number)
 
 
 def fetch(samples: Sequence[Mapping[str, Any]], number: int) -> Mapping[str, Any]:

@@ -7,13 +7,14 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
 import google_crc32c
 
-from leyden.data.errors import DataError
-from leyden.data.shards.encode import encode
+from leyden.data.errors import DataError, SampleError
+from leyden.data.shards.encode import Coded, encode
 from leyden.data.shards.index import build
 from leyden.data.shards.place import TEMPORARY, unwritable
 from leyden.data.shards.record import END, join
@@ -23,8 +24,41 @@ _KEY: Final = re.compile(r"(?!/)(?!.*(^|/)\.\.?(/|$))(.*/)?[^./\0]+", re.DOTALL)
 Encoded = tuple[str, bytes, list[int], Schema]  # key, bytes in the tar, lengths of fields, schema as found
 
 
-def encoded(schema: Schema, sample: Mapping[str, Any], number: int) -> Encoded:
-    """A sample as it will stand in the tar. Its key is its "__key__", else its number."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoder:
+    """Makes of a sample what will stand in the tar. `tile`: JPEGs are stored so that a crop can be cut out of them."""
+
+    schema: Schema
+    tile: bool = False
+
+    def __call__(self, sample: Mapping[str, Any], number: int) -> Encoded:
+        """Its key is its "__key__", else its number."""
+        key = _key(sample, number)
+        fields = encode(self.schema, sample, key)
+        if self.tile:
+            fields |= {name: _tiled(one, name, key) for name, one in fields.items() if self.schema[name].kind == "jpeg"}
+        raw = join(key, ((member(name, self.schema[name].kind), one[0]) for name, one in fields.items()))
+        return key, raw, [one[1] for one in fields.values()], {name: one[2] for name, one in fields.items()}
+
+    def slow(self, sample: Mapping[str, Any]) -> bool:
+        """Whether it has pictures to compress, which threads do at the same time."""
+        pictures = [sample.get(name) for name, field in self.schema.items() if field.kind in {"jpeg", "png"}]
+        return any(self.tile or not isinstance(one, bytes | memoryview | Path) for one in pictures)
+
+
+def _tiled(one: Coded, name: str, key: str) -> Coded:
+    from leyden.data.decode import tiled
+
+    try:
+        raw = tiled(one[0])
+    except SampleError as error:
+        raise SampleError(
+            asked=f"field {name!r} of sample {key} was to be tiled", found=error.found, do=error.do
+        ) from error
+    return raw, len(raw), one[2]
+
+
+def _key(sample: Mapping[str, Any], number: int) -> str:
     key = f"{number:09}"
     if isinstance(sample, Mapping) and "__key__" in sample:
         key = sample["__key__"]
@@ -34,9 +68,7 @@ def encoded(schema: Schema, sample: Mapping[str, Any], number: int) -> Encoded:
                 found=f"{key!r} cannot begin a file's name",
                 do="Use a str without dots in its last part: a name in a tar ends at the first dot.",
             )
-    fields = encode(schema, sample, key)
-    raw = join(key, ((member(name, schema[name].kind), one[0]) for name, one in fields.items()))
-    return key, raw, [one[1] for one in fields.values()], {name: one[2] for name, one in fields.items()}
+    return key
 
 
 @final

@@ -6,7 +6,6 @@ and the same to parse one; a data loader does this a thousand times a second.
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -41,6 +40,8 @@ def header(name: str, size_bytes: int) -> bytes:
             do="Cut it into several samples.",
         )
     if len(raw) > 100:  # GNU's long names
+        import tarfile  # not loaded by workers, which only read
+
         info = tarfile.TarInfo(name)
         info.size, info.mtime = size_bytes, 0
         return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict")

@@ -9,15 +9,15 @@ from typing import Any
 from leyden.data.shards.crew import Crew, Packer, Task
 from leyden.data.shards.dataset import Dataset, describe
 from leyden.data.shards.finished import kept, others, publish, shard_name
+from leyden.data.shards.pack import Encoder
 from leyden.data.shards.place import Place
 from leyden.data.shards.progress import Bar
-from leyden.data.shards.schema import Schema
 
 
 def write_sized(
     samples: Sequence[Mapping[str, Any]],
     place: Place,
-    schema: Schema,
+    encoder: Encoder,
     cut: int,
     workers: int,
     bar: Bar,
@@ -31,7 +31,7 @@ def write_sized(
         for at, start in enumerate(range(0, total, cut))
     ]
     workers = workers if len(tasks) > 1 else 0
-    crew = Crew(Packer(samples=samples, schema=schema, folder=place.scratch), min(workers, len(tasks)))
+    crew = Crew(Packer(samples=samples, encoder=encoder, folder=place.scratch), min(workers, len(tasks)))
 
     def one(task: Task) -> Dataset:
         if resume and (found := _finished(crew, place, task)):

@@ -6,18 +6,16 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
 
 from leyden.data.shards.dataset import Dataset, describe
 from leyden.data.shards.finished import kept, others, publish, shard_name
-from leyden.data.shards.pack import Encoded, Pack, encoded
+from leyden.data.shards.pack import Encoded, Encoder, Pack
 from leyden.data.shards.place import Place
 from leyden.data.shards.progress import Bar
 from leyden.data.shards.record import END
-from leyden.data.shards.schema import Schema
 
 Samples = Iterator[tuple[int, Mapping[str, Any]]]
 
@@ -25,7 +23,7 @@ Samples = Iterator[tuple[int, Mapping[str, Any]]]
 def write_stream(
     samples: Iterable[Mapping[str, Any]],
     place: Place,
-    schema: Schema,
+    encoder: Encoder,
     limit: int,
     cut: int | None,
     threads: int,
@@ -35,12 +33,12 @@ def write_stream(
 ) -> list[Dataset]:
     """All shards: a new one begins before `limit` bytes are passed, or after `cut` samples."""
     numbered = enumerate(samples)
-    shards = list(_skip_finished(numbered, place, schema, bar)) if resume else []
+    shards = list(_skip_finished(numbered, place, encoder, bar)) if resume else []
     pack: Pack | None = None
     with ThreadPoolExecutor(1, "leyden-publish") as behind:
         publishing: Future[Dataset] | None = None
         try:
-            for one in _encode_ahead(schema, numbered, threads):
+            for one in _encode_ahead(encoder, numbered, threads):
                 if pack and (len(pack) == cut if cut else pack.size_bytes + len(one[1]) + len(END) > limit):
                     if publishing:
                         shards.append(publishing.result())
@@ -67,7 +65,7 @@ def _publish(place: Place, pack: Pack) -> Dataset:
     return describe(pack.name, index)
 
 
-def _skip_finished(samples: Samples, place: Place, schema: Schema, bar: Bar) -> Iterator[Dataset]:
+def _skip_finished(samples: Samples, place: Place, encoder: Encoder, bar: Bar) -> Iterator[Dataset]:
     """The finished shards from the first on. Their samples are passed over; the first of each must be the same."""
     for name in map(shard_name, itertools.count()):
         found = kept(place, name)
@@ -75,7 +73,7 @@ def _skip_finished(samples: Samples, place: Place, schema: Schema, bar: Bar) -> 
             return
         raw, index = found
         number, first = next(samples, (-1, None))
-        if first is None or google_crc32c.value(encoded(schema, first, number)[1]) != index.crc32c[0]:
+        if first is None or google_crc32c.value(encoder(first, number)[1]) != index.crc32c[0]:
             raise others(name, place)
         passed = sum(1 for _ in itertools.islice(samples, len(index) - 1))
         if passed < len(index) - 1:
@@ -84,31 +82,24 @@ def _skip_finished(samples: Samples, place: Place, schema: Schema, bar: Bar) -> 
         yield describe(name, raw)
 
 
-def _encode_ahead(schema: Schema, samples: Samples, threads: int) -> Iterator[Encoded]:
+def _encode_ahead(encoder: Encoder, samples: Samples, threads: int) -> Iterator[Encoded]:
     """In order. Threads only where there are pictures to compress: for the rest they cost more than they give."""
     first = next(samples, None)
     if first is None:
         return
     numbered = itertools.chain([first], samples)
-    if threads < 2 or not _compresses(schema, first[1]):
+    if threads < 2 or not encoder.slow(first[1]):
         for number, sample in numbered:
-            yield encoded(schema, sample, number)
+            yield encoder(sample, number)
         return
     with ThreadPoolExecutor(threads, "leyden-encode") as pool:
         ahead: deque[Future[Encoded]] = deque()
         try:
             for number, sample in numbered:
-                ahead.append(pool.submit(encoded, schema, sample, number))
+                ahead.append(pool.submit(encoder, sample, number))
                 if len(ahead) > 2 * threads:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _compresses(schema: Schema, sample: Mapping[str, Any]) -> bool:
-    return any(
-        field.kind in {"jpeg", "png"} and not isinstance(sample.get(name), bytes | memoryview | Path)
-        for name, field in schema.items()
-    )

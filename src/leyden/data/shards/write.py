@@ -22,11 +22,11 @@ from leyden.data.shards.dataset import Dataset
 from leyden.data.shards.encode import infer
 from leyden.data.shards.finished import shard_name
 from leyden.data.shards.index import SUFFIX
-from leyden.data.shards.pack import encoded
+from leyden.data.shards.pack import Encoder
 from leyden.data.shards.place import Place, open_place
 from leyden.data.shards.progress import Bar
 from leyden.data.shards.record import END
-from leyden.data.shards.schema import Field, Schema, as_schema, check_names, to_json
+from leyden.data.shards.schema import Field, as_schema, check_names, to_json
 from leyden.data.shards.sized import write_sized
 from leyden.data.shards.stream import write_stream
 
@@ -45,6 +45,7 @@ def write_shards(
     shard_size: int | str = "128MB",
     samples_per_shard: int | None = None,
     workers: int | None = None,
+    tile: bool = False,
     overwrite: bool = False,
     progress: bool | None = None,
 ) -> Dataset:
@@ -57,6 +58,9 @@ def write_shards(
     `samples` with len() and [] are packed by `workers` processes (default: one a core; 0: here), a shard each, of about
     `shard_size` (by the sizes of 32 samples) or exactly `samples_per_shard`. Any other iterable is read once, here, its
     pictures compressed in so many threads; shards are cut before they pass `shard_size`.
+
+    `tile` stores JPEGs so that a crop can be cut out of the file (`leyden.data.decode.tiled`): the same pixels in a
+    little less space, and half the work for a loader that crops; takes 3 ms a picture here.
 
     Run again after it was killed, it keeps the finished shards (local ones are compared with their checksums, the first
     sample of each with `samples`) and writes the rest: the same bytes as if written in one go. `overwrite` replaces a
@@ -81,16 +85,19 @@ def write_shards(
         first, stream = _first(samples, listed)
         kinds = {**infer(first), **as_schema(schema)}
         check_names(kinds)
-        asked = {"samples": total, "samples_per_shard": samples_per_shard, "shard_size_bytes": limit}
+        encoder = Encoder(schema=kinds, tile=tile)
+        asked = {"samples": total, "tile": tile, "samples_per_shard": samples_per_shard, "shard_size_bytes": limit}
         told = _begun(place, {**asked, "schema": to_json(kinds)}, overwrite=overwrite)
-        cut = told.get("cut") or samples_per_shard or (listed is not None and _per_shard(listed, kinds, limit)) or None
+        cut = (
+            told.get("cut") or samples_per_shard or (listed is not None and _per_shard(listed, encoder, limit)) or None
+        )
         place.write(SETTINGS, json.dumps({**asked, "schema": to_json(kinds), "cut": cut}, indent=1).encode())
         with Bar(f"writing {place.url}", total, show=progress) as bar:
             try:
                 if listed is not None and cut:
-                    shards = write_sized(listed, place, kinds, cut, workers, bar, resume=bool(told))
+                    shards = write_sized(listed, place, encoder, cut, workers, bar, resume=bool(told))
                 else:
-                    shards = write_stream(stream, place, kinds, limit, cut, workers, bar, resume=bool(told))
+                    shards = write_stream(stream, place, encoder, limit, cut, workers, bar, resume=bool(told))
             except KeyboardInterrupt:
                 if progress is not False:
                     print("\nstopped: run the same again, and it goes on", file=sys.stderr)
@@ -167,9 +174,9 @@ def _first(
     raise DataError(asked="samples were to be written", found="there are none", do="Give one at least.")
 
 
-def _per_shard(samples: Sequence[Mapping[str, Any]], schema: Schema, limit: int) -> int:
+def _per_shard(samples: Sequence[Mapping[str, Any]], encoder: Encoder, limit: int) -> int:
     """So many that a shard has about `limit` bytes, and all shards nearly the same number."""
     probed = np.linspace(0, len(samples) - 1, min(len(samples), _PROBED)).astype(int).tolist()
-    mean = sum(len(encoded(schema, fetch(samples, number), number)[1]) for number in probed) / len(probed)
+    mean = sum(len(encoder(fetch(samples, number), number)[1]) for number in probed) / len(probed)
     fitting = max(1, int((limit - len(END)) / mean))
     return -(-len(samples) // -(-len(samples) // fitting))

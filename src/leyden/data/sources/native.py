@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn, final
 
@@ -82,6 +81,8 @@ class Shards(Source):
 
     def load(self) -> list[Index]:
         """All indexes, in the order of the shards."""
+        from concurrent.futures import ThreadPoolExecutor  # workers need none
+
         numbers = range(len(self.dataset.parts))
         with ThreadPoolExecutor(_READS, "leyden-index") as pool:
             list(pool.map(lambda number: self.prepare(number, self._fetch), numbers))

@@ -53,7 +53,7 @@ class Sample(Mapping[str, Any]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """The field, or `default` where there is none."""
-        return self[name] if name in self else default
+        return self[name] if name in self else default  # noqa: SIM401  that would be this method
 
     def raw(self, name: str) -> Raw:
         """The bytes as stored."""
