@@ -1,8 +1,8 @@
 """How are tables read, a row at a time in any order? Arrow files are mapped into memory; Parquet becomes Arrow first.
 
 A row group of Parquet can only be decoded as a whole, which shuffled reading would do for every sample, or in every
-worker at the least. So the tiers keep an uncompressed Arrow file of it instead (`arrived`), decoded once on a host: a row
-is then a few pointers into the page cache that all workers share.
+worker at the least. So the tiers keep an uncompressed Arrow file of it instead (`arrived`), decoded once on a host: a
+row is then a few pointers into the page cache that all workers share.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Parquet(Source):
     """Parquet, Arrow and Feather files, here or in an object store; a file is a shard.
 
     `data` is a folder or URL, a file, a pattern ("s3://bucket/train-{000..099}.parquet"), or a list. `columns`: those
-    that are wanted, all by default. A sample has numbers and text as Python values, lists of numbers as arrays, bytes as
-    bytes, and structs of "bytes" and "path", which is how Hugging Face stores pictures, as pictures. Needs pyarrow
+    that are wanted, all by default. A sample has numbers and text as Python values, lists of numbers as arrays, bytes
+    as bytes, and structs of "bytes" and "path", which is how Hugging Face stores pictures, as pictures. Needs pyarrow
     (`leyden[parquet]`). Raises DataError for missing columns, CorruptError for files that are damaged.
     """
 
