@@ -120,13 +120,17 @@ class Shuffled(OneSource):
         self._unusual = np.flatnonzero(self._counts != self._usual)
         self._epochs: Recent[_Epoch] = Recent(3)
         self._recent: Recent[_Window] = Recent(4)
+        self._last = 0, self._window(0, 0)
 
     def picks(self, epoch: int, start: int, stop: int) -> Picks:
         """Samples start:stop of the epoch's order."""
         check_range(start, stop, self._length)
         found = []
         while start < stop:
-            window = self._window(epoch, self._epoch(epoch).window_at(start))
+            known, window = self._last
+            if epoch != known or not window.begin <= start < window.begin + window.samples.n:
+                window = self._window(epoch, self._epoch(epoch).window_at(start))
+                self._last = epoch, window
             end = min(stop, window.begin + window.samples.n)
             found.append(window.picks(start, end))
             start = end
