@@ -43,8 +43,8 @@ _FUNCTIONS: Final = (
     "jpeg_finish_compress",
     "jpeg_destroy_compress",
 )
-_FLIP, _FAST = 1, 2
 _DONE, _CORRUPT = 0, 1
+_Text, _Box, _Edges = ctypes.c_char * 200, ctypes.c_int * 4, ctypes.c_double * 4
 _lock = threading.Lock()
 
 Box = tuple[int, int, int, int]
@@ -79,7 +79,6 @@ class Fused:
         *,
         down: int = 1,
         flip: bool = False,
-        fast: bool = False,
         channels: int = 3,
     ) -> NDArray[np.uint8] | None:
         """Rows and columns `box` (top, left, height, width) of the picture scaled by 1/`down`; None: not for us.
@@ -87,16 +86,15 @@ class Fused:
         Raises SampleError where libjpeg would warn or fail: never grey pixels for lost ones.
         """
         out = np.empty((box[2], box[3], channels), np.uint8)
-        data = np.frombuffer(raw, np.uint8)
-        text = ctypes.create_string_buffer(200)
+        text = _Text()
         result = self._window(
-            data.__array_interface__["data"][0],
-            data.size,
-            (ctypes.c_int * 4)(*box),
+            raw if isinstance(raw, bytes) else _address(np.frombuffer(raw, np.uint8)),
+            len(raw),
+            _Box(*box),
             down,
-            _FLIP * flip + _FAST * fast,
+            int(flip),
             channels,
-            out.__array_interface__["data"][0],
+            _address(out),
             box[3] * channels,
             text,
         )
@@ -110,10 +108,8 @@ class Fused:
         By Pillow's bilinear filter, columns first: the same bits where Pillow goes that way, else within 1.
         """
         out = np.empty((height, width, 3), np.uint8)
-        to = out.__array_interface__["data"][0]
         rows, columns = pixels.shape[:2]
-        box = (ctypes.c_double * 4)(*edges)
-        if self._resize(pixels.__array_interface__["data"][0], rows, columns, box, to, height, width):
+        if self._resize(_address(pixels), rows, columns, _Edges(*edges), _address(out), height, width):
             raise MemoryError
         return out
 
@@ -122,10 +118,9 @@ class Fused:
 
         Of the notes only JFIF's and Adobe's are kept. Raises SampleError as `window` does.
         """
-        data, text = np.frombuffer(raw, np.uint8), ctypes.create_string_buffer(200)
+        data, text = np.frombuffer(raw, np.uint8), _Text()
         made, size = ctypes.c_void_p(), ctypes.c_ulong()
-        address = data.__array_interface__["data"][0]
-        if self._tile(address, data.size, every, ctypes.byref(made), ctypes.byref(size), text) != _DONE:
+        if self._tile(_address(data), data.size, every, ctypes.byref(made), ctypes.byref(size), text) != _DONE:
             raise _corrupt(text)
         try:
             return ctypes.string_at(made.value or 0, size.value)
@@ -193,6 +188,10 @@ def _compare(decoder: Fused) -> None:
     part = decoder.window(file.getvalue(), (19, 17, 20, 23))
     if part is None or not np.array_equal(part, whole[19:39, 17:40]):
         raise NoFusedError("a test picture was decoded otherwise than by Pillow")
+
+
+def _address(array: NDArray[np.uint8]) -> int:
+    return int(array.__array_interface__["data"][0])
 
 
 def _corrupt(text: ctypes.Array[ctypes.c_char]) -> SampleError:

@@ -32,14 +32,13 @@ _BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # wh
 class Picture:
     """An encoded picture: JPEG, PNG, WebP, GIF, BMP, TIFF. Nothing is decoded before a method is called.
 
-    `fast=True` decodes JPEGs with less exact arithmetic: pixels differ by FIXME.
     Every method raises SampleError for a picture that is broken or cut short.
     """
 
-    __slots__ = ("_fast", "_image", "_raw", "_size")
+    __slots__ = ("_image", "_raw", "_size")
 
-    def __init__(self, raw: bytes | memoryview, *, fast: bool = False) -> None:
-        self._raw, self._fast = raw, fast
+    def __init__(self, raw: bytes | memoryview) -> None:
+        self._raw = raw
         self._image: Image.Image | None = None
         self._size = jpeg_size(raw)
 
@@ -63,7 +62,7 @@ class Picture:
 
     def center_crop(self, size: int | Size, *, flip: bool = False) -> Pixels:
         """The middle, of that (height, width); black where the picture is smaller."""
-        return self._cut(center_window(self.size, size), flip)
+        return self._framed(center_window(self.size, size), flip)
 
     def random_crop(self, size: int | Size, rng: Generator, *, pad: int = 0, flip: float = 0.0) -> Pixels:
         """A window of that (height, width) anywhere; with `pad` black pixels round the picture.
@@ -71,7 +70,7 @@ class Picture:
         Mirrored with probability `flip`. Raises SampleError where the padded picture is smaller.
         """
         window = random_window(self.size, size, rng, pad=pad)
-        return self._cut(window, _chance(flip, rng))
+        return self._framed(window, _chance(flip, rng))
 
     def resize(self, height: int, width: int, *, flip: bool = False) -> Pixels:
         """The whole picture in another size; see `resized_crop`."""
@@ -118,32 +117,45 @@ class Picture:
         return pixels
 
     def _check(self, window: Window) -> None:
-        if _inside(window, self.size) != window:
+        top, left, height, width = window
+        rows, columns = self.size
+        if top < 0 or left < 0 or height < 1 or width < 1 or top + height > rows or left + width > columns:
             raise SampleError(
-                asked=f"a crop of {window.height}×{window.width} at ({window.top}, {window.left})",
-                found=f"the picture has {self.size[0]}×{self.size[1]} pixels",
+                asked=f"a crop of {height}×{width} at ({top}, {left})",
+                found=f"the picture has {rows}×{columns} pixels",
                 do="Ask `size` first, or use random_crop(…, pad=…).",
             )
 
     def _cut(self, window: Window, flip: bool) -> Pixels:
-        """A window, black where it reaches beyond the picture."""
-        start, whole = perf_counter(), self.size
-        inside = _inside(window, whole)
-        pixels = self._fused(inside, 1, flip, 3)
+        """A window that lies in the picture."""
+        start = perf_counter()
+        pixels = self._fused(window, 1, flip, 3)
         if pixels is None:
-            pixels = self._slow(inside, flip)
-        if inside != window:
-            pixels = _framed(pixels, inside, window, flip)
-        clock.add(start, whole[0] * whole[1], inside.height * inside.width)
+            pixels = self._slow(window, flip)
+        whole = self.size
+        clock.add(start, whole[0] * whole[1], window.height * window.width)
         return pixels
+
+    def _framed(self, window: Window, flip: bool) -> Pixels:
+        """A window, black where it reaches beyond the picture."""
+        inside = _inside(window, self.size)
+        if inside == window:
+            return self._cut(window, flip)
+        framed = np.zeros((window.height, window.width, 3), np.uint8)
+        if inside.height and inside.width:
+            top, left = inside.top - window.top, inside.left - window.left
+            if flip:
+                left = window.width - left - inside.width
+            framed[top : top + inside.height, left : left + inside.width] = self._cut(inside, flip)
+        return framed
 
     def _fused(self, window: Window, down: int, flip: bool, channels: int) -> Pixels | None:
         """By the fused decoder; None where it cannot."""
-        decoder = fused() if self._size is not None and window.height and window.width else None
+        decoder = fused() if self._size is not None else None
         if decoder is None:
             return None
         _check_bomb(self.size)
-        return decoder.window(self._raw, window, down=down, flip=flip, fast=self._fast, channels=channels)
+        return decoder.window(self._raw, window, down=down, flip=flip, channels=channels)
 
     def _slow(self, window: Window, flip: bool) -> Pixels:
         """By Pillow."""
@@ -217,16 +229,6 @@ def _inside(window: Window, whole: Size) -> Window:
     bottom = min(max(window.top + window.height, top), whole[0])
     right = min(max(window.left + window.width, left), whole[1])
     return Window(top, left, bottom - top, right - left)
-
-
-def _framed(pixels: Pixels, inside: Window, window: Window, flip: bool) -> Pixels:
-    """The pixels of `inside` where they lie in `window`, black around them."""
-    framed = np.zeros((window.height, window.width, 3), np.uint8)
-    top, left = inside.top - window.top, inside.left - window.left
-    if flip:
-        left = window.width - left - inside.width
-    framed[top : top + inside.height, left : left + inside.width] = pixels
-    return framed
 
 
 def _check_bomb(size: Size) -> None:

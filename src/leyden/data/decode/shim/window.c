@@ -30,8 +30,6 @@ void leyden_report(context *here, char *text) {
   here->text = text;
 }
 
-enum { FLIP = 1, FAST = 2 };
-
 static void put(byte *to, const byte *from, int width, int channels, int flip) {
   if (!flip) {
     memcpy(to, from, (size_t)width * channels);
@@ -42,7 +40,7 @@ static void put(byte *to, const byte *from, int width, int channels, int flip) {
 }
 
 /* Decodes what `data` holds; here->row is the caller's to free, also after an error. */
-static int decode(decoder *d, context *here, const byte *data, size_t size, const int *box, int down, int flags,
+static int decode(decoder *d, context *here, const byte *data, size_t size, const int *box, int down, int flip,
                   int channels, byte *out, ptrdiff_t stride) {
   unsigned left = box[1], width = box[3];
   jpeg.create(d, 62, sizeof *d);
@@ -52,7 +50,6 @@ static int decode(decoder *d, context *here, const byte *data, size_t size, cons
   d->wanted_as = channels == 4 ? 7 : 2;
   d->scale_up = 1;
   d->scale_down = down;
-  if (flags & FAST) d->dct = 1, d->fancy = 0;
   here->row = malloc(((size_t)d->width + 64) * channels);
   if (!here->row) return ELSEWHERE;
   here->strict = 1;
@@ -70,14 +67,14 @@ static int decode(decoder *d, context *here, const byte *data, size_t size, cons
   if (box[0]) jpeg.skip_scanlines(d, box[0]);
   for (int done = 0; done < box[2]; out += stride) {
     done += jpeg.read_scanlines(d, &here->row, 1);
-    put(out, here->row + (size_t)(box[1] - left) * channels, box[3], channels, flags & FLIP);
+    put(out, here->row + (size_t)(box[1] - left) * channels, box[3], channels, flip);
   }
   return DONE;
 }
 
 /* box: top, left, height, width after scaling by 1/down; out: rows of width * channels bytes, `stride` apart;
  * channels: 3 (RGB) or 4 (RGB and a byte of no meaning); text: room for 200 bytes. ELSEWHERE: not a picture for us. */
-int leyden_window(const byte *data, size_t size, const int *box, int down, int flags, int channels, byte *out,
+int leyden_window(const byte *data, size_t size, const int *box, int down, int flip, int channels, byte *out,
                   ptrdiff_t stride, char *text) {
   decoder d;
   context here;
@@ -87,7 +84,7 @@ int leyden_window(const byte *data, size_t size, const int *box, int down, int f
   leyden_report(&here, text);
   d.report = &here.report;
   if (!setjmp(here.home))
-    result = decode(&d, &here, part ? part : data, size, inner, down, flags, channels, out, stride);
+    result = decode(&d, &here, part ? part : data, size, inner, down, flip, channels, out, stride);
   jpeg.destroy(&d);
   free(here.row);
   free(part);
