@@ -11,12 +11,12 @@ from collections.abc import Callable
 from itertools import islice
 
 import numpy as np
+from tests.data.plan.simulated import Simulated
 
 from leyden.data.plan import Bucketed, Mix, Packed, Shuffled
 from leyden.data.plan.base import Order
 from leyden.data.plan.keys import Rng
 from leyden.data.plan.lengths import Lengths
-from tests.data.plan.simulated import Simulated
 
 # Documents' lengths in tokens: log-normal, median 300, mean 495, as web text has it.
 LENGTHS = np.clip(np.random.default_rng(0).lognormal(5.7, 1.0, 40_000), 1, 8192).astype(np.int64)
@@ -58,8 +58,8 @@ def lengths() -> None:
         )
         print(f"batch {batch}: {padding(shuffled, batch):.1%} padding shuffled; in buckets {buckets}")
     for length in (1024, 2048, 8192):
-        whole = (LENGTHS <= length).mean()
-        full = [Packed(shuffled, length=length, method=method).utilisation() for method in ("split", "fit")]  # type: ignore[arg-type]
+        whole = np.less_equal(LENGTHS, length).mean()
+        full = [Packed(shuffled, length=length, method=method).utilisation() for method in ("split", "fit")]
         print(
             f"items of {length:,}: one document an item {np.minimum(LENGTHS, length).mean() / length:.1%} full; "
             f"split {full[0]:.3%}; fit {full[1]:.2%}, with {whole:.1%} of documents whole"
@@ -78,21 +78,25 @@ def cost() -> None:
     print(f"100 shards ahead {1e3 * (time.perf_counter() - picked):.1f} ms")
     rng, mix = Rng(0), Mix({"a": TEXT, "b": TEXT}, weights={"a": 1, "b": 3})
     small = Shuffled(Simulated([1000] * 100), seed=1)
-    print(f"batch of 64: shuffled {least(lambda at: small.picks(0, at, at + 64)):.0f} µs")
+    print(f"batch of 64: shuffled {planning(small, 64):.0f} µs")
     for name, one, block in (("mixed", mix, 1024), ("in buckets", Bucketed(Shuffled(TEXT, seed=0), "text"), 8192)):
-        each = least(lambda at, one=one, block=block: one.picks(0, at * block // 64, at * block // 64 + 64), calls=5)
-        print(f"batch of 64: {name} {each:.0f} µs in the first of a block of {block}, ", end="")
-        print(f"{least(lambda at, one=one: one.picks(0, at % 1024, at % 1024 + 64)):.0f} µs in the others")
+        first = planning(one, 64, step=block, calls=5)
+        print(f"batch of 64: {name} {first:.0f} µs, the first of {block} positions; others {planning(one, 64):.0f} µs")
     for method in ("split", "fit"):
-        packed = Packed(Shuffled(TEXT, seed=0), length=2048, method=method)  # type: ignore[arg-type]
-        print(f"16 items of 2,048 tokens: {method} {least(lambda at, p=packed: p.picks(0, at, at + 16)):.0f} µs")
+        packed = Packed(Shuffled(TEXT, seed=0), length=2048, method=method)
+        print(f"16 items of 2,048 tokens: {method} {planning(packed, 16, step=16):.0f} µs")
     print(f"random numbers of a sample: {least(lambda at: rng.at(0, at), calls=10_000):.1f} µs")
 
 
+def planning(order: Order, size: int, step: int = 0, calls: int = 16) -> float:
+    """Microseconds for a batch of `size` items, `step` after the last."""
+    return least(lambda at: order.picks(0, at * (step or size), at * (step or size) + size), calls)
+
+
 def least(call: Callable[[int], object], calls: int = 100) -> float:
-    """Microseconds of one call with positions 0, 64, …"""
+    """Microseconds of one call, given 0, 1, …"""
     call(0)
-    return 1e6 * min(timeit.repeat(lambda: [call(64 * at) for at in range(calls)], number=1, repeat=7)) / calls
+    return 1e6 * min(timeit.repeat(lambda: [call(at) for at in range(calls)], number=1, repeat=7)) / calls
 
 
 if __name__ == "__main__":
