@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+import leyden
+from leyden.data import Loader
 from leyden.track.read import read_run
-from tests.data.trainer_script import BATCH, SAMPLES
+from tests.data.trainer_script import BATCH, SAMPLES, Model, Numbers, augment
 
 SCRIPT = Path(__file__).with_name("trainer_script.py")
 STEPS = -(-SAMPLES // BATCH)  # of one rank's epoch
@@ -80,3 +82,31 @@ def test_other_ranks_finish_the_epoch_with_the_same_samples(whole: tuple[Path, d
     first = json.loads((folder / "part-0.json").read_text())
     assert samples([first, *back], 1) == samples([told], 1)
     assert back[0]["weights"] == back[1]["weights"]
+
+
+def test_overfit_batches_are_the_same_in_every_epoch(tmp_path: Path) -> None:
+    model = Model()
+    with Loader(Numbers(), batch_size=4, transform=augment, shuffle=True, seed=11, workers=1, kind="thread") as loader:
+        trainer = leyden.Trainer(max_epochs=3, overfit_batches=2, default_root_dir=tmp_path, accelerator="cpu")
+        trainer.fit(model, loader, loader)
+    epochs = [[sample[1:] for sample in model.seen if sample[0] == epoch] for epoch in range(3)]
+    assert len(epochs[0]) == 8
+    assert epochs[0] == epochs[1] == epochs[2]
+    assert model.validated[-8:] == [number for number, _ in epochs[0]]
+
+
+def test_an_epoch_cut_short_by_a_limit_is_followed_by_the_next(tmp_path: Path) -> None:
+    def train(epochs: int, checkpoint: Path | None = None) -> Model:
+        model = Model()
+        with Loader(Numbers(), batch_size=4, transform=augment, shuffle=True, seed=11, workers=1) as loader:
+            trainer = leyden.Trainer(
+                max_epochs=epochs, limit_train_batches=3, default_root_dir=tmp_path, accelerator="cpu"
+            )
+            trainer.fit(model, loader, ckpt_path=checkpoint)
+            trainer.save_checkpoint(tmp_path / f"after-{epochs}")
+        return model
+
+    whole, first = train(3), train(2)
+    rest = train(3, tmp_path / "after-2")
+    assert [at for at, _, _ in whole.seen] == [0] * 12 + [1] * 12 + [2] * 12
+    assert first.seen + rest.seen == whole.seen

@@ -118,6 +118,8 @@ class Evaluation:
     def _run_loader(self, loader_idx: int, loader: Any, total: int | None, silent: bool, keep: bool) -> list[Any]:
         book, move = self.book, mover_for(self._session, loader_idx)
         starts, ends, kept = self._hooks["batch_start"], self._hooks["batch_end"], []
+        if self._session.plan.overfit_batches and is_planned(loader):
+            loader.set_epoch(0)  # those that training takes, too
         forward, progress = self._session.plan.forward_context(), self._trainer.progress
         due, iterator = time.perf_counter() + progress.every_s, iter(loader)
         if self._session.profiler is not None:

@@ -78,7 +78,7 @@ def _train_feed(trainer: Trainer, session: Session, given: Any, seed: int) -> Tr
     if is_planned(loader):
         loader.place(plan.device)  # batches come there before a step asks for them
     limit = plan.overfit_batches or trainer.limits["train"]
-    return TrainFeed(loader, limit=limit, move=mover_for(session), world=plan.world)
+    return TrainFeed(loader, limit=limit, move=mover_for(session), world=plan.world, same=bool(plan.overfit_batches))
 
 
 def _validation(trainer: Trainer, session: Session, given: Any, train_loader: Any) -> Evaluation | None:

@@ -32,9 +32,16 @@ class TrainFeed:
     """Batches of training, epoch by epoch, on the device; knows its place for a checkpoint."""
 
     def __init__(
-        self, loader: Any, *, limit: Limit, move: Callable[[Any], Any] | None, world: World | None = None
+        self,
+        loader: Any,
+        *,
+        limit: Limit,
+        move: Callable[[Any], Any] | None,
+        world: World | None = None,
+        same: bool = False,  # whether every epoch is to be like the first, as `overfit_batches` asks
     ) -> None:
         _check(loader)
+        self._same = same
         self.loader, self._limit, self._move, self._world = loader, limit, move, world or World()
         self._is_stateful = hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
         self._is_planned = is_planned(loader)
@@ -60,7 +67,7 @@ class TrainFeed:
         """
         own = resume is not None and "loader" in resume
         if resume and own and self._is_planned:  # the state of an epoch that a limit cut short is of no use to the next
-            own = resume["loader"]["epoch"] == epoch
+            own = resume["loader"]["epoch"] == epoch and not self._same
         was_dealt, self._deal = self._deal, Deal(**resume["deal"]) if resume and "deal" in resume else None
         skip -= (first := self._deal.at if self._deal else 0)
         replay = resume["start"] if resume and skip and not own else None
@@ -192,7 +199,7 @@ class TrainFeed:
             ours.seed = resume["seed"] if resume and "seed" in resume else ours.seed
         for owner in self._find_owners():
             if hasattr(owner, "set_epoch"):
-                owner.set_epoch(epoch)
+                owner.set_epoch(0 if self._same else epoch)
 
     def _find_owners(self) -> list[Any]:
         """The loader, its samplers, and what they wrap."""
