@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 from torch import Tensor, nn
 
+import lightning as L
 from leyden.data import Loader
 from tests.data.trainer_script import SAMPLES, Numbers, augment
 
 
-class Model(L.LightningModule):
+class Model(L.LightningModule):  # type: ignore[misc]  # mypy is told to skip Lightning
     """Remembers what it was given."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What test_trainer.py runs: `python trainer_script.py NAME RANKS STEPS [CHECKPOINT]`: trains on a Loader, tells what it saw."""
+"""What test_trainer.py runs: `python trainer_script.py NAME RANKS STEPS [CHECKPOINT]` trains on a Loader."""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ _HOMES = {
     "Parquet": "leyden.data.sources",
     "Picture": "leyden.data.decode",
     "Sample": "leyden.data.sources",
+    "Sequential": "leyden.data.plan",
     "Shards": "leyden.data.sources",
+    "Shuffled": "leyden.data.plan",
     "WebDataset": "leyden.data.sources",
     "write_shards": "leyden.data.shards",
 }
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from leyden.data.plan import Bucketed as Bucketed
     from leyden.data.plan import Mix as Mix
     from leyden.data.plan import Packed as Packed
+    from leyden.data.plan import Sequential as Sequential
+    from leyden.data.plan import Shuffled as Shuffled
     from leyden.data.shards import write_shards as write_shards
     from leyden.data.sources import MDS as MDS
     from leyden.data.sources import MapStyle as MapStyle

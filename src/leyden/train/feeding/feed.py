@@ -67,7 +67,7 @@ class TrainFeed:
         """
         own = resume is not None and "loader" in resume
         if resume and own and self._is_planned:  # the state of an epoch that a limit cut short is of no use to the next
-            own = resume["loader"]["epoch"] == epoch and not self._same
+            own = not self._same and (resume["loader"]["epoch"] == epoch or self.loader.batches_left is None)
         was_dealt, self._deal = self._deal, Deal(**resume["deal"]) if resume and "deal" in resume else None
         skip -= (first := self._deal.at if self._deal else 0)
         replay = resume["start"] if resume and skip and not own else None
@@ -86,8 +86,8 @@ class TrainFeed:
         self._is_rest = own and self._is_planned
         if resume and own:
             self.loader.load_state_dict(resume["loader"])
-        if self._is_rest and self.batches is not None:
-            rest_of_it = skip + self.loader.batches_left
+        if self._is_rest and self.batches is not None and (left := self.loader.batches_left) is not None:
+            rest_of_it = skip + left
             self.batches = min(self.batches, rest_of_it) if self._limited else rest_of_it
         rng.restore(replay["rng"] if replay else reached)
         again = _has_workers(loader)
