@@ -41,7 +41,7 @@ def contents(source: Source, folder: Path) -> Iterator[Any]:
     for shard, count in enumerate(source.counts.tolist()):
         source.prepare(shard, lambda name, start=0, stop=None: fetch(source, name, start, stop))
         records = source.locate(shard, np.arange(count))
-        reader = worker.open(shard, bring(source, shard, folder))
+        reader = worker.open(shard, bring(source, shard, folder) if source.root else None)
         for number in np.random.default_rng(shard).permutation(count).tolist():  # opened in any order
             reader.read(number, None if records is None else records[number].tolist())
         for number in range(count):

@@ -16,6 +16,8 @@ from leyden.data.tiers.here import local_folder
 if TYPE_CHECKING:
     from leyden.data.tiers.remote import Root  # workers import this file, but not obstore
 
+TARS: Final = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
+TABLES: Final = (".parquet", ".arrow", ".feather")
 _BRACES: Final = re.compile(r"\{([^{}]*)\}")
 _RANGE: Final = re.compile(r"(\d+)\.\.(\d+)")
 _PARALLEL: Final = 32  # requests under way: 20 ms each make 1,600 a second

@@ -22,14 +22,13 @@ from leyden.core.errors import nearest
 from leyden.data.errors import CorruptError, DataError
 from leyden.data.sources.base import Ints, Reader, Shard, Source
 from leyden.data.sources.columns import Column, column
-from leyden.data.sources.files import File, Given, Window, each, find
+from leyden.data.sources.files import TABLES, File, Given, Window, each, find
 from leyden.data.sources.sample import Raw, Sample
 from leyden.data.tiers.here import local_folder
 
 if TYPE_CHECKING:
     from leyden.data.tiers.remote import Root
 
-ENDINGS: Final = (".parquet", ".arrow", ".feather")
 _FOOTER_BYTES: Final = 1 << 16  # what pyarrow reads first of a Parquet file
 T = TypeVar("T")
 
@@ -60,7 +59,7 @@ class Parquet(Source):
         storage_options: Mapping[str, str] | None = None,
     ) -> None:
         _arrow()
-        root, files = find(data, ENDINGS, storage_options)
+        root, files = find(data, TABLES, storage_options)
         self.root = root.url
         tables = each(lambda file: _open(root, file), files)
         self._tables = [table for table in tables if table.rows]

@@ -19,7 +19,7 @@ from leyden.data.shards.index import SUFFIX, Index
 from leyden.data.shards.progress import Bar
 from leyden.data.shards.schema import kind_of
 from leyden.data.sources.base import RECORD, Ints, Reader, Records, Shard, Source
-from leyden.data.sources.files import LOCAL_WINDOW_BYTES, WINDOW_BYTES, File, Given, Window, each, find
+from leyden.data.sources.files import LOCAL_WINDOW_BYTES, TARS, WINDOW_BYTES, File, Given, Window, each, find
 from leyden.data.sources.sample import Raw, Sample
 from leyden.data.sources.tar import Member, Read, members
 from leyden.data.tiers.here import local_folder
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 _META: Final = re.compile(r"__[^/]*__($|/)")  # folders and files that WebDataset keeps for itself
 _NO_CHECK: Final = -1
 _HELD: Final = 512  # indexes kept in memory
-TARS: Final = (".tar", *(_ZIPPED := (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")))
 
 
 @final
@@ -261,7 +260,7 @@ def _records(read: Read, where: str, file: File) -> Records:
 
 def _refuse_zipped(data: Any) -> None:
     for one in [data] if isinstance(data, str | os.PathLike) else data:
-        if os.fspath(one).endswith(_ZIPPED):
+        if os.fspath(one).endswith(TARS[1:]):
             raise DataError(
                 asked=f"{one} was to be read as WebDataset",
                 found="a packed tar can only be read from its begin, so a sample in it cannot be found",
