@@ -9,7 +9,8 @@ from typing import Final, final
 from leyden.data.tiers.shelf import NEVER
 
 LOOK: Final = 2048  # uses ahead
-RECENT: Final = 32  # tickets: what one of them asked for is in use; in a window nearly every batch asks for every shard
+RECENT: Final = 8  # times the usual number of tickets between two uses of a shard: then its window is over
+LONGEST: Final = 64  # tickets
 
 
 @final
@@ -23,6 +24,7 @@ class Ahead:
         self._at = 0  # number of the queue's first use
         self._asked: dict[int, int] = {}  # shard → count of tickets when it was last asked for
         self._tickets = 0
+        self._each = 1.0  # shards a ticket asks for, moving average
         self._fill()
 
     def upcoming(self) -> list[int]:
@@ -33,11 +35,14 @@ class Ahead:
         """A ticket asks for these. Whether what is ahead has changed."""
         self._tickets += 1
         before = self._at
+        shards = list(shards)
+        self._each += 0.2 * (len(shards) - self._each)
         for shard in shards:
             if shard not in self._asked or (self._queue and self._queue[0] == shard):
                 self._pass(shard)
             self._asked[shard] = self._tickets
-        old = [shard for shard, ticket in self._asked.items() if ticket <= self._tickets - RECENT]
+        recent = min(LONGEST, RECENT * max(1.0, len(self._asked) / self._each))
+        old = [shard for shard, ticket in self._asked.items() if ticket <= self._tickets - recent]
         for shard in old:
             del self._asked[shard]
         self._fill()

@@ -76,12 +76,12 @@ class Fetcher:
         assert stop is not None
         return await self._persist(name, lambda: self._hedged(name, (start, stop), urgent), urgent)
 
-    async def stream(self, name: str, sink: Callable[[], Sink]) -> Body:
-        """The whole object in one request, into a new sink each try. Time-out: nothing for `timeout_s`, or 8 tries."""
+    async def stream(self, name: str, sink: Callable[[Body], Sink]) -> Body:
+        """The whole object in one request, into a new sink each try, made when the answer has begun. Time-out: nothing for `timeout_s`, or 8 tries."""
         progress = _Progress()
 
         async def watched() -> Body:
-            task = asyncio.ensure_future(self._one(name, None, progress, sink()))
+            task = asyncio.ensure_future(self._one(name, None, progress, sink))
             try:
                 while not (await asyncio.wait({task}, timeout=self.hedge_s))[0]:
                     if time.monotonic() - progress.last_s > self.hedge_s:
@@ -183,7 +183,7 @@ class Fetcher:
 
     async def _hedged(self, name: str, span: tuple[int, int] | None, urgent: bool) -> Body:
         """One request; a second one beside it when nothing comes."""
-        patience_s = min(self.hedge_s, max(URGENT_HEDGE_S, 8 * self._latency_s)) if urgent else self.hedge_s
+        patience_s = min(self.hedge_s, max(URGENT_HEDGE_S if urgent else 1.0, 8 * self._latency_s))
         streams: dict[asyncio.Task[Body], _Progress] = {}
 
         def start() -> None:
@@ -210,7 +210,9 @@ class Fetcher:
             for task in streams:
                 task.cancel()
 
-    async def _one(self, name: str, span: tuple[int, int] | None, progress: _Progress, sink: Sink | None) -> Body:
+    async def _one(
+        self, name: str, span: tuple[int, int] | None, progress: _Progress, make: Callable[[Body], Sink] | None
+    ) -> Body:
         """One request, checked for its length."""
         self.requests += 1
         try:
@@ -220,6 +222,7 @@ class Fetcher:
             body = Body(result.meta["size"], version(result.meta))
             if span and span[1] > body.size_bytes:
                 raise self._short(name, body.size_bytes, span[1])
+            sink = make(body) if make else None
             if span and span[1] - span[0] <= CHUNK:
                 chunk = await result.bytes_async()
                 body.chunks.append(chunk)

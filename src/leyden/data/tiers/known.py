@@ -21,11 +21,14 @@ PREPARING: Final = 16  # shards at once; each waits for a small file
 class Known:
     """Items of shards. On the loop's thread alone."""
 
-    def __init__(self, sources: Sequence[Source], timeout_s: float, options: Mapping[str, str] | None) -> None:
+    def __init__(
+        self, sources: Sequence[Source], timeout_s: float, options: Mapping[str, str] | None, cache_local: bool
+    ) -> None:
         self.numbers = Numbers(sources)
         self.items: dict[int, Item] = {}  # identified
         self.ready: dict[int, Item] = {}  # and prepared
-        self._timeout_s, self._options = timeout_s, options
+        self._timeout_s, self._options, self._cache_local = timeout_s, options, cache_local
+        self._cached: dict[int, bool] = {}  # by id of source
         self._fetchers: dict[str, Fetcher] = {}
         self._tasks: dict[int, asyncio.Task[Item]] = {}
         self._files: dict[tuple[int, str], asyncio.Task[Item]] = {}
@@ -52,11 +55,14 @@ class Known:
             self.items[shard] = await asyncio.shield(self._files[file])
         return self.items[shard]
 
-    def cached(self, source: Source, *, cache_local: bool) -> bool:
+    def cached(self, source: Source) -> bool:
         """Whether a source's files go through the caches."""
-        if not source.root:
-            return False
-        return local_folder(source.root) is None or cache_local or (len(source.counts) > 0 and source.shard(0).packed)
+        known = self._cached.get(id(source))
+        if known is None:
+            packed = bool(source.root and len(source.counts)) and source.shard(0).packed
+            known = bool(source.root) and (local_folder(source.root) is None or self._cache_local or packed)
+            self._cached[id(source)] = known
+        return known
 
     def trying(self) -> str:
         """What is being asked for in vain, in words."""

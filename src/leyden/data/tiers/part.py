@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from leyden.data.errors import CorruptError
-from leyden.data.tiers.fetch import Body, Fetcher
+from leyden.data.tiers.fetch import URGENT_HEDGE_S, Body, Fetcher, Sink
 from leyden.data.tiers.shelf import Shelf
 from leyden.data.tiers.store import Unranged
 
@@ -96,23 +96,34 @@ class Part:
         self.users: set[int] = set()  # open tickets
         self.retired = False
         self._have = Spans()
-        self._coming: dict[asyncio.Task[None], Span] = {}
+        self._coming: dict[asyncio.Task[None], tuple[int, int, bool]] = {}
         self._version: str | None = None
 
     async def need(self, spans: Sequence[Span], *, urgent: bool) -> None:
         """These bytes are in the file. Raises what Fetcher.read raises, and OSError where the disk is full."""
-        gaps = [gap for span in spans for gap in self._have.missing(*span)]
-        waits: set[asyncio.Task[None]] = set()
-        coming = Spans()
-        for span in self._coming.values():
-            coming.add(*span)
-        for start, stop in together(gaps):
+        waits = self._begin(spans, urgent, {True, False})
+        slow = {task for task in waits if urgent and not self._coming[task][2]}
+        if slow:  # a piece of the whole is on its way and holds these bytes: it may be stuck
+            await asyncio.wait(slow, timeout=URGENT_HEDGE_S)
+            waits = waits - slow | self._begin(spans, True, {True})
+        await _all(waits)
+
+    def _begin(self, spans: Sequence[Span], urgent: bool, kinds: set[bool]) -> set[asyncio.Task[None]]:
+        """Requests for what is neither there nor on its way by requests of these kinds, and those to wait for."""
+        coming, waits = Spans(), set()
+        for low, high, kind in self._coming.values():
+            if kind in kinds:
+                coming.add(low, high)
+        for start, stop in together(gap for span in spans for gap in self._have.missing(*span)):
             if coming.missing(start, stop):
                 for low in range(start, stop, PIECE):
                     waits.add(self._fetch(low, min(low + PIECE, stop), urgent))
             else:
-                waits |= {task for task, (low, high) in self._coming.items() if low < stop and start < high}
-        await _all(waits)
+                waits |= {
+                    task for task, (low, high, kind) in self._coming.items()
+                    if kind in kinds and low < stop and start < high
+                }  # fmt: skip
+        return waits
 
     async def whole(self) -> None:
         """All of it, over several connections. Raises as `need` does."""
@@ -156,7 +167,7 @@ class Part:
 
     def _fetch(self, start: int, stop: int, urgent: bool) -> asyncio.Task[None]:
         task = asyncio.ensure_future(self._bring(start, stop, urgent))
-        self._coming[task] = (start, stop)
+        self._coming[task] = (start, stop, urgent)
         task.add_done_callback(self._ended)
         return task
 
@@ -177,19 +188,18 @@ class Part:
     async def _stream(self) -> None:
         """In one request, by a store that has no ranges."""
 
-        def sink() -> Any:
+        def sink(body: Body) -> Sink:
             at = 0
+            self._same(body)
 
             async def take(chunk: Any) -> None:
                 nonlocal at
-                if at + len(chunk) > self.size_bytes:
-                    raise self._corrupt(f"it has more than the {self.size_bytes:,} bytes its index says")
                 await self._write_in_thread(at, [chunk])
                 at += len(chunk)
 
             return take
 
-        self._same(await self.fetcher.stream(self.name, sink))
+        await self.fetcher.stream(self.name, sink)
         self._have.add(0, self.size_bytes)
 
     async def _write_in_thread(self, start: int, chunks: list[Any]) -> None:

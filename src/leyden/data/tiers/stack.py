@@ -69,8 +69,7 @@ class Stack(Tiers):
         self._closed = False
         self._open: dict[int, Ticket] = {}
         self._files = Files()
-        self._known = Known(sources, timeout_s, storage_options)
-        self._cache_local = cache_local
+        self._known = Known(sources, timeout_s, storage_options, cache_local)
         self._keeper = Keeper([Shelf(place) for place in places], self._known.items)
         self._wake = asyncio.Event()
         self._tasks = [asyncio.run_coroutine_threadsafe(work(), self._loop) for work in (self._prefetch, self._beat)]
@@ -179,11 +178,13 @@ class Stack(Tiers):
                 found[shard] = local
         except DataError as error:
             return error
+        except Exception as error:
+            return _bug(error)
         return found
 
     def _plain(self, shard: int, samples: Ints) -> Local | None:
         source, number = self._known.numbers[shard]
-        if self._known.cached(source, cache_local=self._cache_local):
+        if self._known.cached(source):
             return None
         return self._files.local(source, number, samples)
 
@@ -366,7 +367,7 @@ class Stack(Tiers):
                 asyncio.ensure_future(self._known.item(shard)).add_done_callback(lambda task: task.exception())
 
     def _cached(self, shard: int) -> bool:
-        return self._known.cached(self._known.numbers[shard][0], cache_local=self._cache_local)
+        return self._known.cached(self._known.numbers[shard][0])
 
     async def _beat(self) -> None:
         while True:
