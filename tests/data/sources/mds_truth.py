@@ -8,6 +8,8 @@ installed (an environment of its own: it asks for a CUDA build of torch):
 
 from __future__ import annotations
 
+import importlib
+import io
 import json
 import shutil
 import sys
@@ -76,10 +78,10 @@ def sample(number: int) -> dict[str, Any]:
 
 
 def _write(folder: Path, options: dict[str, Any]) -> None:
-    from streaming.base.format.mds import MDSWriter
-
     shutil.rmtree(folder, ignore_errors=True)
-    with MDSWriter(columns=COLUMNS, out=str(folder), **options) as writer:
+    with importlib.import_module("streaming.base.format.mds").MDSWriter(
+        columns=COLUMNS, out=str(folder), **options
+    ) as writer:
         for number in range(SAMPLES):
             values = sample(number)
             for name in ("pil", "jpeg", "png"):
@@ -91,8 +93,6 @@ def _write(folder: Path, options: dict[str, Any]) -> None:
 
 
 def _jpeg(picture: Any) -> bytes:
-    import io
-
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, "JPEG")
     return stream.getvalue()
@@ -100,11 +100,10 @@ def _jpeg(picture: Any) -> bytes:
 
 def _compare(folder: Path) -> None:
     """Their reader against `sample`."""
-    from streaming.base.format.mds.reader import MDSReader
-
+    kind = importlib.import_module("streaming.base.format.mds.reader").MDSReader
     number = 0
     for shard in json.loads((folder / "index.json").read_text())["shards"]:
-        reader = MDSReader.from_json(str(folder), "", shard)
+        reader = kind.from_json(str(folder), "", shard)
         for at in range(shard["samples"]):
             read, true = reader[at], sample(number)
             assert read.keys() == true.keys()

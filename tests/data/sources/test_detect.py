@@ -124,7 +124,9 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
 
 
 def test_the_library_reads_what_we_write(tmp_path: Path) -> None:
-    given = [{"txt": "ü" * n, "cls": n, "x.npy": np.arange(n), "json": [n], "raw": bytes(n)} for n in range(5)]
+    given: list[dict[str, Any]] = [
+        {"txt": "ü" * n, "cls": n, "x.npy": np.arange(n), "json": [n], "raw": bytes(n)} for n in range(5)
+    ]
     write_shards(given, tmp_path / "native", workers=0, progress=False)
     (path,) = (tmp_path / "native").glob("*.tar")
     decode = webdataset.autodecode.Decoder([])

@@ -36,7 +36,7 @@ def test_reads_what_the_real_writer_wrote(name: str, tmp_path: Path) -> None:
 def test_plain_shards_are_read_by_ranges_and_hashed_or_packed_ones_whole() -> None:
     plain, hashed, packed = (MDS(MADE / name) for name in ("plain", "hashed", "zstd"))
     for source in (plain, hashed, packed):
-        source.prepare(0, lambda name, start=0, stop=None, source=source: fetch(source, name, start, stop))  # type: ignore[misc]
+        source.prepare(0, lambda name, start=0, stop=None, source=source: fetch(source, name, start, stop))
     records = plain.locate(0, np.array([1, 0]))
     assert records is not None
     assert records["offset"][0] == records["offset"][1] + records["length"][1]
@@ -92,7 +92,7 @@ def test_offsets_that_contradict_the_index(copy: Callable[[str], Path]) -> None:
         words.tofile(path)
         source = MDS(folder)
         with pytest.raises(CorruptError, match="its offsets are not those of"):
-            source.prepare(0, lambda name, start=0, stop=None, source=source: fetch(source, name, start, stop))  # type: ignore[misc]
+            source.prepare(0, lambda name, start=0, stop=None, source=source: fetch(source, name, start, stop))
         with pytest.raises(CorruptError, match=r"its offsets are not those of|bytes, index\.json says"):
             read(source, 0, path, 0)
         shutil.copy(MADE / "plain" / path.name, path)

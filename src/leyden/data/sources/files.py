@@ -62,8 +62,8 @@ def find(given: Given, endings: tuple[str, ...], options: Mapping[str, str] | No
     """
     from leyden.data.tiers.remote import open_root
 
-    one = isinstance(given, str | os.PathLike)
-    paths = [path for item in ([given] if one else given) for path in expand(os.fspath(item))]  # type: ignore[list-item]
+    several = [given] if isinstance(given, str | os.PathLike) else given
+    paths = [path for one in several for path in expand(os.fspath(one))]
     if local_folder(paths[0] if paths else "") is not None:
         paths = [name for path in paths for name in _local(str(local_folder(path)))]
     if len(paths) == 1 and not paths[0].endswith(endings):

@@ -219,7 +219,7 @@ def _unpack(path: Path, to: Path) -> int:
         is_parquet = file.read(4) == b"PAR1"
     if is_parquet:
         source = _parquet().ParquetFile(path, page_checksum_verification=True, memory_map=True)
-        schema, groups = source.schema_arrow, map(source.read_row_group, range(source.num_row_groups))
+        schema, groups = source.schema_arrow, (source.read_row_group(at) for at in range(source.num_row_groups))
     else:
         batches = _batches(arrow.memory_map(str(path)))
         schema, groups = batches[0].schema, (arrow.Table.from_batches([batch]) for batch in batches)

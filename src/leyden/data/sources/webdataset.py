@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast, final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
 import google_crc32c
 import numpy as np
@@ -74,7 +74,7 @@ class WebDataset(Source):
             self._held[shard] = self._tars[shard].records()
             while len(self._held) > _HELD:
                 self._held.popitem(last=False)
-        return cast(Records, self._held[shard][samples])
+        return self._held[shard][samples]
 
     def open(self, shard: int, path: Path | None) -> Reader:
         """Reads samples one by one."""
@@ -133,7 +133,7 @@ class _Found(NamedTuple):
     @property
     def check(self) -> int:
         """-2 minus the crc32c of all headers: names, sizes and times."""
-        return -2 - google_crc32c.value(b"".join(member.head for member in self.fields.values()))
+        return -2 - int(google_crc32c.value(b"".join(member.head for member in self.fields.values())))
 
 
 def group(found: Iterator[Member], where: str) -> Iterator[_Found]:
