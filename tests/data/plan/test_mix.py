@@ -186,6 +186,7 @@ def test_fingerprints_differ() -> None:
         Mix({"one": ONE, "two": TWO}, weights={"one": 1, "two": 1}),
     ]
     assert len({mix.fingerprint() for mix in mixes}) == 5
+    assert mixes[0].fingerprint() == ordered(weights={"two": 0.5, "one": 0.5}).fingerprint()
 
 
 def test_a_map_style_data_set_is_a_stream() -> None:

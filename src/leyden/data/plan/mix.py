@@ -67,7 +67,7 @@ class Mix(Order):
                     "Pack all streams alike, or mix first: Packed(Mix(…, epoch_size=…)).",
                 )
         self._epoch_size, self._seed = epoch_size, seed
-        self._words = f"weights={weights}, epoch_size={epoch_size}, seed={seed}"
+        self._words = f"weights={self._shares}, epoch_size={epoch_size}, seed={seed}"
         self._blocks: Recent[Picks] = Recent(4)
 
     def length(self, epoch: int) -> int | None:

@@ -55,7 +55,18 @@ class Shares:
         begin, end = self.begins[stage], self.end(stage)
         if self._within(stage, end - begin)[stream] <= item:
             return None
-        return begin + bisect_left(range(end - begin), item + 1, key=lambda n: self._within(stage, n)[stream]) - 1
+        exact, off = item - self._before[stage][stream], len(self._before[stage])  # so many items off at most
+        share = self._share(stage, stream)
+        near = range(max(int((exact - off) / share), 0), min(int((exact + off + 1) / share) + 1, end - begin))
+        return begin + near[bisect_left(near, item + 1, key=lambda n: self._within(stage, n)[stream]) - 1]
+
+    def __str__(self) -> str:
+        """The same for the same shares, however they were written."""
+        return str([(begin, *map(str, ratios)) for begin, ratios in zip(self.begins, self._ratios, strict=True)])
+
+    def _share(self, stage: int, stream: int) -> Fraction:
+        ratios = self._ratios[stage]
+        return ratios[stream] * math.prod(1 - ratio for ratio in ratios[:stream])
 
     def _within(self, stage: int, n: int) -> tuple[int, ...]:
         taken = []
