@@ -66,7 +66,7 @@ def test_batches_are_the_same_whoever_makes_them(shards: Shards) -> None:
     seen = []
     for kind, workers in KINDS:
         with Loader(shards, batch_size=8, transform=from_shard, shuffle=True, kind=kind, workers=workers) as loader:  # type: ignore[arg-type]
-            seen.append([[batch for batch in loader] for _ in range(2)])
+            seen.append([list(loader) for _ in range(2)])
     assert len(seen[0][0]) == 13
     assert sorted(items(seen[0][0])) == [*range(100)]
     assert items(seen[0][0]) != items(seen[0][1])
@@ -230,13 +230,17 @@ def test_epochs_without_a_leak() -> None:
     with Loader(Items(8), batch_size=4, transform=augment, shuffle=True, workers=2, kind="process") as loader:
         assert len(items(loader)) == 8
         gc.collect()
-        fds, threads, memory = len(os.listdir("/proc/self/fd")), threading.active_count(), resident()
+        fds, threads, memory = descriptors(), threading.active_count(), resident()
         for _ in range(200):
             assert sorted(items(loader)) == [*range(8)]
-        assert len(os.listdir("/proc/self/fd")) <= fds + 10  # each slot's mapping has one
+        assert descriptors() <= fds + 10  # each slot's mapping has one
         assert threading.active_count() == threads
         assert resident() - memory < 8e6
-    assert len(os.listdir("/proc/self/fd")) < fds
+    assert descriptors() < fds
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def resident() -> int:

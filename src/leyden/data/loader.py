@@ -14,18 +14,18 @@ from typing import Any, Literal, final
 import numpy as np
 
 from leyden.data.errors import DataError
+from leyden.data.meter import Meter
 from leyden.data.plan import Sequential, Shuffled
 from leyden.data.plan.base import Order
 from leyden.data.plan.deal import Deal
 from leyden.data.plan.place import Place
 from leyden.data.sources.base import Source
-from leyden.data.meter import Meter
 from leyden.data.workers.crew import Kind, Staff
 from leyden.data.workers.engine import Engine
-from leyden.data.workers.messages import Setup
+from leyden.data.workers.messages import Setup, Work
 from leyden.data.workers.skips import Skips
 from leyden.data.workers.stack import Leaf, rebuild
-from leyden.data.workers.stream import Made, Work, plan
+from leyden.data.workers.stream import Made, plan
 
 
 @final
@@ -73,6 +73,7 @@ class Loader:
         self._epoch = self._position = 0  # of the next batch
         self._stream_at: tuple[Deal, int, int] | None = None  # what the stream gives next
         self._loop: object | None = None  # the loop that is running
+        self._has_begun = False  # whether that has taken a batch
         self._lane: Any = None
         self._put: tuple[Made, Any] | None = None  # the next batch, on its way to the device
         self._skips, self.meter = Skips(), Meter()
@@ -80,8 +81,8 @@ class Loader:
         self._finalizer: weakref.finalize[..., Any] | None = None
 
     def __iter__(self) -> Iterator[Any]:
-        """The rest of the epoch it stands in; all of the next one, if the last loop was broken off."""
-        if self._loop is not None:
+        """The rest of the epoch it stands in; all of the next one, if the last loop was broken off after a batch."""
+        if self._loop is not None and self._has_begun:
             self._epoch, self._position = self._epoch + 1, 0
         engine = self._start()
         here = self._deal, self._epoch, self._position
@@ -89,7 +90,7 @@ class Loader:
             engine.stream.begin(plan(self.order, *here), self.order.ahead(self._epoch, self._position))
             self._stream_at = here
             self._put = None
-        self._loop = loop = object()
+        self._loop, self._has_begun = (loop := object()), False
         self.meter.begin(engine.crew)
         return self._batches(engine, loop)
 
@@ -102,9 +103,9 @@ class Loader:
             except BaseException:  # the stream is not to be trusted after a Ctrl-C, and its error is not to come again
                 self._stream_at = None
                 raise
-            is_last, count = made.work.is_last, made.answer.count
+            is_last, count = made.work.is_last, made.answer.items
             self._move(made.work)
-            self._skips.add(made.answer.count, made.answer.skipped)
+            self._skips.add(made.answer.items, made.answer.skipped)
             waited, busy, left = perf_counter() - asked, asked - left, perf_counter()
             self.meter.add(made, waited_s=waited, busy_s=busy)
             engine.crew.step(made.answer, busy)
@@ -133,6 +134,7 @@ class Loader:
         return made, self._lane.put(self._build(made))
 
     def _move(self, work: Work) -> None:
+        self._has_begun = True
         self._epoch, self._position = (work.epoch + 1, 0) if work.is_last else (work.epoch, work.after)
         self._stream_at = self._deal, self._epoch, self._position
         if work.is_last:
@@ -191,7 +193,7 @@ class Loader:
 
     def set_epoch(self, epoch: int) -> None:
         """The next loop is this epoch: from its begin, unless a loaded state stands within it."""
-        if epoch != self._epoch or self._loop is not None:
+        if epoch != self._epoch or (self._loop is not None and self._has_begun):
             self._epoch, self._position = epoch, 0
         self._loop = None
 

@@ -61,7 +61,7 @@ class Meter:
         self._busy += busy_s
         self._waited += waited_s
         self._batches += 1
-        self._samples += made.answer.count
+        self._samples += made.answer.items
         self._skipped += len(made.answer.skipped)
         self._cpu += times.cpu
         self._pictures += times.pictures

@@ -41,21 +41,18 @@ def blame(
 def name_row(sources: Sequence[Source], task: Task, row: int | None, sample: Any = None) -> str:
     """Sample, position, shard and offset in words."""
     if row is None or row < 0:
-        return f"the batch of positions {', '.join(map(str, task.positions[:3].tolist()))}… of epoch {task.epoch}"
-    ends = task.picks.ends
-    piece = row if ends is None else int(ends[row - 1]) if row else 0
-    shard, number = int(task.picks.shards[piece]), int(task.picks.samples[piece])
+        return f"the batch at position {task.start} of epoch {task.epoch}"
+    piece = row if task.ends is None else task.ends[row - 1] if row else 0
+    shard, number = task.shards[piece], task.samples[piece]
     source, within = Numbers(sources)[shard]
     key = getattr(sample, "key", None)
     name = f"sample {key!r} (" if key else f"sample {number} ("
-    words = [f"position {int(task.positions[row])} of epoch {task.epoch}"]
+    words = [f"position {task.start + row} of epoch {task.epoch}"]
     if source.root:
-        words.append(f"shard {source.shard(within).name}")
-        words.append(f"number {number}")
-        local = task.files.get(shard)
-        if local is not None and local.records is not None:
-            before = int((task.picks.shards[:piece] == shard).sum())
-            words.append(f"offset {int(local.records[before]['offset'])}")
+        words += [f"shard {source.shard(within).name}", f"number {number}"]
+        records = task.files[shard][1]
+        if records is not None:
+            words.append(f"offset {records[task.shards[:piece].count(shard)][0]}")
     return name + ", ".join(words) + ")"
 
 

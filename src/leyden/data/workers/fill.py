@@ -17,7 +17,7 @@ from leyden.data.sources.base import Reader
 from leyden.data.tiers.here import Numbers
 from leyden.data.workers.blame import blame
 from leyden.data.workers.board import Board
-from leyden.data.workers.messages import Answer, Setup, Task, Times
+from leyden.data.workers.messages import Answer, Record, Setup, Task, Times
 from leyden.data.workers.ring import Arena, Memory
 from leyden.data.workers.stack import Rows, place
 
@@ -30,7 +30,7 @@ class Piece(NamedTuple):
     shard: int
     sample: int
     path: str
-    record: tuple[int, int, int] | None
+    record: Record | None
     span: list[int] | None
 
 
@@ -54,7 +54,7 @@ class Filler:
             self._board.write(task.number, row)
             self._current = None
             try:
-                self._one(batch, task.epoch, int(task.positions[row]), pieces)
+                self._one(batch, task.epoch, task.start + row, pieces)
             except (Exception, SystemExit) as error:
                 named = blame(error, self._setup.sources, task, row, self._current)
                 corrupt = pieces[0].shard if isinstance(error, CorruptError) else None
@@ -102,7 +102,7 @@ class _Batch:
 
     def __init__(self, setup: Setup, task: Task, arena: Arena) -> None:
         self._collate, self._number, self._arena = setup.collate, task.number, arena
-        self._rows, self._samples = Rows(arena, len(task.positions)), list[Any]()
+        self._rows, self._samples = Rows(arena, task.count), list[Any]()
         self.fetch = self.transform = self.copy = 0.0
         self.skipped: list[str] = []
 
@@ -124,7 +124,7 @@ class _Batch:
             number=self._number,
             tree=tree,
             size=self._arena.used,
-            count=count,
+            items=count,
             skipped=tuple(self.skipped),
             times=self._times(thread_time() - began),
         )
@@ -189,19 +189,16 @@ class _Readers:
 
 def _items(task: Task) -> Iterator[list[Piece]]:
     """The pieces of one item after the other."""
-    records = {
-        shard: iter(local.records.tolist()) if local.records is not None else repeat(None)
-        for shard, local in task.files.items()
-    }
-    spans = repeat(None) if task.picks.spans is None else iter(task.picks.spans.tolist())
+    records = {shard: repeat(None) if found is None else iter(found) for shard, (_, found) in task.files.items()}
+    spans = repeat(None) if task.spans is None else task.spans
     pieces = [
-        Piece(shard, sample, task.files[shard].path, next(records[shard]), span)
-        for shard, sample, span in zip(task.picks.shards.tolist(), task.picks.samples.tolist(), spans, strict=False)
+        Piece(shard, sample, task.files[shard][0], next(records[shard]), span)
+        for shard, sample, span in zip(task.shards, task.samples, spans, strict=False)
     ]
-    if task.picks.ends is None:
+    if task.ends is None:
         yield from ([piece] for piece in pieces)
         return
     start = 0
-    for end in task.picks.ends.tolist():
+    for end in task.ends:
         yield pieces[start:end]
         start = end

@@ -7,14 +7,26 @@ import socket
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Any, Final, NamedTuple, final
 
 from leyden.core.errors import LeydenError
 from leyden.data.plan.base import Picks
-from leyden.data.sources.base import Ints, Source
+from leyden.data.sources.base import Source
 from leyden.data.tiers.base import Local
 
 _HEAD: Final = struct.Struct("<Q")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """A batch of the plan: positions start:stop of the epoch; the next global batch begins at `after`."""
+
+    epoch: int
+    start: int
+    stop: int
+    after: int
+    is_last: bool  # of its epoch
+    picks: Picks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,21 +48,41 @@ class Setup:
         return own or any(not source.root for source in self.sources)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Task:
-    """A batch to be made."""
+Record = tuple[int, int, int]  # offset, length, crc32c
+
+
+class Task(NamedTuple):
+    """A batch to be made. Plain lists: they are pickled ten times faster than arrays of a few numbers."""
 
     number: int
     slot: int
     epoch: int
-    positions: Ints  # [items], in the epoch's order
-    picks: Picks
-    files: Mapping[int, Local]  # by shard: where it lies; its records are those of this batch, in their order
-    last_chance: bool = False  # there is no better copy of a corrupt sample: skip it if `Setup.skips`
+    start: int  # position of its first item
+    shards: list[int]  # [pieces], as in Picks
+    samples: list[int]
+    ends: list[int] | None
+    spans: list[list[int]] | None
+    files: dict[int, tuple[str, list[Record] | None]]  # by shard: path; where its samples lie, in their order here
+    last_chance: bool  # there is no better copy of a corrupt sample: skip it if `Setup.skips`
+
+    @property
+    def count(self) -> int:
+        """Items."""
+        return len(self.shards if self.ends is None else self.ends)
+
+    @staticmethod
+    def of(work: Work, *, number: int, slot: int, files: Mapping[int, Local], last_chance: bool) -> Task:
+        """The task for this piece of the plan, now that its bytes are there."""
+        picks, found = work.picks, {}
+        for shard, local in files.items():
+            found[shard] = local.path, None if local.records is None else local.records.tolist()
+        ends = None if picks.ends is None else picks.ends.tolist()
+        spans = None if picks.spans is None else picks.spans.tolist()
+        shards, samples = picks.shards.tolist(), picks.samples.tolist()
+        return Task(number, slot, work.epoch, work.start, shards, samples, ends, spans, found, last_chance)
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(NamedTuple):
     """Seconds a batch took in its worker, by cause, and pixels of its pictures."""
 
     fetch: float = 0.0  # reading it from this host
@@ -68,14 +100,13 @@ class Times:
         return self.fetch + self.decode + self.transform + self.copy
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A batch that lies in its slot, or why it does not."""
 
     number: int
     tree: Any = None
     size: int = 0  # bytes of the slot that are used
-    count: int = 0  # samples
+    items: int = 0
     skipped: tuple[str, ...] = ()  # what was wrong with each sample left out
     times: Times = Times()
     error: LeydenError | None = None

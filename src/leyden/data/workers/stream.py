@@ -20,23 +20,11 @@ from leyden.data.plan.deal import Deal
 from leyden.data.sources.base import Ints
 from leyden.data.tiers.base import Local, Tiers
 from leyden.data.workers.crew import Crew
-from leyden.data.workers.messages import Answer, Task
+from leyden.data.workers.messages import Answer, Task, Work
 from leyden.data.workers.pool import Lost
 from leyden.data.workers.ring import Bytes, Slots
 
 _DEATHS: Final = 3  # of workers, over the same batch
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Work:
-    """A batch of the plan: positions start:stop of the epoch; the next global batch begins at `after`."""
-
-    epoch: int
-    start: int
-    stop: int
-    after: int
-    is_last: bool  # of its epoch
-    picks: Picks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,16 +176,8 @@ class Stream:
             if worker is None:
                 return
             job.is_sent = True
-            work = job.work
-            task = Task(
-                number=number,
-                slot=self._slots.take(),
-                epoch=work.epoch,
-                positions=np.arange(work.start, work.stop),
-                picks=work.picks,
-                files=job.files,
-                last_chance=job.last_chance,
-            )
+            slot = self._slots.take()
+            task = Task.of(job.work, number=number, slot=slot, files=job.files, last_chance=job.last_chance)
             worker.send(task)
 
     def _made(self, task: Task, answer: Answer) -> None:
