@@ -22,7 +22,6 @@ from PIL import Image
 from rich.progress import track
 
 from leyden.data import write_shards
-from leyden.data.decode import tiled
 
 sys.path.append(str(Path(__file__).parents[1] / "segmentation"))
 from scenes import CLASSES, HEIGHT, WIDTH, survey  # type: ignore[import-not-found]
@@ -42,7 +41,7 @@ def make(folder: Path, scenes: int, val_scenes: int) -> None:
                 pass
         shards = folder / "shards" / part
         if not (shards / "dataset.json").exists():
-            write_shards(Scenes(files, range(first, first + count)), shards)
+            write_shards(Scenes(files, range(first, first + count)), shards, tile=True)
 
 
 def store(folder: Path, number: int) -> None:
@@ -67,8 +66,7 @@ class Scenes:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         stem = f"{self.folder}/{self.numbers[index]:06d}"
-        jpeg = Path(f"{stem}.jpg").read_bytes()
-        return {"image": tiled(jpeg), "mask": packed(f"{stem}.mask.png"), "depth": packed(f"{stem}.depth.png")}
+        return {"image": Path(f"{stem}.jpg"), "mask": packed(f"{stem}.mask.png"), "depth": packed(f"{stem}.depth.png")}
 
 
 def packed(path: str) -> bytes:

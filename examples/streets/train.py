@@ -223,8 +223,8 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="a few scenes, to see that it runs")
     args = parser.parse_args()
     if args.smoke:
-        make(args.data, 32, 4)
-        args.batch_size, args.max_epochs = 4, 6
+        make(args.data, 16, 2)
+        args.batch_size, args.max_epochs, args.width = 2, 6, 8
 
     leyden.seed_everything(0)
     model = Seer(args.width, args.shrink, args.lr)
