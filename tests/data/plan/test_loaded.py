@@ -55,7 +55,7 @@ def rows(batches: Iterator[Any]) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("name", ["split", "fit", "packed mixture", "mixed packs", "buckets"])
 def test_resumed_on_other_ranks(shards: Path, name: str) -> None:
-    """An epoch by processes or threads; the same, broken off after 3 batches and finished by 3 ranks with other batches."""
+    """An epoch by two workers; the same, broken off after 3 batches and finished by 3 ranks with other batches."""
 
     def loader(batch_size: int) -> Loader:
         return Loader(orders(shards)[name], batch_size=batch_size, transform=draw, seed=5, kind="none")
