@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import pickle
 import queue
+import select
 import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -132,7 +134,7 @@ class _Hand:
     def __init__(self, job: bytes) -> None:
         ours, to = os.pipe()
         back, answers = os.pipe()
-        command = [sys.executable, "-m", "leyden.data.shards.crew", str(ours), str(answers), str(os.getpid())]
+        command = [sys.executable, "-m", "leyden.data.shards.crew", str(ours), str(answers)]
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self._process = subprocess.Popen(
             command, pass_fds=(ours, answers), stdin=subprocess.DEVNULL, stdout=sys.__stderr__, env=environ
@@ -193,7 +195,7 @@ def _main() -> None:
     """In the process: tasks come, results go, until the pipe ends or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     read, write = os.fdopen(int(sys.argv[1]), "rb"), os.fdopen(int(sys.argv[2]), "wb")
-    parent = int(sys.argv[3])
+    threading.Thread(target=_end_with, args=(read.fileno(),), daemon=True).start()
 
     def answer(kind: str, value: object) -> None:
         raw = pickle.dumps((kind, value))
@@ -204,13 +206,21 @@ def _main() -> None:
         packer: Packer = pickle.loads(_receive(read))
         while True:
             task: Task = pickle.loads(_receive(read))
-            teller = _Teller(answer, parent)
+            teller = _Teller(answer)
             try:
                 answer("done", packer(task, teller))
             except Exception as error:
                 answer("error", error if isinstance(error, LeydenError) else _foreign(error))
     except (EOFError, BrokenPipeError):
         return
+
+
+def _end_with(pipe: int) -> None:
+    """When the parent is gone, however it went, whatever the user's code is doing."""
+    gone = select.poll()
+    gone.register(pipe, 0)
+    gone.poll()
+    os._exit(1)
 
 
 def _foreign(error: Exception) -> DataError:
@@ -224,17 +234,15 @@ def _foreign(error: Exception) -> DataError:
 
 @final
 class _Teller:
-    """Passes numbers on a few times a second, and stops the work when the parent was killed."""
+    """Passes numbers on a few times a second."""
 
-    def __init__(self, answer: Callable[[str, object], None], parent: int) -> None:
-        self._answer, self._parent = answer, parent
+    def __init__(self, answer: Callable[[str, object], None]) -> None:
+        self._answer = answer
         self._count, self._last = 0, time.monotonic()
 
     def __call__(self, samples: int) -> None:
         self._count += samples
         if time.monotonic() - self._last >= TELL_EVERY_S:
-            if os.getppid() != self._parent:
-                raise EOFError
             self._answer("samples", self._count)
             self._count, self._last = 0, time.monotonic()
 

@@ -110,16 +110,17 @@ class Folder(Place):
     def publish(self, file: Path, name: str) -> None:
         try:
             file.replace(self.path / name)
-            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
         except OSError as error:
             raise unwritable(name, self.path, error) from error
 
     def write(self, name: str, content: bytes) -> None:
+        """Safely there after this, with all that was published before."""
         self.publish(write_file(self.scratch, name, [content]), name)
+        folder = os.open((self.path / name).parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def delete(self, name: str) -> None:
         (self.path / name).unlink(missing_ok=True)
