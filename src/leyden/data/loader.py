@@ -82,7 +82,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[Any]:
         """The rest of the epoch it stands in; all of the next one, if the last loop was broken off after a batch."""
-        if self._loop is not None and self._has_begun:
+        if self._loop is not None and self._has_begun and not self._is_endless:
             self._epoch, self._position = self._epoch + 1, 0
         engine = self._start()
         here = self._deal, self._epoch, self._position
@@ -192,10 +192,17 @@ class Loader:
         self._epoch, self._position, self._loop = place.epoch, place.position, None
 
     def set_epoch(self, epoch: int) -> None:
-        """The next loop is this epoch: from its begin, unless a loaded state stands within it."""
-        if epoch != self._epoch or (self._loop is not None and self._has_begun):
+        """The next loop is this epoch: from its begin, unless a loaded state stands within it.
+
+        Data without an end has one epoch: the next loop goes on where this one stands.
+        """
+        if not self._is_endless and (epoch != self._epoch or (self._loop is not None and self._has_begun)):
             self._epoch, self._position = epoch, 0
         self._loop = None
+
+    @property
+    def _is_endless(self) -> bool:
+        return self.order.length(self._epoch) is None
 
     def place(self, device: Any) -> None:
         """The device batches go to, unless one was given."""

@@ -91,3 +91,21 @@ def test_every_token_arrives(shards: Path, name: str) -> None:
             same = (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
             assert (np.diff(tokens)[same] == 1).all(), "a segment is a run of one document"
             assert (np.diff(positions)[same] == 1).all()
+
+
+def test_a_stream_without_an_end_goes_on(shards: Path) -> None:
+    """A loop broken off and begun again reads on; so does a new loader from the state."""
+    data = Shards(str(shards))
+
+    def make() -> Loader:
+        mix = Mix({"a": data, "b": data}, weights={"a": 1, "b": 3}, seed=1)
+        return Loader(mix, batch_size=4, transform=draw, kind="none")
+
+    with make() as loader, make() as other:
+        expected = rows(islice(iter(make()), 300))
+        seen = rows(islice(iter(loader), 100))
+        loader.set_epoch(1)
+        seen += rows(islice(iter(loader), 100))
+        other.load_state_dict(loader.state_dict())
+        assert seen + rows(islice(iter(other), 100)) == expected
+        assert loader.batches_left is None
