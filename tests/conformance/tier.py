@@ -57,7 +57,9 @@ class TierSuite:
         assert sorted(source.prepared) == [*range(6)]
         assert tiers.why() == ""
 
-    def test_files_are_given_whole_where_nothing_says_where_samples_lie(self, where: tuple[str, Path], tmp_path: Path) -> None:
+    def test_files_are_given_whole_where_nothing_says_where_samples_lie(
+        self, where: tuple[str, Path], tmp_path: Path
+    ) -> None:
         source = Numbered(where[0], locates=False, sha=False)
         self.put(where[1], where[0], source)
         tiers = self.make(source, tmp_path)

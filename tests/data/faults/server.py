@@ -17,7 +17,17 @@ def s3_server(folder: Path) -> Iterator[int]:
     """Serves the folder's subfolders as buckets, without signatures; gives the port."""
     port = free_port()
     program = Path(sys.executable).with_name("rclone")
-    command = [program, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--vfs-cache-mode", "off", "--config", "/dev/null"]
+    command = [
+        program,
+        "serve",
+        "s3",
+        "--addr",
+        f"127.0.0.1:{port}",
+        "--vfs-cache-mode",
+        "off",
+        "--config",
+        "/dev/null",
+    ]
     server = subprocess.Popen(
         [*map(str, command), "--dir-cache-time", "0s", "--no-modtime", str(folder)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -180,9 +180,7 @@ def test_bytes_that_rot_on_this_host_are_fetched_again(
         assert [tiers.discard(1), tiers.discard(1)] == [True, False]
 
 
-def test_an_object_written_anew_while_it_is_read_is_not_mixed(
-    store: tuple[Proxy, Path], tmp_path: Path
-) -> None:
+def test_an_object_written_anew_while_it_is_read_is_not_mixed(store: tuple[Proxy, Path], tmp_path: Path) -> None:
     name = uuid.uuid4().hex
     source = Numbered(f"s3://bucket/{name}", shards=1, samples=12, length=1_000_000, sha=False, locates=False)
     source.write(store[1] / name)

@@ -26,7 +26,14 @@ class Numbered(Source):
         self, root: str, *, shards: int = 6, samples: int = 12, length: int = 20_000, sha: bool = True,
         locates: bool = True, names: tuple[str, ...] = (), size: int | None = None, crc: bool = True,
     ) -> None:  # fmt: skip
-        self.root, self.samples, self.length, self.sha, self.locates, self.crc = root, samples, length, sha, locates, crc
+        self.root, self.samples, self.length, self.sha, self.locates, self.crc = (
+            root,
+            samples,
+            length,
+            sha,
+            locates,
+            crc,
+        )
         self.size = samples * length if size is None else size
         self.names = names or tuple(f"shard-{number:03}.bin" for number in range(shards))
         self.prepared: list[int] = []
@@ -51,7 +58,9 @@ class Numbered(Source):
         found = np.zeros(len(samples), RECORD)
         found["offset"] = np.asarray(samples) * self.length
         found["length"] = self.length
-        found["crc32c"] = [google_crc32c.value(self.sample(shard, int(sample))) if self.crc else -1 for sample in samples]
+        found["crc32c"] = [
+            google_crc32c.value(self.sample(shard, int(sample))) if self.crc else -1 for sample in samples
+        ]
         return found
 
     def open(self, shard: int, path: Path | None) -> Reader:

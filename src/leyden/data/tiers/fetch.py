@@ -174,7 +174,9 @@ class Fetcher:
 
     def _error(self, name: str, cause: str, count: int, began_s: float) -> FetchError:
         spent_s = time.monotonic() - began_s
-        tries = f", {count} tries in {spent_s:.1f} s (time-out {self.timeout_s:g} s)" if count > 1 or spent_s > 1 else ""
+        tries = (
+            f", {count} tries in {spent_s:.1f} s (time-out {self.timeout_s:g} s)" if count > 1 or spent_s > 1 else ""
+        )
         return FetchError(
             asked=f"{self.url}/{name} was asked for",
             found=cause + tries,

@@ -87,8 +87,12 @@ class Keeper:
             await self._bring(item)
         except Exception as error:
             self._failed[item] = time.monotonic()
-            item.error = error if isinstance(error, DataError) else FetchError(
-                asked=f"{item.url} was to be kept on this host", found=repr(error), do="See to the cache's folder."
+            item.error = (
+                error
+                if isinstance(error, DataError)
+                else FetchError(
+                    asked=f"{item.url} was to be kept on this host", found=repr(error), do="See to the cache's folder."
+                )
             )
         finally:
             self._running -= 1

@@ -263,6 +263,9 @@ class Shelf:
         for entry in entries(self.folder / "parts"):
             if f".{self.who}." in entry.name:
                 Path(entry.path).unlink(missing_ok=True)
+        if not self.place.stays and not any(_lives(entry) for entry in entries(self.folder / "pins")):
+            for held in list(self.held()):
+                self.evict(held.key)
 
 
 def make_folder(folder: Path) -> None:

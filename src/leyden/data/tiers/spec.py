@@ -26,6 +26,7 @@ class Place:
     folder: Path
     ram: bool
     quota_bytes: int | None = None  # None: all but 5 % of the file system
+    stays: bool = True  # when nobody uses it any more
 
     def __str__(self) -> str:
         return "ram" if self.ram else str(self.folder.parent)
@@ -48,10 +49,13 @@ def parse_cache(cache: str | Sequence[str]) -> list[Place]:
 
 
 def default_cache() -> list[Place]:
-    """Without `cache=`: RAM, 8 GB or a quarter of what is free, if less; a temporary folder where /dev/shm is small."""
+    """Without `cache=`: RAM, 8 GB or a quarter of what is free, if less; a temporary folder where /dev/shm is small.
+
+    Memory that nobody asked for is given back when the last process that uses it closes its loader.
+    """
     quota = min(DEFAULT_BYTES, psutil.virtual_memory().available // 4)
     if SHM.is_dir() and _free_bytes(SHM) >= min(quota, 1_000_000_000):
-        return [Place(folder=_own(SHM), ram=True, quota_bytes=quota)]
+        return [Place(folder=_own(SHM), ram=True, quota_bytes=quota, stays=False)]
     return [Place(folder=_own(Path(tempfile.gettempdir())), ram=False, quota_bytes=DEFAULT_BYTES)]
 
 

@@ -30,6 +30,7 @@ from leyden.data.tiers.here import Files
 from leyden.data.tiers.item import TRIES, Item
 from leyden.data.tiers.keeper import AT_ONCE, BEAT_S, LOOK_S, Keeper
 from leyden.data.tiers.known import PREPARING, Known
+from leyden.data.tiers.ledger import remember
 from leyden.data.tiers.part import Part
 from leyden.data.tiers.shelf import FULL, Shelf
 from leyden.data.tiers.spec import Place
@@ -71,6 +72,8 @@ class Stack(Tiers):
         self._files = Files()
         self._known = Known(sources, timeout_s, storage_options, cache_local)
         self._keeper = Keeper([Shelf(place) for place in places], self._known.items)
+        for place in places:
+            remember(place.folder)
         self._wake = asyncio.Event()
         self._tasks = [asyncio.run_coroutine_threadsafe(work(), self._loop) for work in (self._prefetch, self._beat)]
         _living.add(self)
@@ -254,7 +257,10 @@ class Stack(Tiers):
 
     async def _checked(self, part: Part, records: Records) -> None:
         """Fetch samples' bytes and hold them against their checksums; wrong ones are fetched again."""
-        spans = [(int(offset), int(offset + length)) for offset, length in zip(records["offset"], records["length"], strict=True)]
+        spans = [
+            (int(offset), int(offset + length))
+            for offset, length in zip(records["offset"], records["length"], strict=True)
+        ]
         for trial in range(TRIES):
             await part.need(spans, urgent=True)
             wrong = [

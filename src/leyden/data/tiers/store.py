@@ -18,7 +18,12 @@ from leyden.data.tiers.here import local_folder
 
 CONNECT_S: Final = 5
 _STATUS: Final = re.compile(r"status code: (\d{3})")
-_CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+_CREDENTIALS: Final = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
 
 
 class Refused(Exception):
@@ -49,7 +54,7 @@ def open_store(url: str, timeout_s: float, options: Mapping[str, str] | None = N
     _refuse_fork()
     client = {"timeout": timedelta(hours=6), "connect_timeout": timedelta(seconds=min(CONNECT_S, timeout_s))}
     config = _settings(url, options or {})
-    if "endpoint" in config and config["endpoint"].startswith("http://") or url.startswith("http://"):
+    if ("endpoint" in config and config["endpoint"].startswith("http://")) or url.startswith("http://"):
         client["allow_http"] = True  # type: ignore[assignment]
     try:
         return from_url(
