@@ -138,13 +138,13 @@ FUZZ = """
 import sys, warnings
 import numpy as np
 from tests.data.decode.pictures import by_pillow, encoded, scene
-from leyden.data.decode import Picture, fused
+from leyden.data.decode import Picture, fused, tiled
 from leyden.data.errors import SampleError
 warnings.simplefilter("ignore")
 assert fused.fused() is not None
 rng = np.random.default_rng(int(sys.argv[1]))
 kinds = [{"subsampling": 2}, {"subsampling": 0, "progressive": True}, {"subsampling": 1, "restart_marker_blocks": 2}]
-raws = [encoded(scene(48, 64, seed), **kinds[seed % 3]) for seed in range(6)]
+raws = [encoded(scene(48, 64, seed), **kinds[seed % 3]) for seed in range(5)] + [tiled(encoded(scene(48, 64, 9)))]
 raised = equal = unknown = 0
 for turn in range(2000):
     raw = bytearray(raws[turn % 6])
