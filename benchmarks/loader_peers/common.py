@@ -48,7 +48,7 @@ def crop(raw: bytes, fused: bool) -> NDArray[np.uint8]:
     from PIL import Image
 
     image = Image.open(io.BytesIO(raw)).convert("RGB")
-    top, left = numbers().integers(image.height - CROP + 1), numbers().integers(image.width - CROP + 1)
+    top, left = int(numbers().integers(image.height - CROP + 1)), int(numbers().integers(image.width - CROP + 1))
     return np.array(image.crop((left, top, left + CROP, top + CROP)))
 
 

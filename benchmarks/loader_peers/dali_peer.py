@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.loader_peers.common import CROP, Batches, Task, files, label_of
 from nvidia.dali import fn, pipeline_def, types
 from nvidia.dali.plugin.base_iterator import LastBatchPolicy
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
-from benchmarks.loader_peers.common import CROP, Batches, Task, files, label_of
 
-
-@pipeline_def
+@pipeline_def  # type: ignore[untyped-decorator]
 def crops(paths: list[Path]) -> Any:
     labels = [label_of(path) for path in paths]
     jpegs, label = fn.readers.file(

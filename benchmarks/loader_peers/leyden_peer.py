@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from benchmarks.loader_peers.common import CROP, SHARD_BYTES, Batches, Task, files, label_of
+
 from leyden.data import Loader, Sample
 
 
 def make(data: Path, to: Path) -> None:
     from leyden.data import write_shards
+    from leyden.data.decode import tiled
 
-    samples = ({"image": path.read_bytes(), "label": label_of(path)} for path in files(data))
+    kept = tiled if to.name.startswith("leyden-tiled") else bytes
+    samples = ({"image": kept(path.read_bytes()), "label": label_of(path)} for path in files(data))
     write_shards(samples, str(to), shard_size=SHARD_BYTES, progress=False)
 
 
@@ -24,13 +26,15 @@ def cropped(sample: Sample, rng: np.random.Generator) -> tuple[Any, int]:
 
 
 def epochs(task: Task) -> Iterator[Batches]:
+    folder = "leyden-tiled" if "tiled" in task.variant else "leyden"
     loader = Loader(
-        "s3://leyden" if task.endpoint else str(task.data / "leyden"),
+        f"s3://{folder}" if task.endpoint else str(task.data / folder),
         batch_size=task.batch_size,
         transform=cropped,
         shuffle=True,
         drop_last=True,
         workers=task.workers,
+        kind="thread" if "thread" in task.variant else "process" if "process" in task.variant else "auto",
         cache=[str(task.cache)] if task.endpoint else None,
     )
     while True:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-
 from benchmarks.loader_peers.common import crop, files
 
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import litdata as ld
 import torch
-from litdata.streaming import downloader
-
 from benchmarks.loader_peers.common import SHARD_BYTES, Batches, Task, crop, files, label_of
+from litdata.streaming import downloader
 
 
 def item(path: str) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """How does one loader feed a consumer that is busy 20 ms a step? The program that is started for each measurement.
 
-The consumer stands for a GPU: it copies the batch (as a copy to the device would) and then sleeps until 20 ms are over, so
-that it takes no core from the loader. A wait is the time from the end of a step's 20 ms to the next batch in hand; waking
-up late counts as waiting. CPU time is that of this process and all its descendants (/proc, dead ones included), less what
-the consumer's own thread used within its 20 ms. Counting starts when the first batch is in hand.
+The consumer stands for a GPU: it copies the batch (as a copy to the device would) and then sleeps until 20 ms are over,
+so that it takes no core from the loader. A wait is the time from the end of a step's 20 ms to the next batch in hand;
+waking up late counts as waiting. CPU time is that of this process and all its descendants (/proc, dead ones included),
+less what the consumer's own thread used within its 20 ms. Counting starts when the first batch is in hand.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--endpoint", default="")
     parser.add_argument("--cache", type=Path, default=Path())
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--free-epochs", type=int, default=2)
+    parser.add_argument("--free-epochs", type=int, default=1)
     parser.add_argument("--busy-ms", type=float, default=20.0)
     args = parser.parse_args()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans of orphans stay countable

@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import Any
 
 import torch
-
 from benchmarks.loader_peers.common import SHARD_BYTES, Batches, Task, crop, files, label_of
 
 
@@ -65,7 +64,7 @@ def epochs(task: Task) -> Iterator[Batches]:
         where = {"local": str(task.cache), "remote": "s3://mosaic"}
     data = Crops(**where, shuffle=True, batch_size=task.batch_size)
     data.fused = task.fused
-    loader = torch.utils.data.DataLoader(
+    loader: Any = torch.utils.data.DataLoader(
         data,
         batch_size=task.batch_size,
         drop_last=True,

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torchdata.nodes as tn
-from torch.utils.data import RandomSampler, default_collate
-
 from benchmarks.loader_peers.common import Batches, Task
 from benchmarks.loader_peers.torch_peer import Folder
+from torch.utils.data import RandomSampler, default_collate
 
 
 class Fetch:

@@ -1,8 +1,8 @@
 """What does an object store look like from here? rclone's S3 server behind a proxy that adds a way to it.
 
-Every request waits 20 ms and every connection carries at most 100 MB/s: about what one gets from S3 within a region. The
-server's buckets are the folders of the data. Both run as processes of their own, so their CPU time is nobody's; they do
-take from the same cores.
+Every request waits 20 ms and every connection carries at most 100 MB/s: about what one gets from S3 within a region.
+The server's buckets are the folders of the data. Both are processes of their own, so their CPU time counts for nobody;
+they do take from the same cores.
 
     python -m benchmarks.loader_peers.s3 PORT       the proxy alone, in front of a server at PORT; prints its own port
 """

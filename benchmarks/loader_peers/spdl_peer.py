@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import spdl.io
 import torch
-from spdl.pipeline import PipelineBuilder
-
 from benchmarks.loader_peers.common import CROP, Batches, Task, crop, files, label_of, numbers
+from spdl.pipeline import PipelineBuilder
 
 
 class Shuffled:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
-
 from benchmarks.loader_peers.common import Batches, Task, crop, files, label_of
+from torch.utils.data import DataLoader, Dataset
 
 
 class Folder(Dataset[tuple[torch.Tensor, int]]):
@@ -23,9 +24,9 @@ class Folder(Dataset[tuple[torch.Tensor, int]]):
 
 
 def epochs(task: Task) -> Iterator[Batches]:
-    kind = DataLoader
+    kind: Any = DataLoader
     if task.variant == "stateful":
-        from torchdata.stateful_dataloader import StatefulDataLoader as kind
+        kind = importlib.import_module("torchdata.stateful_dataloader").StatefulDataLoader
     loader = kind(
         Folder(task),
         batch_size=task.batch_size,

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import webdataset as wds
-
 from benchmarks.loader_peers.common import SHARD_BYTES, Batches, Task, crop, files, label_of
 
 
