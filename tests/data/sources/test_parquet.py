@@ -123,6 +123,23 @@ def test_arrays_can_be_written_to_and_nothing_is_read_that_is_not_wanted(tmp_pat
     assert last.key == f"a.arrow:{ROWS - 1}"
 
 
+@pytest.mark.parametrize("kind", ["zstd.parquet", "stream.arrow"])
+def test_lengths_of_texts_and_lists(kind: str, tmp_path: Path) -> None:
+    for number, (start, stop) in enumerate([(0, 14), (14, ROWS)]):
+        WRITERS[kind](table(start, stop), tmp_path / f"{number}-{kind}")
+    source = Parquet(tmp_path)
+    for name, expected in {
+        "text": [number if number % 5 else 0 for number in range(ROWS)],
+        "raw": [*range(ROWS)],
+        "tokens": [*range(ROWS)],
+        "matrix": [2] * ROWS,
+    }.items():
+        found = source.lengths(name)
+        assert found is not None
+        assert found.tolist() == expected
+    assert source.lengths("id") is source.lengths("none") is None
+
+
 def test_a_picture_that_only_has_a_path(tmp_path: Path) -> None:
     kind = SCHEMA.field("image").type
     pq.write_table(

@@ -11,7 +11,7 @@ import hashlib
 import io
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final
@@ -60,12 +60,14 @@ class Parquet(Source):
     ) -> None:
         _arrow()
         root, files = find(data, TABLES, storage_options)
-        self.root = root.url
+        self.root, self._options = root.url, storage_options
         tables = each(lambda file: _open(root, file), files)
         self._tables = [table for table in tables if table.rows]
         if not self._tables:
             raise DataError(asked=f"{self.root} was opened", found="its tables have no rows", do="Write some.")
         self._columns = self._chosen(columns)
+        if any(table.packed for table in self._tables):  # one packed, all packed: `arrived` takes any kind
+            self._tables = [replace(table, packed=True) for table in self._tables]
         self._counts = np.array([table.rows for table in self._tables], np.int64)
 
     def _chosen(self, columns: Sequence[str] | None) -> tuple[str, ...]:
@@ -102,6 +104,18 @@ class Parquet(Source):
             raise _broken(where, f"it has {rows:,} rows, its footer said {table.rows:,}")
         draft.replace(path)
 
+    def lengths(self, field: str) -> Ints | None:
+        """Characters of a text, bytes, entries of a list; 0 where there is none. Reads that column of all files."""
+        from leyden.data.tiers.remote import open_root
+
+        if any(field not in table.names for table in self._tables):
+            return None
+        root = open_root(self.root, self._options)
+        files = [table.file for table in self._tables]
+        found = each(lambda file: _tried(lambda: _lengths(root, file, field), f"{self.root}/{file.name}"), files)
+        known = [one for one in found if one is not None]
+        return np.concatenate(known) if len(known) == len(files) else None
+
     def open(self, shard: int, path: Path | None) -> Reader:
         """Reads single rows."""
         assert path is not None
@@ -111,6 +125,9 @@ class Parquet(Source):
         """Of names, sizes and rows."""
         listed = [(table.file.name, table.file.size_bytes, table.rows) for table in self._tables]
         return f"Parquet:{hashlib.sha256(repr(listed).encode()).hexdigest()[:16]}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_options": None}  # credentials are no business of workers
 
 
 @final
@@ -159,6 +176,25 @@ def _open(root: Root, file: File) -> _Table:
     names = tuple(batches[0].schema.names) if batches else ()
     packed = local_folder(root.url) is None or any(not _mapped(batch) for batch in batches[:1])
     return _Table(file=file, rows=sum(batch.num_rows for batch in batches), packed=packed, names=names)
+
+
+def _lengths(root: Root, file: File, field: str) -> Ints | None:
+    from pyarrow import compute, types
+
+    stream = _stream(root, file, _FOOTER_BYTES)
+    if file.name.endswith(".parquet"):
+        table = _parquet().ParquetFile(stream).read(columns=[field])
+    else:
+        table = _arrow().Table.from_batches(_batches(stream))
+    kind = table.schema.field(field).type
+    for fits, measure in (
+        ((types.is_string, types.is_large_string), compute.utf8_length),
+        ((types.is_binary, types.is_large_binary), compute.binary_length),
+        ((types.is_list, types.is_large_list, types.is_fixed_size_list), compute.list_value_length),
+    ):
+        if any(fit(kind) for fit in fits):
+            return np.asarray(compute.fill_null(measure(table.column(field)), 0), np.int64)
+    return None
 
 
 def _stream(root: Root, file: File, ahead_bytes: int) -> Any:
