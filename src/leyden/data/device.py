@@ -8,6 +8,7 @@ computes.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import warnings
 import weakref
@@ -90,7 +91,10 @@ class CudaLane(Lane):
             result = int(cuda.cudaHostRegister(address, size, _PORTABLE))
         if result == 0:
             weakref.finalize(buffer, _unregister, address).atexit = False
-        elif not self._warned:
+            return
+        with contextlib.suppress(RuntimeError):  # CUDA would report it once more, with the next kernel
+            torch.ones(1, device=self.device)
+        if not self._warned:
             self._warned = True
             warnings.warn(f"{size:,} bytes of host memory cannot be pinned (CUDA error {result})", stacklevel=2)
 
