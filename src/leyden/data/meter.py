@@ -47,7 +47,7 @@ class Meter:
 
     def reset(self) -> None:
         """Begin anew."""
-        self._busy = self._waited = self._cpu = 0.0
+        self._busy = self._waited = self._cpu = self._queued = 0.0
         self._batches = self._samples = self._skipped = self._pictures = self._stored = self._used = 0
         self._causes = dict.fromkeys(CAUSES, 0.0)
         self._spent = dict.fromkeys(CAUSES, 0.0)
@@ -64,6 +64,7 @@ class Meter:
         self._samples += made.answer.items
         self._skipped += len(made.answer.skipped)
         self._cpu += times.cpu
+        self._queued += times.queued
         self._pictures += times.pictures
         self._stored += times.stored
         self._used += times.used
@@ -100,10 +101,9 @@ class Meter:
         cpus, used = usable_cpus(), self._cpu / seconds
         assert self._crew is not None
         count = self._crew.count
-        found = (
-            f"{cause}-bound: {self._crew.describe().partition(' (')[0]} use {100 * used / cpus:.0f} % of {cpus} cores"
-        )
-        if used < 0.7 * min(count, cpus):
+        who = self._crew.describe().partition(" (")[0] + (" uses" if count == 1 else " use")
+        found = f"{cause}-bound: {who} {100 * used / cpus:.0f} % of {cpus} core{'s' * (cpus > 1)}"
+        if used + self._queued / seconds < 0.7 * min(count, cpus):
             return f"{found}; they wait for something else than the processor: try more workers (workers={2 * count})"
         if count < cpus:
             return f"{found}; give workers={cpus}"

@@ -7,6 +7,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Final, Literal, final
 
 from leyden.data.errors import DataError
@@ -20,9 +21,10 @@ from leyden.data.workers.threads import Caller, Thread
 Kind = Literal["auto", "process", "thread", "none"]
 _DEPTH: Final = 2  # tasks of a worker: one it is at, one that waits
 _SCALES: Final = 0.8  # two threads together against twice one alone, from which on threads are as good
-_ALONE: Final = 2  # batches made by one thread before the second begins
+_ALONE: Final = 3  # batches made by one thread before the second begins; the first of them does not count
 _BOTH: Final = 4  # batches made by both before it is decided
 _SPARE: Final = 1.3  # workers for that many times the work of a step
+_BYTES: Final = 2 << 30  # of batches made ahead, unless prefetch= says how many
 _SETTLE: Final = 4  # steps after which the work of a step is known
 
 
@@ -41,10 +43,10 @@ class Crew:
 
     Kind. Threads do only for shards whose transform gets its random numbers (or is None): any other code may draw from
     the global generators, which the training's own thread draws from too, or may not be safe in threads. These make
-    the first batches at once, first one alone, then two together: if two are at least 1.6 times as fast as one, the
-    decoder lets go of Python's lock and threads stay. Else, and for all other data, processes take over; until the
-    first one is ready a thread makes the batch that is being waited for, while the caller waits. What cannot be
-    pickled is made by the caller itself.
+    the first batches at once, first one alone, then two together: if two are at least 1.6 times as fast as one (time
+    in which other programs had the processors left out), the decoder lets go of Python's lock, and threads stay. Else,
+    and for all other data, processes take over; until the first one is ready, a thread makes the batch that the caller
+    is waiting for. What cannot be pickled is made by the caller itself.
 
     Count. At first two; after a few steps 1.3 times what a batch costs a worker over what a step leaves between two
     batches, at most the CPUs that this process may use (affinity, cgroup) divided by the ranks of this host.
@@ -55,6 +57,7 @@ class Crew:
         self._most = staff.count or usable_cpus()
         self._is_open = staff.count is None  # whether the count is still to be found
         self._parcel: Parcel | None = None
+        self._largest = 0  # bytes of a batch
         self._stand_ins: list[Worker] = []  # threads, until processes are ready
         self._alone: list[float] = []
         self._both: list[float] = []
@@ -68,7 +71,8 @@ class Crew:
         """Batches that are made ahead of the loop."""
         if self.kind == "none":
             return 1
-        return self._fixed or 2 + _DEPTH * max(len(self.pool.workers), min(2, self._most))
+        count = max(len(self.pool.workers), min(2, self._most))
+        return self._fixed or min(2 + _DEPTH * count, max(1 + count, _BYTES // max(self._largest, 1)))
 
     def _first_kind(self, staff: Staff) -> tuple[str, str]:
         if staff.kind != "auto":
@@ -104,8 +108,9 @@ class Crew:
 
     def saw(self, answer: Answer) -> None:
         """A batch has been made."""
+        self._largest = max(self._largest, answer.size)
         if self.kind == "measuring":
-            self._measure(answer.times.total)
+            self._measure(answer.times.total - answer.times.queued)
         elif self._stand_ins and any(worker.is_ready for worker in self.pool.workers if worker not in self._stand_ins):
             self._relieve()
 
@@ -124,10 +129,10 @@ class Crew:
         (self._alone if len(self._alone) < _ALONE else self._both).append(seconds)
         if len(self._alone) == _ALONE and not self._both and len(self.pool.workers) == 1:
             self.pool.add(self._thread)
+            self.pool.depth = _DEPTH  # so that neither has a pause in which the other is alone
         if len(self._both) < _BOTH:
             return
-        scale = min(self._alone) / max(min(self._both), 1e-9)
-        self.pool.depth = _DEPTH
+        scale = mean(self._alone[1:]) / max(mean(self._both), 1e-9)
         if scale < _SCALES:
             try:
                 self._parcel = Parcel(self._setup)
@@ -173,9 +178,10 @@ class Crew:
 
     def describe(self) -> str:
         """Kind and number of workers, and why."""
-        count = self.count
-        names = {"none": "no workers", "process": f"{count} processes", "thread": f"{count} threads"}
-        return f"{names.get(self.kind, f'{count} threads')} ({self.why})"
+        if self.kind == "none":
+            return f"no workers ({self.why})"
+        one, many = ("process", "processes") if self.kind == "process" else ("thread", "threads")
+        return f"{self.count} {one if self.count == 1 else many} ({self.why})"
 
     def close(self) -> None:
         """End all workers."""

@@ -21,6 +21,7 @@ from leyden.data.workers.messages import Answer, Record, Setup, Task, Times
 from leyden.data.workers.ring import Arena, Memory
 from leyden.data.workers.stack import Rows, place
 
+_SCHEDSTAT: Final = Path("/proc/thread-self/schedstat")
 _OPEN: Final = 32  # readers kept open: two windows of shards
 
 
@@ -47,7 +48,7 @@ class Filler:
 
     def fill(self, task: Task) -> Answer:
         """The batch in its slot; never raises for what a sample or a transform does."""
-        began = thread_time()
+        began = thread_time(), _queued()
         clock.read()
         batch = _Batch(self._setup, task, Arena(self._memory, task.slot))
         for row, pieces in enumerate(_items(task)):
@@ -112,7 +113,7 @@ class _Batch:
         else:
             self._samples.append(sample)
 
-    def answer(self, began: float) -> Answer:
+    def answer(self, began: tuple[float, float]) -> Answer:
         t0 = perf_counter()
         if self._collate is None:
             tree, count = self._rows.tree(), self._rows.count
@@ -126,10 +127,10 @@ class _Batch:
             size=self._arena.used,
             items=count,
             skipped=tuple(self.skipped),
-            times=self._times(thread_time() - began),
+            times=self._times(thread_time() - began[0], _queued() - began[1]),
         )
 
-    def _times(self, cpu: float) -> Times:
+    def _times(self, cpu: float, queued: float) -> Times:
         """Decoding happens within a transform, or when a sample's fields are looked at; it is not counted twice."""
         spent = clock.read()
         parts, left = [], spent.seconds
@@ -138,7 +139,7 @@ class _Batch:
             parts.append(seconds - taken)
             left -= taken
         transform, copy, fetch = parts
-        return Times(fetch, spent.seconds, transform, copy, cpu, spent.pictures, spent.stored, spent.used)
+        return Times(fetch, spent.seconds, transform, copy, cpu, queued, spent.pictures, spent.stored, spent.used)
 
 
 @final
@@ -185,6 +186,14 @@ class _Readers:
         for _, reader in self._open.values():
             reader.close()
         self._open.clear()
+
+
+def _queued() -> float:
+    """Seconds this thread has waited for a processor so far; 0 where the kernel does not say."""
+    try:
+        return int(_SCHEDSTAT.read_bytes().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _items(task: Task) -> Iterator[list[Piece]]:

@@ -90,6 +90,7 @@ class Times(NamedTuple):
     transform: float = 0.0
     copy: float = 0.0
     cpu: float = 0.0  # of the thread, all in all
+    queued: float = 0.0  # seconds the thread could run but had no processor
     pictures: int = 0
     stored: int = 0
     used: int = 0

@@ -124,7 +124,8 @@ class Stream:
         return Made(work=job.work, data=data, answer=job.answer, waited_s=now - began, fetch_s=fetch_s)
 
     def _plan_ahead(self) -> None:
-        while self._next < self._head + 2 * self._crew.ahead:
+        ahead = 2 * self._crew.ahead
+        while self._next < self._head + ahead:
             try:
                 work = next(self._plan)
             except LeydenError as error:  # raised when it is its turn
