@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from leyden.data.sources.base import Source
 from leyden.data.tiers.base import Local, Tiers
-from leyden.data.tiers.here import Here, local_folder
+from leyden.data.tiers.here import Here, any_packed, local_folder
 
 __all__ = ["Local", "Tiers", "make_tiers"]
 
@@ -25,8 +25,7 @@ def make_tiers(
     request for an object, all tries together. Raises SpecError for a cache that cannot be understood.
     """
     remote = any(source.root and local_folder(source.root) is None for source in sources)
-    packed = any(source.root and len(source.counts) and source.shard(0).packed for source in sources)
-    if not (remote or packed or cache):
+    if not (remote or cache or any(map(any_packed, sources))):
         return Here(sources)
     from leyden.data.tiers.spec import default_cache, parse_cache  # not for those who read folders
     from leyden.data.tiers.stack import Stack

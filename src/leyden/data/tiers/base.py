@@ -54,8 +54,11 @@ class Tiers(ABC):
         """Forget all open tickets: the order has changed."""
 
     @abstractmethod
-    def discard(self, shard: int) -> bool:
-        """A reader found this shard's bytes corrupt: forget this host's copy. Whether asking again can help."""
+    def discard(self, shard: int, path: str) -> bool:
+        """A reader found this shard's bytes at `path` corrupt: forget that copy. Whether asking again can help.
+
+        Other open tickets may go on reading it, and may find the same.
+        """
 
     @abstractmethod
     def fileno(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -145,7 +146,7 @@ class Here(Tiers):
         """Forget what is not fetched yet."""
         self.answers()
 
-    def discard(self, shard: int) -> bool:
+    def discard(self, shard: int, path: str) -> bool:
         """False: there is no other copy to fetch."""
         self._files.forget(*self._shards[shard])
         return False
@@ -179,7 +180,10 @@ class Numbers:
         return self._starts[-1]
 
     def __getitem__(self, shard: int) -> tuple[Source, int]:
-        from bisect import bisect_right
-
         which = bisect_right(self._starts, shard) - 1
         return self._sources[which], shard - self._starts[which]
+
+
+def any_packed(source: Source) -> bool:
+    """Whether some of its files must pass a cache before they can be read."""
+    return bool(source.root) and any(source.shard(number).packed for number in range(len(source.counts)))

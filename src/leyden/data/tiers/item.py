@@ -15,6 +15,16 @@ from leyden.data.tiers.part import Part
 from leyden.data.tiers.shelf import Shelf
 
 TRIES = 3  # of a file whose bytes are wrong
+COMPLAINTS = 64  # batches that had read a bad copy before it was discarded
+
+
+@dataclass(slots=True, eq=False)
+class Pin:
+    """A whole file that is held."""
+
+    shelf: Shelf
+    path: str
+    users: set[int] = field(default_factory=set)  # open tickets that read it
 
 
 @final
@@ -30,13 +40,14 @@ class Item:
     sha256: str | None
     packed: bool
     key: str
-    pinned: tuple[Shelf, str] | None = None  # whole, and its path
+    pinned: Pin | None = None  # the whole file
+    stale: list[Pin] = field(default_factory=list)  # copies found corrupt, which tickets still read
     part: Part | None = None  # the one that grows
     parts: list[Part] = field(default_factory=list)  # those before it that tickets still read
-    users: set[int] = field(default_factory=set)  # open tickets that read the whole
     download: asyncio.Task[None] | None = None
     error: DataError | None = None
     discarded: int = 0
+    complaints: int = 0
     no_room: bool = False  # for the whole, when it was last tried
     no_room_s: float = 0.0  # none for parts of it, until then (monotonic)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -52,16 +63,36 @@ class Item:
             for shelf in shelves:
                 path = shelf.pin(self.key)
                 if path is not None:
-                    self.pinned = (shelf, path)
+                    self.pinned = Pin(shelf, path)
                     self.retire()
                     break
-        return self.pinned[1] if self.pinned else None
+        return self.pinned.path if self.pinned else None
 
     def unpin(self) -> None:
-        """Nobody reads it now."""
-        if self.pinned is not None:
-            self.pinned[0].unpin(self.key)
+        """Others may have it evicted, if no ticket reads it."""
+        if self.pinned is not None and not self.pinned.users:
+            self.pinned.shelf.unpin(self.pinned.path)
             self.pinned = None
+
+    def discard(self, path: str, shelves: list[Shelf]) -> bool:
+        """The copy at `path` is corrupt. False after the third copy: then the store's bytes are wrong too."""
+        if self.pinned is not None and self.pinned.path == path:
+            for shelf in shelves:
+                shelf.evict(self.key)
+            self.stale.append(self.pinned)
+            self.pinned = None
+            self.discarded += 1
+        elif self.part is not None and str(self.part.path) == path and self.download is None:
+            self.retire()
+            self.discarded += 1
+        else:  # a copy that is gone already, or that one ticket had
+            self.complaints += 1
+        return self.discarded < TRIES and self.complaints < COMPLAINTS
+
+    @property
+    def users(self) -> bool:
+        """Whether an open ticket reads the whole file."""
+        return self.pinned is not None and bool(self.pinned.users)
 
     def grow(self, shelf: Shelf | None) -> Part:
         """The part there, or a new one."""
@@ -80,7 +111,11 @@ class Item:
 
     def done(self, ticket: int) -> None:
         """The ticket reads it no more."""
-        self.users.discard(ticket)
+        for pin in [*self.stale, *([self.pinned] if self.pinned else [])]:
+            pin.users.discard(ticket)
+        for pin in [pin for pin in self.stale if not pin.users]:
+            pin.shelf.unpin(pin.path)
+            self.stale.remove(pin)
         for part in [*self.parts, *([self.part] if self.part else [])]:
             part.users.discard(ticket)
         self.parts = [part for part in self.parts if part.users or part.close()]  # type: ignore[func-returns-value]

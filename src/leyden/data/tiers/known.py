@@ -9,7 +9,7 @@ from typing import Final, final
 from leyden.data.sources.base import Source
 from leyden.data.tiers import net
 from leyden.data.tiers.fetch import Fetcher
-from leyden.data.tiers.here import Numbers, check_name, local_folder
+from leyden.data.tiers.here import Numbers, any_packed, check_name, local_folder
 from leyden.data.tiers.item import Item, key_of
 from leyden.data.tiers.remote import get_range
 from leyden.data.tiers.store import open_store
@@ -59,8 +59,9 @@ class Known:
         """Whether a source's files go through the caches."""
         known = self._cached.get(id(source))
         if known is None:
-            packed = bool(source.root and len(source.counts)) and source.shard(0).packed
-            known = bool(source.root) and (local_folder(source.root) is None or self._cache_local or packed)
+            known = bool(source.root) and (
+                local_folder(source.root) is None or self._cache_local or any_packed(source)
+            )
             self._cached[id(source)] = known
         return known
 

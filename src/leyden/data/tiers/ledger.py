@@ -92,7 +92,7 @@ def _users(folder: Path) -> dict[str, list[int]]:
     for entry in entries(folder / "pins"):
         if runs(entry.name) is not False:
             for pin in entries(Path(entry.path)):
-                users.setdefault(pin.name, []).append(int(pid_of(entry.name)))
+                users.setdefault(pin.name.partition(".")[0], []).append(int(pid_of(entry.name)))
     return users
 
 

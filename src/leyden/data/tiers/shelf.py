@@ -3,7 +3,7 @@
 whole/<key>          finished shards: they appear under this name by a link, checked, and are never changed
 about/<key>          JSON: where the shard came from
 parts/<key>.<who>.<n>  a shard while it comes; each process writes its own
-pins/<who>/<key>     a link to a whole shard: what a process reads stays there when others evict it
+pins/<who>/<key>.<n>  a link to a whole shard: what a process reads stays there when others evict it
 leases/<key>         JSON: who fetches it; its mtime is the heartbeat
 needs/<who>          JSON: how soon a process wants which shards; its mtime is the heartbeat
 
@@ -34,7 +34,7 @@ FULL_S: Final = 20.0  # a tier that was full is left alone for so long
 NEVER: Final = 1 << 40
 FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
 FOLDERS: Final = ("whole", "about", "parts", "pins", "leases", "needs")
-_PART: Final = itertools.count()
+_NUMBER: Final = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +95,10 @@ class Shelf:
 
     def pin(self, key: str) -> str | None:
         """A path that stays until `unpin`, whoever evicts the shard; None if it is not there."""
-        whole, pin = self.folder / "whole" / key, self.folder / "pins" / self.who / key
+        whole, pin = self.folder / "whole" / key, self.folder / "pins" / self.who / f"{key}.{next(_NUMBER)}"
         try:
             os.link(whole, pin)
             os.utime(pin)
-        except FileExistsError:
-            pass
         except FileNotFoundError:
             self._keys.discard(key)
             return None
@@ -108,15 +106,16 @@ class Shelf:
             return str(whole) if whole.exists() else None
         return str(pin)
 
-    def unpin(self, key: str) -> None:
-        """Others may have it evicted."""
-        (self.folder / "pins" / self.who / key).unlink(missing_ok=True)
+    def unpin(self, path: str) -> None:
+        """What `pin` gave."""
+        if Path(path).parent.name == self.who:
+            Path(path).unlink(missing_ok=True)
 
     # --- what comes
 
     def part(self, key: str) -> Path:
         """A new name to write to."""
-        return self.folder / "parts" / f"{key}.{self.who}.{next(_PART)}"
+        return self.folder / "parts" / f"{key}.{self.who}.{next(_NUMBER)}"
 
     def commit(self, key: str, part: Path, about: Mapping[str, object]) -> None:
         """The part is whole and checked: it gets its name."""

@@ -113,9 +113,9 @@ class Stack(Tiers):
             self._answers.clear()
         self._loop.call_soon_threadsafe(self._drop)
 
-    def discard(self, shard: int) -> bool:
-        """False after the third time: then the store's bytes are wrong too."""
-        return net.wait_for(self._discard(shard))
+    def discard(self, shard: int, path: str) -> bool:
+        """False after the third copy: then the store's bytes are wrong too."""
+        return net.wait_for(self._discard(shard, path))
 
     def fileno(self) -> int:
         """An eventfd."""
@@ -195,14 +195,15 @@ class Stack(Tiers):
         path = item.pin(self._keeper.shelves)
         if path is None:
             return None
-        item.users.add(ticket.number)
+        assert item.pinned is not None
+        item.pinned.users.add(ticket.number)
         ticket.items.append(item)
         source, number = self._known.numbers[shard]
         return Local(path, source.locate(number, samples))
 
     async def _serve(self, ticket: Ticket) -> None:
         """Answer it; the first error ends the rest."""
-        tasks = {shard: asyncio.ensure_future(self._local(ticket, shard)) for shard in ticket.wanted}
+        tasks = {shard: asyncio.ensure_future(self._wait(ticket, shard)) for shard in ticket.wanted}
         try:
             found = dict(zip(tasks, await asyncio.gather(*tasks.values()), strict=True))
             self._answer(ticket, found)
@@ -214,6 +215,12 @@ class Stack(Tiers):
             for task in tasks.values():
                 task.cancel()
 
+    async def _wait(self, ticket: Ticket, shard: int) -> Local:
+        try:
+            return await self._local(ticket, shard)
+        finally:
+            ticket.waits.pop(shard, None)
+
     async def _local(self, ticket: Ticket, shard: int) -> Local:
         samples = ticket.wanted[shard]
         if (plain := self._plain(shard, samples)) is not None:
@@ -223,7 +230,6 @@ class Stack(Tiers):
         item = await self._known.item(shard)
         while True:
             if (local := self._pinned(ticket, item, shard, samples)) is not None:
-                ticket.waits.pop(shard, None)
                 return local
             ticket.waits[shard] = f"{item.url}: {self._keeper.fetched_by_another(item) or 'it is fetched'}"
             records = None if item.packed or not item.fetcher.ranged else source.locate(number, samples)
@@ -323,19 +329,11 @@ class Stack(Tiers):
         for number in list(self._open):
             self._done(number)
 
-    async def _discard(self, shard: int) -> bool:
-        source, number = self._known.numbers[shard]
+    async def _discard(self, shard: int, path: str) -> bool:
         if not self._cached(shard):
-            self._files.forget(source, number)
+            self._files.forget(*self._known.numbers[shard])
             return False
-        item = await self._known.item(shard)
-        item.discarded += 1
-        item.unpin()
-        if item.download is None:
-            item.retire()
-        for shelf in self._keeper.shelves:
-            shelf.evict(item.key)
-        return item.discarded < TRIES
+        return (await self._known.item(shard)).discard(path, self._keeper.shelves)
 
     async def _prefetch(self) -> None:
         """Keep a few whole shards on their way, the soonest needed first."""

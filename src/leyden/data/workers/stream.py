@@ -193,7 +193,7 @@ class Stream:
         del self._tickets[ticket]
         self._tiers.done(ticket)
         if answer.corrupt is not None and not job.last_chance:
-            job.last_chance = not self._tiers.discard(answer.corrupt)
+            job.last_chance = not self._tiers.discard(answer.corrupt, task.files[answer.corrupt][0])
             job.files, job.is_sent = None, False
             self._ask(task.number, job)
         elif answer.error is not None:
