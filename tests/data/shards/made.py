@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,8 @@ from PIL import Image
 
 from leyden.data.shards.walk import Walk
 from leyden.data.sources.native import Shards
+
+SCHEMA = {"classes": "rows"}
 
 
 class Made:
@@ -38,6 +41,7 @@ def made(number: int) -> dict[str, Any]:
         "image": picture(rng, "JPEG"),
         "mask": picture(rng, "PNG"),
         "depth": rng.random((3, 4), dtype=np.float32),
+        "classes": rng.integers(0, 19, (40, 60), dtype=np.uint8),
         "tokens": np.arange(number % 7, dtype=np.uint16),
         "text": "é" * (number % 5),
         "about": {"number": number, "ok": None},
@@ -60,7 +64,7 @@ def assert_same(found: Mapping[str, Any], number: int) -> None:
     for name in ("image", "mask"):
         pixels = np.asarray(Image.open(io.BytesIO(wanted.pop(name))).convert("RGB"))
         assert np.abs(found[name].astype(int) - pixels).max() <= 2
-    for name in ("depth", "tokens"):
+    for name in ("depth", "tokens", "classes"):
         array = wanted.pop(name)
         assert found[name].dtype == array.dtype
         assert found[name].tolist() == array.tolist()
@@ -91,10 +95,18 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def script(text: str, folder: Path) -> subprocess.Popen[str]:
-    """A program of its own, in the folder."""
+@contextmanager
+def script(text: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A program of its own, in the folder; it finds the tests' modules."""
     path = folder / "program.py"
     path.write_text(text)
-    return subprocess.Popen(
-        [sys.executable, str(path)], cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, str(path)]
+    process = subprocess.Popen(
+        command, cwd=folder, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()

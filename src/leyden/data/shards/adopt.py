@@ -19,8 +19,7 @@ from leyden.data.shards.index import SUFFIX, build
 from leyden.data.shards.place import Folder
 from leyden.data.shards.progress import Bar
 from leyden.data.shards.record import BLOCK
-from leyden.data.shards.schema import Field, items, kind_of, member, merge
-from leyden.data.sources.sample import array_head
+from leyden.data.shards.schema import Field, form, items, kind_of, member, merge
 from leyden.data.sources.tar import members
 from leyden.data.sources.webdataset import group
 
@@ -94,10 +93,10 @@ def _samples(file: int, where: str, size_bytes: int) -> Iterator[tuple[int, byte
 
 
 def _field(kind: str, content: bytes) -> Field:
-    if kind != "array":
+    if kind not in {"array", "rows"}:
         return Field(kind=kind)
-    head = array_head(content)
-    return Field(kind=kind, dtype=head.dtype.str, shape=head.shape)
+    dtype, shape = form(kind, content)
+    return Field(kind=kind, dtype=dtype, shape=shape)
 
 
 def _check_same(listed: Part | None, name: str, sha256: str) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from leyden.data.errors import DataError
-from leyden.data.shards.schema import Field, Schema, items
-from leyden.data.sources.sample import Raw, Sample, array_head, decode
+from leyden.data.shards.schema import Field, Schema, form, items
+from leyden.data.sources.sample import Raw, Sample, decode
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 JPEG_QUALITY: Final = 95
@@ -86,9 +87,10 @@ def _kind(value: Any) -> str:
 
 
 def _dtype(value: Any) -> str | None:
-    if _kind(value) != "array":
+    kind = _kind(value)
+    if kind not in {"array", "rows"}:
         return None
-    return array_head(value.raw).dtype.str if isinstance(value, Stored) else np.asarray(value).dtype.str
+    return form(kind, bytes(value.raw))[0] if isinstance(value, Stored) else np.asarray(value).dtype.str
 
 
 def _is_image(value: Any) -> bool:
@@ -113,10 +115,10 @@ def _copy(field: Field, value: Stored) -> Coded:
     if value.kind != field.kind:
         return _ENCODERS[field.kind](field, decode(value.kind, value.raw))
     raw = bytes(value.raw)
-    if field.kind == "array":
-        head = array_head(raw)
-        _check_array(field, head.dtype, head.shape)
-        field = replace(field, dtype=head.dtype.str, shape=head.shape)
+    if field.kind in {"array", "rows"}:
+        dtype, shape = form(field.kind, raw)
+        _check_array(field, np.dtype(dtype), shape)
+        field = replace(field, dtype=dtype, shape=shape)
     return raw, items(field.kind, raw), field
 
 
@@ -160,10 +162,18 @@ def _array(field: Field, value: Any) -> Coded:
     if array.dtype.hasobject:
         raise TypeError("an array of Python objects has no fixed form")
     _check_array(field, array.dtype, array.shape)
+    here = replace(field, dtype=array.dtype.str, shape=array.shape)
+    return _packed(field.kind, array), array.shape[0] if array.ndim else 1, here
+
+
+def _packed(kind: str, array: NDArray[Any]) -> bytes:
+    if kind == "rows":
+        from leyden.data.decode.rows import pack_rows
+
+        return pack_rows(array)
     stream = io.BytesIO()
     np.lib.format.write_array(stream, array, allow_pickle=False)
-    here = replace(field, dtype=array.dtype.str, shape=array.shape)
-    return stream.getvalue(), array.shape[0] if array.ndim else 1, here
+    return stream.getvalue()
 
 
 def _check_array(field: Field, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
@@ -213,6 +223,7 @@ _ENCODERS: Final[Mapping[str, Callable[[Field, Any], Coded]]] = {
     "jpeg": _picture,
     "png": _picture,
     "array": _array,
+    "rows": _array,
     "text": _text,
     "json": _json,
     "int": _int,

@@ -16,6 +16,7 @@ SUFFIXES: Final = {
     "jpeg": "jpg",
     "png": "png",
     "array": "npy",
+    "rows": "npy.zst",
     "text": "txt",
     "json": "json",
     "int": "cls",
@@ -25,6 +26,7 @@ _SAID_BY: Final = {
     "jpeg": "jpg jpeg",
     "png": "png",
     "array": "npy",
+    "rows": "npy.zst",
     "text": "txt text transcript",
     "json": "json jsn",
     "int": "cls cls2 index inx id",
@@ -37,8 +39,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*", re.ASCII)
 class Field:
     """What one field holds in every sample.
 
-    `dtype` and `shape` are those of arrays; an axis of None differs from sample to sample. `names` are the classes that
-    the numbers of an int field stand for.
+    `dtype` and `shape` are those of arrays (kinds "array" and "rows"); an axis of None differs from sample to sample.
+    `names` are the classes that the numbers of an int field stand for.
     """
 
     kind: str  # one of sources.sample.KINDS
@@ -61,13 +63,24 @@ def as_schema(given: Mapping[str, Field | str] | None) -> dict[str, Field]:
     return {name: Field(kind=one) if isinstance(one, str) else one for name, one in (given or {}).items()}
 
 
+def settle(found: Schema, given: Schema) -> dict[str, Field]:
+    """What the first sample has, as far as nothing else is given. An array's dtype holds under another kind too."""
+    wanted = {
+        name: replace(field, dtype=found[name].dtype)
+        if field.dtype is None and field.kind in {"array", "rows"} and name in found
+        else field
+        for name, field in given.items()
+    }
+    return {**found, **wanted}
+
+
 def member(name: str, kind: str) -> str:
     """What follows a sample's key in the name of the tar's member.
 
     >>> member("image", "jpeg"), member("label", "int"), member("jpg", "jpeg"), member("seg.png", "png")
     ('image.jpg', 'label.cls', 'jpg', 'seg.png')
     """
-    return name if _KIND_OF.get(name.rpartition(".")[2].lower()) == kind else f"{name}.{SUFFIXES[kind]}"
+    return name if kind_of(name) == kind != "bytes" else f"{name}.{SUFFIXES[kind]}"
 
 
 def kind_of(extension: str) -> str:
@@ -76,17 +89,29 @@ def kind_of(extension: str) -> str:
     >>> kind_of("jpg"), kind_of("seg.png"), kind_of("tiff")
     ('jpeg', 'png', 'bytes')
     """
-    return _KIND_OF.get(extension.rpartition(".")[2].lower(), "bytes")
+    parts = extension.lower().split(".")
+    return _KIND_OF.get(".".join(parts[-2:])) or _KIND_OF.get(parts[-1], "bytes")
 
 
 def items(kind: str, raw: bytes) -> int:
     """How long a stored value is: characters of text, rows of an array (1 for a single number), else bytes."""
     if kind == "text":
         return len(raw.decode(errors="replace"))
-    if kind == "array":
-        shape = array_head(raw).shape
+    if kind in {"array", "rows"}:
+        shape = form(kind, raw)[1]
         return shape[0] if shape else 1
     return len(raw)
+
+
+def form(kind: str, raw: bytes) -> tuple[str, tuple[int, ...]]:
+    """dtype and shape of a stored array."""
+    if kind == "rows":
+        from leyden.data.decode.rows import Rows
+
+        rows = Rows(raw)
+        return rows.dtype.str, rows.shape
+    head = array_head(raw)
+    return head.dtype.str, head.shape
 
 
 def merge(seen: Schema, new: Schema) -> dict[str, Field]:

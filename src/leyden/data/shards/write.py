@@ -26,7 +26,7 @@ from leyden.data.shards.pack import Encoder
 from leyden.data.shards.place import Place, open_place
 from leyden.data.shards.progress import Bar
 from leyden.data.shards.record import END
-from leyden.data.shards.schema import Field, as_schema, check_names, to_json
+from leyden.data.shards.schema import Field, as_schema, check_names, settle, to_json
 from leyden.data.shards.sized import write_sized
 from leyden.data.shards.stream import write_stream
 
@@ -83,7 +83,7 @@ def write_shards(
     with closing(open_place(dest)) as place:
         _refuse_finished(place, overwrite=overwrite)
         first, stream = _first(samples, listed)
-        kinds = {**infer(first), **as_schema(schema)}
+        kinds = settle(infer(first), as_schema(schema))
         check_names(kinds)
         encoder = Encoder(schema=kinds, tile=tile)
         asked = {"samples": total, "tile": tile, "samples_per_shard": samples_per_shard, "shard_size_bytes": limit}

@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from leyden.data.decode.picture import Picture
 from leyden.data.errors import DataError
 
-KINDS: Final = ("bytes", "jpeg", "png", "array", "text", "json", "int", "float")
+if TYPE_CHECKING:
+    from leyden.data.decode.rows import Rows
+
+KINDS: Final = ("bytes", "jpeg", "png", "array", "rows", "text", "json", "int", "float")
 Raw = bytes | memoryview
 
 
@@ -23,7 +26,8 @@ class Sample(Mapping[str, Any]):
     """Fields by name. `sample["image"]` decodes: a picture to uint8 (H, W, 3), an array, a str, JSON, a number.
 
     `sample.picture("image")` decodes later and only the part that is used; `sample.array("depth")` is a view of an
-    array, not copied and not to be written to; `sample.raw("image")` gives the bytes. `values` holds what a format
+    array, not copied and not to be written to; `sample.rows("mask")` reads only some rows of an array that is stored in
+    compressed bands (kind "rows"); `sample.raw("image")` gives the bytes. `values` holds what a format
     stores as Python or NumPy values already (Parquet's columns).
     """
 
@@ -67,6 +71,12 @@ class Sample(Mapping[str, Any]):
         """An array field as it lies in memory; read-only."""
         return view(self.raw(name))
 
+    def rows(self, name: str) -> Rows:
+        """A field of kind "rows", not decompressed yet."""
+        from leyden.data.decode.rows import Rows  # loads zstandard
+
+        return Rows(self.raw(name))
+
     def stored(self) -> Iterator[tuple[str, str, Raw]]:
         """Name, kind and bytes of the fields that are stored as bytes."""
         for name, (kind, raw) in self._fields.items():
@@ -90,6 +100,10 @@ def decode(kind: str, raw: Raw) -> Any:
             return Picture(raw).decode()
         case "array":
             return view(raw).copy(order="A")
+        case "rows":
+            from leyden.data.decode.rows import Rows
+
+            return Rows(raw).decode()
         case "text":
             return bytes(raw).decode()
         case "json" | "int" | "float":
