@@ -209,6 +209,27 @@ def test_collate_and_batches_that_grow() -> None:
         assert all(batch["data"][-1] == 2 * i + 1 for i, batch in enumerate(batches))
 
 
+def test_a_data_set_in_memory_is_there_once() -> None:
+    class Array:
+        def __init__(self) -> None:
+            self.rows = np.arange(4_000_000).reshape(1000, 4000)
+
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, index: int) -> Any:
+            private = Path("/proc/self/smaps_rollup").read_text().split("Private_Dirty:")[1].split()[0]
+            self.rows[index, 1] = -1  # may be written to
+            return self.rows[index], int(private) * 1024
+
+    data = Array()
+    with Loader(data, batch_size=4, workers=1, kind="process") as loader:
+        rows, private = next(iter(loader))
+    assert rows[:, :3].tolist() == [[4000 * i, -1, 4000 * i + 2] for i in range(4)]
+    assert data.rows[1, 1] == 4001
+    assert private.max() < 28e6 < data.rows.nbytes
+
+
 def test_numpy_batches() -> None:
     with Loader(Items(4), batch_size=4, transform=augment, workers=0, output="numpy") as loader:
         (batch,) = loader

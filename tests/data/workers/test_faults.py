@@ -241,7 +241,8 @@ def test_workers_of_a_script_are_free_of_torch_and_end_with_it(tmp_path: Path) -
     workers = [Path(f"/proc/{pid}") for pid in run.stdout.readline().split()]
     assert len(workers) == 2, workers  # and no module was loaded
     for worker in workers:
-        os.kill(int(worker.name), signal.SIGINT)  # Ctrl-C reaches them too, and is not theirs
+        os.kill(int(worker.name), signal.SIGINT)  # reaches them too, and is not theirs
+        os.kill(int(worker.name), signal.SIGTERM)
     assert all(worker.exists() for worker in workers)
     run.kill()
     assert "made 5" in run.stderr.read()  # ends when the last worker has

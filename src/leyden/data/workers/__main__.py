@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+# Ctrl-C and what Slurm sends to all processes is the parent's to answer: this one ends when that does. Handlers that do
+# nothing are not inherited by programs that a transform starts, SIG_IGN would be.
+for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    signal.signal(each, lambda *_: None)
 
-import mmap  # noqa: E402
 import os  # noqa: E402
-import pickle  # noqa: E402
 import select  # noqa: E402
 import socket  # noqa: E402
 import sys  # noqa: E402
@@ -17,7 +18,8 @@ import traceback  # noqa: E402
 
 from leyden.data.workers.board import Board  # noqa: E402
 from leyden.data.workers.fill import Filler  # noqa: E402
-from leyden.data.workers.messages import Channel, Failed, Ready, Setup  # noqa: E402
+from leyden.data.workers.messages import Channel, Failed, Ready  # noqa: E402
+from leyden.data.workers.parcel import unpack  # noqa: E402
 from leyden.data.workers.ring import Memory  # noqa: E402
 
 
@@ -29,25 +31,13 @@ def main() -> None:
     threading.Thread(target=_watch, args=(connection, parent), daemon=True).start()
     channel, memory = Channel(connection), Memory(memory_fd)
     try:
-        filler = Filler(_unpack(setup_fd), memory, Board(memory, number))
+        filler = Filler(unpack(setup_fd), memory, Board(memory, number))
     except BaseException:
         channel.send(Failed(trace=traceback.format_exc()))
         sys.exit(1)
     channel.send(Ready())
     while True:
         channel.send(filler.fill(channel.wait()))
-
-
-def _unpack(fd: int) -> Setup:
-    """First the parent's paths, then what needs them."""
-    with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as parcel:
-        os.close(fd)
-        sys.path[:], path = pickle.load(parcel)
-        del os.environ["PYTHONPATH"]  # was set to find leyden
-        if path is not None:
-            os.environ["PYTHONPATH"] = path
-        setup: Setup = pickle.load(parcel)
-    return setup
 
 
 def _watch(connection: socket.socket, parent: int) -> None:

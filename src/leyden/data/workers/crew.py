@@ -13,8 +13,9 @@ from typing import Final, Literal, final
 from leyden.data.errors import DataError
 from leyden.data.workers.base import Worker
 from leyden.data.workers.messages import Answer, Setup
+from leyden.data.workers.parcel import Parcel
 from leyden.data.workers.pool import Pool
-from leyden.data.workers.process import Parcel, Process
+from leyden.data.workers.process import Process
 from leyden.data.workers.ring import Memory
 from leyden.data.workers.threads import Caller, Thread
 

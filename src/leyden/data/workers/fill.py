@@ -103,7 +103,7 @@ class _Batch:
 
     def __init__(self, setup: Setup, task: Task, arena: Arena) -> None:
         self._collate, self._number, self._arena = setup.collate, task.number, arena
-        self._rows, self._samples = Rows(arena, task.count), list[Any]()
+        self._rows, self._samples = Rows(arena, task.items), list[Any]()
         self.fetch = self.transform = self.copy = 0.0
         self.skipped: list[str] = []
 

@@ -66,7 +66,7 @@ class Task(NamedTuple):
     last_chance: bool  # there is no better copy of a corrupt sample: skip it if `Setup.skips`
 
     @property
-    def count(self) -> int:
+    def items(self) -> int:
         """Items."""
         return len(self.shards if self.ends is None else self.ends)
 

@@ -102,7 +102,7 @@ class Pool:
                 raise DataError(
                     asked="worker processes were started",
                     found=f"{self._stillborn} in a row died before they were ready, the last one: {why}",
-                    do='See their output above, the memory that is left, or give kind="threads".',
+                    do='See their output above, the memory that is left, or give kind="thread".',
                 )
         at = doing[0].number if doing else next(iter(worker.tasks), None)
         found = Lost(why=why, at=at, row=doing[1].row if doing else -1, tasks=list(worker.tasks.values()))

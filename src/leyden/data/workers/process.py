@@ -18,38 +18,12 @@ from typing import Final, final
 from leyden.data.errors import DataError
 from leyden.data.workers.base import DiedError, Worker
 from leyden.data.workers.board import Board
-from leyden.data.workers.messages import Answer, Channel, Failed, Ready, Setup, Task
+from leyden.data.workers.messages import Answer, Channel, Failed, Ready, Task
+from leyden.data.workers.parcel import Parcel
 from leyden.data.workers.ring import Memory
 
 _PACKAGES: Final = str(Path(__file__).parents[3])
 _GRACE_S: Final = 0.3
-
-
-@final
-class Parcel:
-    """The setup, pickled once for all workers, in a file without a name."""
-
-    def __init__(self, setup: Setup) -> None:
-        import cloudpickle
-
-        try:
-            body = cloudpickle.dumps(setup)
-        except Exception as error:
-            raise DataError(
-                asked="data set, transform and collate were to be sent to worker processes",
-                found=f"they cannot be pickled: {error}",
-                do='Create what cannot be pickled (locks, open files) on first use, or give kind="threads".',
-            ) from error
-        self.fd = os.memfd_create("leyden-setup", os.MFD_CLOEXEC)
-        with open(self.fd, "wb", closefd=False) as file:
-            file.write(cloudpickle.dumps((sys.path, os.environ.get("PYTHONPATH"))))
-            file.write(body)
-
-    def close(self) -> None:
-        """Twice does no harm."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
 
 
 @final
@@ -100,7 +74,7 @@ class Process(Worker):
                 raise DataError(
                     asked=f"{self.name()} was started",
                     found=f"it could not load data set, transform or collate:\n{message.trace}",
-                    do='See that worker processes can import what they need, or give kind="threads".',
+                    do='See that worker processes can import what they need, or give kind="thread".',
                 )
         return found
 
