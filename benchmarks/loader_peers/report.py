@@ -25,8 +25,8 @@ PACKAGES = (
 NOTES = """\
 The consumer stands for a GPU: it copies a batch, then sleeps until its 20 ms are over, so both cores are the loader's.
 A wait runs from the end of these 20 ms to the next batch in hand, late waking included. CPU seconds are those of the
-whole process tree less the consumer's own 20 ms, from the first batch on. First batch: from making the loader; the start
-of the interpreter (0.05 s) and imports are apart. Memory is measured after the epochs with the consumer.
+whole process tree less the consumer's own 20 ms, from the first batch on. First batch: from making the loader; the
+start of the interpreter (0.05 s) and imports are apart. Memory is measured after the epochs with the consumer.
 
 Peers: 4 batches ahead for each worker, workers that stay (except plain); torchdata nodes with threads, which did better
 than processes; shards of 8 MB in all formats; WebDataset's shuffle buffer 200 samples. `Leyden` reads the JPEGs as they
