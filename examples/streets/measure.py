@@ -28,10 +28,11 @@ from time import perf_counter, process_time, sleep
 from typing import Any
 
 import numpy as np
+from make import SCHEMA  # type: ignore[import-not-found]
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from leyden.data import Loader, Picture
+from leyden.data import Loader, Picture, Sample
 from leyden.data.decode import random_window, warm
 from train import CROP, Frames, cut, feed  # type: ignore[import-not-found]
 
@@ -72,14 +73,19 @@ def price(data: Path) -> dict[str, float]:
         "depth, PNG of 16 bits": (whole, files["depth.png"]),
         "the crop of the same JPEG": (window, files["jpg"]),
         "the crop of the shards' JPEG": (window, [sample.raw("image") for sample in stored]),
-        "all three, from shards": (lambda sample: cut(sample, rng, crop=CROP), stored),
+        "all three crops, from shards": (lambda sample: cut(sample, rng, crop=CROP), stored),
     }
     return {name: least(step, inputs) for name, (step, inputs) in steps.items()}
 
 
-def samples(shards: Path, count: int) -> list[Any]:
-    """The first samples of a data set."""
-    return [sample for batch in Loader(shards, batch_size=count, collate=list, workers=0) for sample in batch][:count]
+def samples(shards: Path, count: int) -> list[Sample]:
+    """Some samples of a data set."""
+    loader = Loader(shards, batch_size=count, transform=as_stored, collate=list, workers=0)
+    return [Sample("", {name: (SCHEMA[name], raw) for name, raw in fields.items()}) for fields in next(iter(loader))]
+
+
+def as_stored(sample: Sample) -> dict[str, bytes]:
+    return {name: bytes(sample.raw(name)) for name in sample}
 
 
 def least(step: Callable[[Any], object], inputs: list[Any]) -> float:

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-import zstandard
 from make import CLASSES, HEIGHT, WIDTH, make  # type: ignore[import-not-found]
 from PIL import Image
 from torch import Tensor, nn
@@ -30,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import leyden
 from leyden.data import Loader, Sample
-from leyden.data.decode import Window, random_window
+from leyden.data.decode import random_window
 
 # picture (n, h, w, 3) uint8, mask (n, h, w) uint8, depth (n, h, w) uint16: centimetres; top (n,): the crop's first row
 Batch = dict[str, Tensor]
@@ -55,21 +54,11 @@ class Frames(Dataset[dict[str, Any]]):
 
 
 def cut(sample: Sample, rng: np.random.Generator, *, crop: tuple[int, int]) -> dict[str, Any]:
-    """After: of the JPEG only the crop is decoded; classes and depth are unpacked, which is cheap."""
+    """After: only the crop is decoded, of the picture, the classes and the depth."""
     picture = sample.picture("image")
     window = random_window(picture.size, crop, rng)
-    return {
-        "top": window.top,
-        "picture": picture.crop(*window),
-        "mask": unpack(sample.raw("mask"), np.uint8, window),
-        "depth": unpack(sample.raw("depth"), np.uint16, window),
-    }
-
-
-def unpack(raw: bytes | memoryview, dtype: type, window: Window) -> np.ndarray[Any, Any]:
-    """The window's rows and columns."""
-    whole = np.frombuffer(zstandard.decompress(raw), dtype).reshape(WHOLE)
-    return whole[window.top : window.top + window.height, window.left : window.left + window.width]
+    labels = {name: sample.rows(name).crop(*window) for name in ("mask", "depth")}
+    return {"top": window.top, "picture": picture.crop(*window), **labels}
 
 
 def feed(kind: str, data: Path, part: str, batch_size: int, workers: int) -> Iterable[Batch]:
