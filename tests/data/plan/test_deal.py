@@ -42,6 +42,8 @@ def test_each_sample_once_and_as_many_batches_on_each_rank(length: int, batch_si
         assert max(sizes) - min(sizes) <= 1
         assert max(sizes) <= deal.most
         assert len({part.after for part in batch}) == 1
+    for batch in dealt[:-1]:
+        assert length - batch[0].after >= batch_size * size / 2, "other ranks can go on"
     if batch_size > 1:
         assert len(dealt) == -(-length // (batch_size * size)), "as many as torch counts"
         assert deal.most == batch_size
@@ -68,17 +70,20 @@ def test_ranks_and_batch_size_may_change_at_any_batch(
     assert seen == list(range(length))
 
 
-def test_the_rest_is_dealt_without_padding_or_a_larger_batch() -> None:
-    """4 ranks, batches of 8: 66 = 32 + 17 + 17, not 32 + 32 + 2; 70 = 32 + 32 + 6."""
+def test_the_rest_is_dealt_without_padding_or_a_larger_or_a_tiny_batch() -> None:
+    """4 ranks, batches of 8: 66 = 32 + 17 + 17, not 32 + 32 + 2."""
+
+    def sizes(length: int, deal: Deal) -> list[list[int]]:
+        return [[part.stop - part.start for part in batch] for batch in parts(length, 0, deal)]
+
     deal = Deal(batch_size=8, size=4)
-    assert [[part.stop - part.start for part in batch] for batch in parts(66, 0, deal)] == [
-        [8, 8, 8, 8],
-        [4, 4, 4, 5],
-        [4, 4, 4, 5],
-    ]
-    assert [[part.stop - part.start for part in batch] for batch in parts(70, 0, deal)][2] == [1, 2, 1, 2]
+    assert sizes(66, deal) == [[8, 8, 8, 8], [4, 4, 4, 5], [4, 4, 4, 5]]
+    assert sizes(95, deal)[1:] == [[8, 8, 8, 8], [7, 8, 8, 8]]
+    assert sizes(96, deal)[1:] == [[8, 8, 8, 8], [8, 8, 8, 8]]
+    assert sizes(9, deal) == [[2, 2, 2, 3]]
+    assert sizes(104, Deal(batch_size=32)) == [[32], [32], [20], [20]]
     ones = Deal(batch_size=1, size=4)
-    assert [[part.stop - part.start for part in batch] for batch in parts(7, 0, ones)] == [[1, 2, 2, 2]]
+    assert sizes(11, ones) == [[1, 1, 1, 1], [1, 2, 2, 2]]
     assert ones.most == 2
 
 

@@ -156,10 +156,11 @@ def test_packed_streams_are_mixed_by_items() -> None:
 
 def test_what_cannot_be_mixed() -> None:
     for weights, match in [
-        ({"one": 1, "tow": 1}, r"there is no stream 'tow' \(did you mean 'two'\?\)"),
-        ({"one": -1}, "that of 'one' is -1"),
-        ({"one": float("nan")}, "that of 'one' is nan"),
-        ({"one": 0.0}, "they are all 0"),
+        ({"one": 1, "two": 1, "tow": 1}, r"there is no stream 'tow' \(did you mean 'two'\?\)"),
+        ({"one": 1}, "stream 'two' has none. Give each stream one, which may be 0"),
+        ({"one": -1, "two": 1}, "that of 'one' is -1"),
+        ({"one": float("nan"), "two": 1}, "that of 'one' is nan"),
+        ({"one": 0.0, "two": 0}, "they are all 0"),
         ([(5, {"one": 1})], r"they hold from positions \[5\]\. Begin with 0"),
         ([(0, {"one": 1}), (0, {"two": 1})], "Begin with 0 and go up"),
     ]:
@@ -169,7 +170,7 @@ def test_what_cannot_be_mixed() -> None:
         ordered(weights={"one": 1}, epoch_size=0)
     packed = Packed(Sequential(ONE), length=8, lengths=np.ones(1000, dtype=np.int64))
     with pytest.raises(DataError, match="a mixture with 'b' was asked for; its items are packed otherwise than"):
-        Mix({"a": packed, "b": ONE}, weights={"a": 1})
+        Mix({"a": packed, "b": ONE}, weights={"a": 1, "b": 1})
     mixed = Packed(
         ordered(weights={"one": 1, "two": 1}, epoch_size=100), length=8, lengths=np.ones(1070, dtype=np.int64)
     )

@@ -2,12 +2,14 @@
 
 A global batch is the next `batch_size * size` positions of the epoch, cut into `size` neighbouring parts, so the order
 of samples does not depend on the number of ranks and a deal can begin at any position. An epoch's end needs no padding:
+the last full batch and the rest are dealt as two batches of half their sum (32, 32, 20, 20 and not 32, 32, 32, 8), each
+spread over all ranks, sizes differ by at most 1. So
 
-- a rest with at least one sample for each rank is spread over them, sizes differ by at most 1;
-- a smaller rest is taken together with the last full batch and both are dealt as two batches of half the size, so that
-  no part is above `batch_size`. Only where `batch_size` is 1 can that not be, and some ranks get 2 samples instead.
+- all ranks have the same number of batches, ceil(length / (batch_size * size)), and each sample comes once;
+- no part is above `batch_size`, and no batch is a tiny one, whose gradient would count as much as any other's;
+- wherever a run stops within an epoch, at least half a global batch is left, so that more ranks can go on with it.
 
-So all ranks have the same number of batches, ceil(length / (batch_size * size)) of them, and each sample comes once.
+Only where `batch_size` is 1 can that not be: some ranks get 2 samples in the last batch then.
 """
 
 from __future__ import annotations
@@ -56,8 +58,7 @@ class Deal:
         left, whole = self._left(length, position), self.batch_size * self.size
         if self.drop_last:
             return left // whole
-        merged = self.batch_size == 1 and left > whole and 0 < left % whole < self.size
-        return left // whole if merged else -(-left // whole)
+        return left // whole if self.batch_size == 1 and left > whole else -(-left // whole)
 
     def part(self, length: int | None, position: int) -> Part | None:
         """This rank's part of the global batch that begins at `position`; None if the epoch is over.
@@ -78,9 +79,10 @@ class Deal:
         whole = self.batch_size * self.size
         if left <= whole:
             return left
-        if left - whole >= self.size:
+        if left >= 2 * whole:
             return whole
-        return left if self.batch_size == 1 else (left + 1) // 2
+        half = (left + 1) // 2
+        return half if left - half >= self.size else left
 
     def _left(self, length: int, position: int) -> int:
         """Samples of the epoch that are not dealt yet; raises where they cannot be dealt."""

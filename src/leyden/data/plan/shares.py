@@ -30,6 +30,8 @@ class Shares:
         self.begins = [int(begin) for begin, _ in stages]
         if not stages or self.begins[0] != 0 or sorted(set(self.begins)) != self.begins:
             raise _refused(f"they hold from positions {self.begins}", "Begin with 0 and go up.")
+        for name in set(names).difference(*(stage for _, stage in stages)):
+            raise _refused(f"stream {name!r} has none", "Give each stream one, which may be 0.")
         self._ratios = [_ratios(names, stage) for _, stage in stages]
         self._before = [(0,) * len(names)]
         for begin in self.begins[1:]:
