@@ -8,13 +8,13 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, final
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast, final
 
 from leyden.data.errors import DataError
 from leyden.data.tiers.here import local_folder
 
 if TYPE_CHECKING:
-    from leyden.data.tiers.remote import Root  # workers import this file, but not obstore
+    from leyden.data.tiers.remote import Remote, Root  # workers import this file, but not obstore
 
 TARS: Final = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 TABLES: Final = (".parquet", ".arrow", ".feather")
@@ -117,19 +117,30 @@ def each(work: Callable[[T], S], over: Sequence[T]) -> list[S]:
         pool.shutdown(cancel_futures=True)
 
 
+def window(root: Root, file: File, ahead_bytes: int) -> Window:
+    """Reads a file of an object store; all of it at once if the store gives no ranges."""
+    fetcher = cast("Remote", root).fetcher
+
+    def ahead() -> int:
+        return ahead_bytes if fetcher.ranged else file.size_bytes
+
+    return Window(lambda start, stop: root.get_range(file.name, start, stop), file.size_bytes, ahead)
+
+
 @final
 class Window:
     """Reads (offset, length) of a file, a window at a time; what lies between two windows is never fetched."""
 
-    def __init__(self, fetch: Callable[[int, int], bytes], size_bytes: int, ahead_bytes: int) -> None:
+    def __init__(self, fetch: Callable[[int, int], bytes], size_bytes: int, ahead_bytes: Callable[[], int]) -> None:
         self._fetch, self._size, self._ahead = fetch, size_bytes, ahead_bytes
         self._start, self._held = 0, b""
 
     def read(self, offset: int, length: int) -> bytes:
         """As many of these bytes as there are."""
-        skip = offset - self._start
-        if not 0 <= skip <= skip + length <= len(self._held):
-            stop = min(offset + max(length, self._ahead), self._size)
-            self._start, skip = offset, 0
-            self._held = self._fetch(offset, stop) if stop > offset else b""
-        return self._held[skip : skip + length]
+        stop = min(offset + length, self._size)
+        if not self._start <= offset <= stop <= self._start + len(self._held):
+            ahead = self._ahead()
+            self._start, self._held = (offset if ahead < self._size else 0), b""
+            end = min(max(stop, self._start + ahead), self._size)
+            self._held = self._fetch(self._start, end) if end > self._start else b""
+        return self._held[offset - self._start : max(stop - self._start, 0)]

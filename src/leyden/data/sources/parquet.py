@@ -22,7 +22,7 @@ from leyden.core.errors import nearest
 from leyden.data.errors import CorruptError, DataError
 from leyden.data.sources.base import Ints, Reader, Shard, Source
 from leyden.data.sources.columns import Column, column
-from leyden.data.sources.files import TABLES, File, Given, Window, each, find
+from leyden.data.sources.files import TABLES, File, Given, Window, each, find, window
 from leyden.data.sources.sample import Raw, Sample
 from leyden.data.tiers.here import local_folder
 
@@ -201,8 +201,7 @@ def _stream(root: Root, file: File, ahead_bytes: int) -> Any:
     """What pyarrow reads from: a mapped file, or ranges of a remote one."""
     if local_folder(root.url) is not None:
         return _arrow().memory_map(str(Path(root.url, file.name)))
-    window = Window(lambda start, stop: root.get_range(file.name, start, stop), file.size_bytes, ahead_bytes)
-    return _arrow().PythonFile(_Ranges(window, file.size_bytes), mode="r")
+    return _arrow().PythonFile(_Ranges(window(root, file, ahead_bytes), file.size_bytes), mode="r")
 
 
 @final

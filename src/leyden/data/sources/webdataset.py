@@ -19,7 +19,7 @@ from leyden.data.shards.index import SUFFIX, Index
 from leyden.data.shards.progress import Bar
 from leyden.data.shards.schema import kind_of
 from leyden.data.sources.base import RECORD, Ints, Reader, Records, Shard, Source
-from leyden.data.sources.files import LOCAL_WINDOW_BYTES, TARS, WINDOW_BYTES, File, Given, Window, each, find
+from leyden.data.sources.files import LOCAL_WINDOW_BYTES, TARS, WINDOW_BYTES, File, Given, Window, each, find, window
 from leyden.data.sources.sample import Raw, Sample
 from leyden.data.sources.tar import Member, Read, members
 from leyden.data.tiers.here import local_folder
@@ -242,12 +242,11 @@ def _scan(root: Root, file: File) -> Records:
     """Where the samples of a tar lie."""
     where = f"{root.url}/{file.name}"
     if local_folder(root.url) is None:
-        window = Window(lambda start, stop: root.get_range(file.name, start, stop), file.size_bytes, WINDOW_BYTES)
-        return _records(window.read, where, file)
+        return _records(window(root, file, WINDOW_BYTES).read, where, file)
     with Path(root.url, file.name).open("rb", buffering=0) as opened:
         number = opened.fileno()
-        window = Window(lambda start, stop: os.pread(number, stop - start, start), file.size_bytes, LOCAL_WINDOW_BYTES)
-        return _records(window.read, where, file)
+        near = Window(lambda at, stop: os.pread(number, stop - at, at), file.size_bytes, lambda: LOCAL_WINDOW_BYTES)
+        return _records(near.read, where, file)
 
 
 def _records(read: Read, where: str, file: File) -> Records:
