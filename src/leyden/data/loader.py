@@ -20,12 +20,13 @@ from leyden.data.plan.base import Order
 from leyden.data.plan.deal import Deal
 from leyden.data.plan.place import Place
 from leyden.data.sources.base import Source
+from leyden.data.workers.agenda import agenda
 from leyden.data.workers.crew import Kind, Staff
 from leyden.data.workers.engine import Engine
 from leyden.data.workers.messages import Setup, Work
 from leyden.data.workers.skips import Skips
 from leyden.data.workers.stack import Leaf, rebuild
-from leyden.data.workers.stream import Made, plan
+from leyden.data.workers.stream import Made
 
 
 @final
@@ -87,7 +88,7 @@ class Loader:
         engine = self._start()
         here = self._deal, self._epoch, self._position
         if self._stream_at != here:
-            engine.stream.begin(plan(self.order, *here), self.order.ahead(self._epoch, self._position))
+            engine.begin(agenda(self.order, *here), self.order.ahead(self._epoch, self._position))
             self._stream_at = here
             self._put = None
         self._loop, self._has_begun = (loop := object()), False

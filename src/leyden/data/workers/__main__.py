@@ -16,6 +16,7 @@ import sys  # noqa: E402
 import threading  # noqa: E402
 import traceback  # noqa: E402
 
+from leyden.data.workers.base import step_back  # noqa: E402
 from leyden.data.workers.board import Board  # noqa: E402
 from leyden.data.workers.fill import Filler  # noqa: E402
 from leyden.data.workers.messages import Channel, Failed, Ready  # noqa: E402
@@ -26,6 +27,7 @@ from leyden.data.workers.ring import Memory  # noqa: E402
 def main() -> None:
     """Arguments: descriptors of socket, batches and setup; the worker's number; the parent's pid."""
     end, memory_fd, setup_fd, number, parent = map(int, sys.argv[1:])
+    step_back()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     connection = socket.socket(fileno=end)
     threading.Thread(target=_watch, args=(connection, parent), daemon=True).start()

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
+from contextlib import suppress
 
 from leyden.data.workers.board import Board, Doing
 from leyden.data.workers.messages import Answer, Task
+
+
+def step_back() -> None:
+    """Of this thread: one that hands it work does not lose its processor to it at once, but computes on."""
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 class DiedError(Exception):

@@ -54,7 +54,7 @@ class Crew:
     """
 
     def __init__(self, staff: Staff, setup: Setup, memory: Memory) -> None:
-        self._setup, self._memory, self._fixed = setup, memory, staff.prefetch
+        self._staff, self._setup, self._memory = staff, setup, memory
         self._most = staff.count or usable_cpus()
         self._is_open = staff.count is None  # whether the count is still to be found
         self._parcel: Parcel | None = None
@@ -63,9 +63,8 @@ class Crew:
         self._alone: list[float] = []
         self._both: list[float] = []
         self._steps: list[tuple[float, float]] = []
-        self.kind, self.why = self._first_kind(staff)
-        self.pool = Pool(depth=1 if self.kind in ("none", "measuring") else _DEPTH)
-        self._begin()
+        self.kind, self.why = str(staff.kind), "asked for"
+        self.pool = Pool(depth=_DEPTH)
 
     @property
     def ahead(self) -> int:
@@ -73,11 +72,28 @@ class Crew:
         if self.kind == "none":
             return 1
         count = max(len(self.pool.workers), min(2, self._most))
-        return self._fixed or min(2 + _DEPTH * count, max(1 + count, _BYTES // max(self._largest, 1)))
+        return self._staff.prefetch or min(2 + _DEPTH * count, max(1 + count, _BYTES // max(self._largest, 1)))
 
-    def _first_kind(self, staff: Staff) -> tuple[str, str]:
-        if staff.kind != "auto":
-            return staff.kind, "asked for"
+    def hire(self) -> None:
+        """Start workers, unless there are some."""
+        if self.pool.workers:
+            return
+        if self._staff.kind == "auto":
+            self.kind, self.why = self._choose()
+        match self.kind:
+            case "none":
+                self.pool.add(lambda number: Caller(number, self._setup, self._memory))
+            case "measuring":
+                self.pool.depth = 1
+                self.pool.add(self._thread)
+            case "thread":
+                self._grow(min(2, self._most) if self._is_open else self._most)
+            case _:
+                self._start_processes()
+                if self._staff.kind == "auto":
+                    self._stand_ins.append(self.pool.add(self._stand_in, is_reserve=True))
+
+    def _choose(self) -> tuple[str, str]:
         shares = not self._setup.seeds_globals
         if shares and self._most > 1:
             return "measuring", "threads, until it is known whether two are faster than one"
@@ -86,26 +102,12 @@ class Crew:
         except DataError as error:
             if shares:
                 return "thread", f"not processes: {error.found}"
-            warnings.warn(f"batches are made by the training's own thread: {error}", stacklevel=5)
+            warnings.warn(f"batches are made by the training's own thread: {error}", stacklevel=6)
             return "none", error.found
         reason = (
             "there is one CPU" if shares else "its code may use the global random generators, or not be safe in threads"
         )
         return "process", reason
-
-    def _begin(self) -> None:
-        match self.kind:
-            case "none":
-                self.pool.add(lambda number: Caller(number, self._setup, self._memory))
-            case "measuring":
-                self.pool.add(self._thread)
-            case "thread":
-                self._grow(min(2, self._most) if self._is_open else self._most)
-            case _:
-                stand_in = self._parcel is not None  # chosen, not asked for
-                self._start_processes()
-                if stand_in:
-                    self._stand_ins.append(self.pool.add(self._stand_in, is_reserve=True))
 
     def saw(self, answer: Answer) -> None:
         """A batch has been made."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, final
 
 from leyden.data import decode
@@ -11,7 +11,7 @@ from leyden.data.plan.base import Order
 from leyden.data.tiers import make_tiers
 from leyden.data.workers.blame import name_row
 from leyden.data.workers.crew import Crew, Staff
-from leyden.data.workers.messages import Setup
+from leyden.data.workers.messages import Setup, Work
 from leyden.data.workers.ring import Memory, Slots
 from leyden.data.workers.stream import Stream
 
@@ -25,7 +25,6 @@ class Engine:
     def __init__(
         self, order: Order, setup: Setup, staff: Staff, *, cache: str | Sequence[str] | None, timeout_s: float
     ) -> None:
-        decode.warm()
         self.pid = os.getpid()
         self._memory = Memory()
         self.slots = Slots(self._memory, keep=_KEPT)
@@ -38,6 +37,12 @@ class Engine:
             timeout_s=timeout_s,
             name=lambda task, row: name_row(setup.sources, task, row),
         )
+
+    def begin(self, work: Iterator[Work], shards: Iterator[int]) -> None:
+        """These batches from now on: what they need is asked for before anything else is started."""
+        self.stream.begin(work, shards)
+        decode.warm()
+        self.crew.hire()
 
     def close(self) -> None:
         """End workers and downloads. Batches handed out stay valid."""

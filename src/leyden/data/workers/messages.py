@@ -133,6 +133,7 @@ class Channel:
 
     def __init__(self, end: socket.socket) -> None:
         self._end, self._in, self._out = end, bytearray(), bytearray()
+        self._buffer = memoryview(bytearray(1 << 16))
 
     def fileno(self) -> int:
         """Readable when a message, or the end, has come."""
@@ -162,20 +163,23 @@ class Channel:
             del self._out[:sent]
 
     def fetch(self) -> list[Any]:
-        """All messages that are here. Raises EOFError after the last one if the other side is gone."""
+        """All messages that are here. Raises EOFError when they have been read and the other side is gone."""
+        is_over = False
         while True:
             try:
-                part = self._end.recv(1 << 18, socket.MSG_DONTWAIT)
+                count = self._end.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 break
             except OSError:
-                part = b""
-            if not part and len(self._in) < _HEAD.size:
-                raise EOFError
-            self._in += part
-            if len(part) < 1 << 18:
+                count = 0
+            self._in += self._buffer[:count]
+            is_over = count == 0
+            if count < len(self._buffer):
                 break
-        return self._split()
+        found = self._split()
+        if is_over and not found:
+            raise EOFError
+        return found
 
     def _split(self) -> list[Any]:
         found, start, view = [], 0, bytes(self._in)

@@ -15,8 +15,7 @@ import numpy as np
 
 from leyden.core.errors import LeydenError
 from leyden.data.errors import DataError
-from leyden.data.plan.base import Order, Picks
-from leyden.data.plan.deal import Deal
+from leyden.data.plan.base import Picks
 from leyden.data.sources.base import Ints
 from leyden.data.tiers.base import Local, Tiers
 from leyden.data.workers.crew import Crew
@@ -85,6 +84,7 @@ class Stream:
         self._jobs.clear()
         self._plan, self._head = plan, self._next
         self._tiers.follow(shards)
+        self._plan_ahead()
 
     def has_next(self) -> bool:
         """Whether the next batch is made already."""
@@ -239,20 +239,6 @@ class Stream:
             found=f"nothing has moved for {self._timeout_s:.0f} s: {'; '.join(words)}",
             do="Look at what the transform does with this sample, or give a larger timeout_s.",
         )
-
-
-def plan(order: Order, deal: Deal, epoch: int, position: int) -> Iterator[Work]:
-    """Batches from there on, from epoch to epoch, endlessly."""
-    while True:
-        length = order.length(epoch)
-        part = deal.part(length, position)
-        if part is not None:
-            is_last = deal.batches(length, part.after) == 0
-            picks = order.picks(epoch, part.start, part.stop)
-            yield Work(epoch=epoch, start=part.start, stop=part.stop, after=part.after, is_last=is_last, picks=picks)
-            position = part.after
-        if part is None or is_last:
-            epoch, position = epoch + 1, 0
 
 
 def _by_shard(picks: Picks) -> dict[int, Ints]:

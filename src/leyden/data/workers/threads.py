@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from queue import SimpleQueue
 from typing import final
 
-from leyden.data.workers.base import Worker
+from leyden.data.workers.base import Worker, step_back
 from leyden.data.workers.board import Board
 from leyden.data.workers.fill import Filler
 from leyden.data.workers.messages import Answer, Setup, Task
@@ -95,6 +95,7 @@ class Thread(_Inside):
         self._thread.join(0.5)
 
     def _run(self) -> None:
+        step_back()
         while (task := self._queue.get()) is not None:
             self._make(task)
         self._filler.close()
