@@ -155,6 +155,8 @@ def test_help_is_cheap_and_has_examples(capsys: pytest.CaptureFixture[str]) -> N
         code, out, _ = leyden(capsys, name, "--help")
         assert code == 0
         assert f"leyden data {name} " in out.split("Options:")[0].partition("\n")[2]
-    code = "import sys; from leyden.cli.main import run; run(['data', '--help']); print(*sys.modules, file=sys.stderr)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.split()
+    program = (
+        "import sys; from leyden.cli.main import run; run(['data', '--help']); print(*sys.modules, file=sys.stderr)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr.split()
     assert {"torch", "numpy", "PIL", "obstore", "rich", "pyarrow"} & set(loaded) == set()

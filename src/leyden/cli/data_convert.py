@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +14,7 @@ from leyden.core.errors import UsageError
 from leyden.core.units import format_size, parse_size
 
 if TYPE_CHECKING:
+    from leyden.data.shards.crew import Items
     from leyden.data.shards.schema import Field
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
@@ -90,7 +91,7 @@ def command(
 
 def _samples(
     src: str, resize: int | None, kind: str | None, quality: int | None, *, keep_keys: bool
-) -> tuple[Sequence[Mapping[str, Any]], Mapping[str, Field] | None]:
+) -> tuple[Items, Mapping[str, Field] | None]:
     from leyden.data.shards.folder import ImageFolder, Redo
     from leyden.data.shards.walk import Samples
     from leyden.data.sources.detect import open_source

@@ -44,7 +44,8 @@ def root(pristine: Path, tmp_path: Path) -> Path:
 
 def test_a_worker_gets_samples_without_the_index(pristine: Path) -> None:
     source = Shards(pristine)
-    source.prepare(1, open_root(str(pristine)).get)
+    root = open_root(str(pristine))
+    source.prepare(1, lambda name, start=0, stop=None: root.get(name))
     records = source.locate(1, np.array([3, 0]))
     assert records["offset"][1] == 0
     there = pickle.loads(pickle.dumps(source))
@@ -53,7 +54,8 @@ def test_a_worker_gets_samples_without_the_index(pristine: Path) -> None:
     assert_same(reader.read(0, records[1].item()), 10)
     reader.close()
     reader.close()
-    assert (source.counts.tolist(), source.counts.dtype) == ([10, 10, 10], np.int64)
+    assert source.counts.dtype == np.int64
+    assert source.counts.tolist() == [10, 10, 10]
 
 
 def test_lengths_are_of_all_shards_in_order(pristine: Path) -> None:

@@ -81,7 +81,7 @@ def test_files_images_and_numpy_numbers_are_values(tmp_path: Path) -> None:
 
 def test_images_are_compressed_as_the_schema_says(tmp_path: Path) -> None:
     pixels = np.full((16, 16, 3), 100, np.uint8)
-    samples = [{"image": pixels}, {"image": Image.fromarray(pixels)}]
+    samples: list[dict[str, Any]] = [{"image": pixels}, {"image": Image.fromarray(pixels)}]
     write_shards(samples, tmp_path / "a", schema={"image": "jpeg"}, workers=0)
     write_shards(iter(samples), tmp_path / "b", schema={"image": "jpeg"}, workers=2)  # compressed by threads
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
@@ -160,7 +160,8 @@ def test_keys(tmp_path: Path) -> None:
 
 
 def test_nothing_to_write(tmp_path: Path) -> None:
-    for nothing in ([], iter([])):
+    nothings: list[Any] = [[], iter([])]
+    for nothing in nothings:
         with pytest.raises(DataError, match="there are none"):
             write_shards(nothing, tmp_path)
     with pytest.raises(ConfigurationError, match="must be positive"):

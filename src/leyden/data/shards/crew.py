@@ -17,11 +17,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, final
+from typing import Any, BinaryIO, Protocol, final
 
 import google_crc32c
 
@@ -30,6 +30,14 @@ from leyden.data.errors import DataError, SampleError
 from leyden.data.shards.pack import Encoder, Pack
 
 TELL_EVERY_S = 0.2
+
+
+class Items(Protocol):
+    """Samples with len() and []."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +54,7 @@ class Task:
 class Packer:
     """Does a task: the path of the scratch file and its index. Sent to the workers."""
 
-    samples: Sequence[Mapping[str, Any]]
+    samples: Items
     encoder: Encoder
     folder: Path
 
@@ -68,7 +76,7 @@ class Packer:
         return self.encoder(fetch(self.samples, number), number)
 
 
-def fetch(samples: Sequence[Mapping[str, Any]], number: int) -> Mapping[str, Any]:
+def fetch(samples: Items, number: int) -> Mapping[str, Any]:
     """One sample of the user's. Raises SampleError with the line in which the user's code failed."""
     try:
         return samples[number]

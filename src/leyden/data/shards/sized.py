@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import Any
 
-from leyden.data.shards.crew import Crew, Packer, Task
+from leyden.data.shards.crew import Crew, Items, Packer, Task
 from leyden.data.shards.dataset import Dataset, describe
 from leyden.data.shards.finished import kept, others, publish, shard_name
 from leyden.data.shards.pack import Encoder
@@ -15,7 +13,7 @@ from leyden.data.shards.progress import Bar
 
 
 def write_sized(
-    samples: Sequence[Mapping[str, Any]],
+    samples: Items,
     place: Place,
     encoder: Encoder,
     cut: int,

@@ -92,7 +92,7 @@ class Walk:
         return {"source": self.source, "whole": self._whole, "options": self._options}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["source"], whole=state["whole"], options=state["options"])  # type: ignore[misc]
+        self.__init__(state["source"], whole=state["whole"], options=state["options"])
 
     def _open(self, shard: int) -> Reader:
         if self._reader is None or self._at != shard:

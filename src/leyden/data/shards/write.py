@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -17,7 +17,7 @@ from leyden.core.errors import ConfigurationError
 from leyden.core.units import parse_size
 from leyden.data.errors import CorruptError, DataError
 from leyden.data.shards import dataset as listing
-from leyden.data.shards.crew import fetch
+from leyden.data.shards.crew import Items, fetch
 from leyden.data.shards.dataset import Dataset
 from leyden.data.shards.encode import infer
 from leyden.data.shards.finished import shard_name
@@ -38,7 +38,7 @@ _PROBED: Final = 32  # samples whose sizes tell how many make a shard
 
 
 def write_shards(
-    samples: Iterable[Mapping[str, Any]] | Sequence[Mapping[str, Any]],
+    samples: Iterable[Mapping[str, Any]] | Items,
     dest: str | Path | ObjectStore,
     *,
     schema: Mapping[str, Field | str] | None = None,
@@ -78,7 +78,7 @@ def write_shards(
         )
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     sized = hasattr(samples, "__len__") and hasattr(samples, "__getitem__")
-    listed = cast(Sequence[Mapping[str, Any]], samples) if sized else None
+    listed = cast(Items, samples) if sized else None
     total = None if listed is None else len(listed)
     with closing(open_place(dest)) as place:
         _refuse_finished(place, overwrite=overwrite)
@@ -163,18 +163,18 @@ def _remove(place: Place, names: Iterable[str]) -> None:
 
 
 def _first(
-    samples: Iterable[Mapping[str, Any]], listed: Sequence[Mapping[str, Any]] | None
+    samples: Iterable[Mapping[str, Any]] | Items, listed: Items | None
 ) -> tuple[Mapping[str, Any], Iterable[Mapping[str, Any]]]:
-    """The first sample, and all of them."""
+    """The first sample, and all of a stream."""
     if listed is not None and len(listed):
-        return fetch(listed, 0), listed
-    stream = iter(samples)
+        return fetch(listed, 0), []
+    stream = iter(cast(Iterable[Mapping[str, Any]], samples))
     for first in stream:
         return first, itertools.chain([first], stream)
     raise DataError(asked="samples were to be written", found="there are none", do="Give one at least.")
 
 
-def _per_shard(samples: Sequence[Mapping[str, Any]], encoder: Encoder, limit: int) -> int:
+def _per_shard(samples: Items, encoder: Encoder, limit: int) -> int:
     """So many that a shard has about `limit` bytes, and all shards nearly the same number."""
     probed = np.linspace(0, len(samples) - 1, min(len(samples), _PROBED)).astype(int).tolist()
     mean = sum(len(encoder(fetch(samples, number), number)[1]) for number in probed) / len(probed)
