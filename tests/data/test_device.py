@@ -8,10 +8,12 @@ import weakref
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from leyden.data import Loader
 from leyden.data.device import CudaLane, Lane, Prefetcher, lane_for, normalize
 
 gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU")]
@@ -129,6 +131,28 @@ def test_normalize() -> None:
     torch.testing.assert_close(out.double(), want, rtol=0, atol=1e-6)
     assert out.is_contiguous(memory_format=torch.channels_last)
     assert normalize(images, mean, std, torch.bfloat16).dtype == torch.bfloat16
+
+
+class Items:
+    def __len__(self) -> int:
+        return 50
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"x": np.full((64, 64), index, np.int64), "name": str(index)}
+
+
+def _double(batch: dict[str, Any]) -> dict[str, Any]:
+    return batch | {"x": batch["x"] * 2}
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=gpu)])
+def test_the_loader_delivers_on_the_device(device: str) -> None:
+    with Loader(Items(), batch_size=8, kind="thread", workers=2, device=device, on_device=_double) as loader:
+        for epoch in range(2):
+            batches = [*loader]  # held, so that slots cannot be used again
+            assert {batch["x"].device.type for batch in batches} == {device}
+            assert torch.cat([batch["x"][:, 5, 7] for batch in batches]).tolist() == [2 * i for i in range(50)], epoch
+            assert [name for batch in batches for name in batch["name"]] == [str(i) for i in range(50)]
 
 
 def _pages(size: int) -> tuple[mmap.mmap, Tensor]:
