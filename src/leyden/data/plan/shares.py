@@ -1,8 +1,8 @@
 """How many items of each stream are among the first n of a mixture? Whole numbers, by weights that may change.
 
 Stream after stream takes its share, rounded down, of what those before it left over; the last takes the rest. So the
-counts add up to n, never go back as n grows, and stay within one item a stream of the exact shares of each stage. All
-in Python's integers: exact at any n, on any machine.
+counts add up to n, never go back as n grows, and stay within one item a stream of the shares of each stage. All in
+Python's integers, shares in parts of 2**48: the same at any n, on any machine.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from leyden.data.errors import DataError
 Weights = Mapping[str, float]
 Schedule = Sequence[tuple[int, Weights]]
 FOREVER: Final = 2**62
+_BITS: Final = 48
 
 
 @final
@@ -33,6 +34,7 @@ class Shares:
         for name in set(names).difference(*(stage for _, stage in stages)):
             raise _refused(f"stream {name!r} has none", "Give each stream one, which may be 0.")
         self._ratios = [_ratios(names, stage) for _, stage in stages]
+        self._shares = [_shares(ratios) for ratios in self._ratios]
         self._before = [(0,) * len(names)]
         for begin in self.begins[1:]:
             stage = len(self._before) - 1
@@ -58,29 +60,25 @@ class Shares:
         if self._within(stage, end - begin)[stream] <= item:
             return None
         exact, off = item - self._before[stage][stream], len(self._before[stage])  # so many items off at most
-        share = self._share(stage, stream)
+        share = self._shares[stage][stream]
         near = range(max(int((exact - off) / share), 0), min(int((exact + off + 1) / share) + 1, end - begin))
         return begin + near[bisect_left(near, item + 1, key=lambda n: self._within(stage, n)[stream]) - 1]
 
     def __str__(self) -> str:
         """The same for the same shares, however they were written."""
-        return str([(begin, *map(str, ratios)) for begin, ratios in zip(self.begins, self._ratios, strict=True)])
-
-    def _share(self, stage: int, stream: int) -> Fraction:
-        ratios = self._ratios[stage]
-        return ratios[stream] * math.prod(1 - ratio for ratio in ratios[:stream])
+        return str(list(zip(self.begins, self._ratios, strict=True)))
 
     def _within(self, stage: int, n: int) -> tuple[int, ...]:
         taken = []
         for before, ratio in zip(self._before[stage], self._ratios[stage], strict=True):
-            mine = n * ratio.numerator // ratio.denominator
+            mine = n * ratio >> _BITS
             taken.append(before + mine)
             n -= mine
         return tuple(taken)
 
 
-def _ratios(names: Sequence[str], weights: Weights) -> list[Fraction]:
-    """Each stream's share of what the streams before it leave."""
+def _ratios(names: Sequence[str], weights: Weights) -> list[int]:
+    """Each stream's share of what the streams before it leave, in parts of 2**48."""
     for name in weights:
         if name not in names:
             raise _refused(f"there is no stream {name!r} ({nearest(name, names)})", "Use the streams' names.")
@@ -93,7 +91,16 @@ def _ratios(names: Sequence[str], weights: Weights) -> list[Fraction]:
     if not sum(exact):
         raise _refused("they are all 0", "Give at least one stream a weight above 0.")
     rests = [sum(exact[at:], Fraction(0)) for at in range(len(exact))]
-    return [weight / rest if rest else Fraction(0) for weight, rest in zip(exact, rests, strict=True)]
+    return [round(weight / rest * 2**_BITS) if rest else 0 for weight, rest in zip(exact, rests, strict=True)]
+
+
+def _shares(ratios: Sequence[int]) -> list[Fraction]:
+    """Each stream's share of all."""
+    shares, rest = [], Fraction(1)
+    for ratio in ratios:
+        shares.append(rest * Fraction(ratio, 2**_BITS))
+        rest -= shares[-1]
+    return shares
 
 
 def _refused(found: str, do: str) -> DataError:
