@@ -165,6 +165,7 @@ def test_bytes_that_rot_on_this_host_are_fetched_again(
     with made(source, tmp_path) as tiers:
         tiers.follow(iter(range(6)))
         epoch(tiers, source)
+        until(lambda: len([*tmp_path.glob("*/whole/*")]) == 6)
         ask(tiers, 50, {1: [3]})
         found = answers(tiers, 1)[50]
         assert not isinstance(found, DataError)
@@ -173,11 +174,14 @@ def test_bytes_that_rot_on_this_host_are_fetched_again(
             file.write(b"rot")
         with pytest.raises(AssertionError):
             check(source, {1: [3]}, found)
-        assert tiers.discard(1)  # what the loader does when a worker finds it
+        assert tiers.discard(1, found[1].path)  # what the loader does when a worker finds it
         tiers.done(50)
         ask(tiers, 51, {1: [3]})
         check(source, {1: [3]}, answers(tiers, 1)[51])
-        assert [tiers.discard(1), tiers.discard(1)] == [True, False]
+        tiers.follow(iter(range(6)))
+        until(lambda: len([*tmp_path.glob("*/whole/*")]) == 6)
+        assert tiers.discard(1, found[1].path)  # another worker had read the old copy: the new one stays
+        assert len([*tmp_path.glob("*/whole/*")]) == 6
 
 
 def test_an_object_written_anew_while_it_is_read_is_not_mixed(store: tuple[Proxy, Path], tmp_path: Path) -> None:

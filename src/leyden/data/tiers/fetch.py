@@ -51,6 +51,7 @@ class Trying:
 
     since_s: float
     count: int = 1
+    requests: int = 0  # at once, for other parts of it
     cause: str = "asked, no answer yet"
 
 
@@ -123,6 +124,7 @@ class Fetcher:
     ) -> T:
         """Try until it works, cannot work or the time is up: since the first try, or since bytes last came."""
         trying = self.trying.setdefault(name, Trying(time.monotonic()))
+        trying.requests += 1
         began_s, count = 0.0, 0
         try:
             while True:
@@ -142,7 +144,9 @@ class Fetcher:
                     raise self._error(name, trying.cause, count, began_s)
                 await asyncio.sleep(wait_s)
         finally:
-            self.trying.pop(name, None)
+            trying.requests -= 1
+            if not trying.requests:
+                self.trying.pop(name, None)
 
     async def _try(self, name: str, attempt: Callable[[], Awaitable[T]], deadline_s: float | None) -> T:
         began_s = time.monotonic()

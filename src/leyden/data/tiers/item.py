@@ -45,6 +45,7 @@ class Item:
     part: Part | None = None  # the one that grows
     parts: list[Part] = field(default_factory=list)  # those before it that tickets still read
     download: asyncio.Task[None] | None = None
+    began_s: float = 0.0  # that (monotonic)
     error: DataError | None = None
     discarded: int = 0
     complaints: int = 0
@@ -82,8 +83,8 @@ class Item:
             self.stale.append(self.pinned)
             self.pinned = None
             self.discarded += 1
-        elif self.part is not None and str(self.part.path) == path and self.download is None:
-            self.retire()
+        elif self.part is not None and str(self.part.path) == path:
+            self.part.forget(0, self.size_bytes)
             self.discarded += 1
         else:  # a copy that is gone already, or that one ticket had
             self.complaints += 1
@@ -119,6 +120,11 @@ class Item:
         for part in [*self.parts, *([self.part] if self.part else [])]:
             part.users.discard(ticket)
         self.parts = [part for part in self.parts if part.users or part.close()]  # type: ignore[func-returns-value]
+
+    def forsake(self) -> None:
+        """Nobody waits any more: requests for single samples end, lest new tickets share in their failure."""
+        for part in [*self.parts, *([self.part] if self.part else [])]:
+            part.forsake()
 
     def notify(self) -> None:
         """Wake those who wait for a change."""

@@ -40,22 +40,25 @@ class Keeper:
         self._failed: dict[Item, float] = {}
         self.warned: list[str] = []
 
-    async def whole(self, item: Item) -> None:
+    async def whole(self, item: Item, asked_s: float) -> None:
         """Wait until the file is pinned, or `no_room` is set. Raises what went wrong."""
+        shared = item.download if item.began_s < asked_s else None  # begun for others: its failure is not ours
         while item.pin(self.shelves) is None and not item.no_room:
             if item.download is None:
                 self.start(item)
             with suppress(TimeoutError):
                 await asyncio.wait_for(item.changed.wait(), LOOK_S if item.download is None else None)
-            if item.error is not None:
+            if item.error is not None and not (shared and shared.done()):
                 error, item.error = item.error, None
                 raise error
+            if shared is not None and shared.done():
+                shared, item.error = None, None
 
     def start(self, item: Item) -> None:
         """Begin to fetch it, if nobody on this host does already."""
         other = self.fetched_by_another(item)
         if other is None and item.download is None:
-            item.error, item.no_room = None, False
+            item.error, item.no_room, item.began_s = None, False, time.monotonic()
             item.download = asyncio.ensure_future(self._run(item))
 
     def fetched_by_another(self, item: Item) -> str | None:

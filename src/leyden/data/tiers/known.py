@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final, final
 
+from leyden.data.errors import DataError
 from leyden.data.sources.base import Source
 from leyden.data.tiers import net
 from leyden.data.tiers.fetch import Fetcher
@@ -31,18 +34,22 @@ class Known:
         self._cached: dict[int, bool] = {}  # by id of source
         self._fetchers: dict[str, Fetcher] = {}
         self._tasks: dict[int, asyncio.Task[Item]] = {}
+        self._began: dict[int, float] = {}  # those (monotonic)
         self._files: dict[tuple[int, str], asyncio.Task[Item]] = {}
         self._preparing = asyncio.Semaphore(PREPARING)
 
-    async def item(self, shard: int) -> Item:
+    async def item(self, shard: int, asked_s: float = 0.0) -> Item:
         """The file of a shard, which is prepared then. Raises DataError; asked again it tries again."""
+        if self._began.get(shard, asked_s) < asked_s:  # for others: its failure is not ours
+            with suppress(DataError):
+                return await asyncio.shield(self._tasks[shard])
         if shard in self.ready:
             return self.ready[shard]
-        task = self._tasks.get(shard)
-        if task is None:
+        if shard not in self._tasks:
             task = self._tasks[shard] = asyncio.ensure_future(self._learn(shard))
+            self._began[shard] = time.monotonic()
             task.add_done_callback(lambda task: self._learned(shard, task))
-        return await asyncio.shield(task)
+        return await asyncio.shield(self._tasks[shard])
 
     async def identify(self, shard: int) -> Item:
         """The file of a shard, prepared or not. Raises DataError."""
@@ -59,9 +66,7 @@ class Known:
         """Whether a source's files go through the caches."""
         known = self._cached.get(id(source))
         if known is None:
-            known = bool(source.root) and (
-                local_folder(source.root) is None or self._cache_local or any_packed(source)
-            )
+            known = bool(source.root) and (local_folder(source.root) is None or self._cache_local or any_packed(source))
             self._cached[id(source)] = known
         return known
 
@@ -96,11 +101,11 @@ class Known:
         if source.root not in self._fetchers:
             options = self._options or getattr(source, "storage_options", None)
             store = open_store(source.root, self._timeout_s, options)
-            self._fetchers[source.root] = Fetcher(source.root, store, timeout_s=self._timeout_s)
+            self._fetchers[source.root] = Fetcher(source.root, store, timeout_s=0.9 * self._timeout_s)
         return self._fetchers[source.root]
 
     def _learned(self, shard: int, task: asyncio.Task[Item]) -> None:
-        del self._tasks[shard]
+        del self._tasks[shard], self._began[shard]
         if not _failed(task):
             self.ready[shard] = task.result()
 

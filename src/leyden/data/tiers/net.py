@@ -8,6 +8,7 @@ import concurrent.futures
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar
 
@@ -45,6 +46,13 @@ def _stop(pid: int, old: asyncio.AbstractEventLoop, thread: threading.Thread) ->
         thread.join(1)
         if not thread.is_alive():
             old.close()
+
+
+def is_here() -> bool:
+    """Whether this is the loop's thread, which must not wait for the loop."""
+    with suppress(RuntimeError):
+        return asyncio.get_running_loop() is loop()
+    return False
 
 
 def wait_for(work: Coroutine[Any, Any, T]) -> T:

@@ -136,6 +136,7 @@ class Part:
                     await self.need([piece], urgent=False)
 
             await _all({asyncio.ensure_future(run()) for _ in range(min(LANES, len(pieces)))}, cancel=True)
+            await self.need([(0, self.size_bytes)], urgent=False)  # what a reader found wrong meanwhile
         except Unranged:
             await self._stream()
 
@@ -153,6 +154,12 @@ class Part:
     def read(self, start: int, stop: int) -> bytes:
         """Bytes that are there."""
         return os.pread(self._fd, stop - start, start)
+
+    def forsake(self) -> None:
+        """No ticket waits any more: urgent requests end."""
+        for task, (_, _, urgent) in self._coming.items():
+            if urgent:
+                task.cancel()
 
     def close(self) -> None:
         """Let go of the file; requests under way end."""

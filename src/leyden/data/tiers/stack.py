@@ -10,6 +10,7 @@ import atexit
 import concurrent.futures
 import os
 import threading
+import time
 import warnings
 import weakref
 from collections import deque
@@ -46,6 +47,7 @@ class Ticket:
 
     number: int
     wanted: Mapping[int, Ints]
+    asked_s: float = field(default_factory=time.monotonic)
     turn: asyncio.Event = field(default_factory=asyncio.Event)  # one of the oldest now
     waits: dict[int, str] = field(default_factory=dict)  # shard → for what
     items: list[Item] = field(default_factory=list)
@@ -143,11 +145,9 @@ class Stack(Tiers):
                 return
             self._closed = True
         _living.discard(self)
-        concurrent.futures.wait([asyncio.run_coroutine_threadsafe(self._end(), self._loop)], timeout=5)
-        for shelf in self._keeper.shelves:
-            shelf.close()
-        os.close(self._bell)
-        self._bell = -1
+        ending = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
+        if not net.is_here():  # the garbage collector may close a forgotten loader on any thread, also on the loop's
+            concurrent.futures.wait([ending], timeout=5)
 
     # --- the loop's thread
 
@@ -209,6 +209,10 @@ class Stack(Tiers):
             self._answer(ticket, found)
         except DataError as error:
             self._answer(ticket, error)
+        except asyncio.CancelledError as error:
+            if (me := asyncio.current_task()) is None or me.cancelling():
+                raise
+            self._answer(ticket, _bug(error))  # something it waited for was cancelled, not the ticket
         except Exception as error:
             self._answer(ticket, _bug(error))
         finally:
@@ -227,14 +231,14 @@ class Stack(Tiers):
             return plain
         source, number = self._known.numbers[shard]
         ticket.waits[shard] = f"{source.root}/{source.shard(number).name}: its index is fetched"
-        item = await self._known.item(shard)
+        item = await self._known.item(shard, ticket.asked_s)
         while True:
             if (local := self._pinned(ticket, item, shard, samples)) is not None:
                 return local
             ticket.waits[shard] = f"{item.url}: {self._keeper.fetched_by_another(item) or 'it is fetched'}"
             records = None if item.packed or not item.fetcher.ranged else source.locate(number, samples)
             if records is None:
-                await self._keeper.whole(item)
+                await self._keeper.whole(item, ticket.asked_s)
                 if item.no_room and not item.pinned:
                     return await self._scratch_whole(ticket, item, source, number, samples)
             elif ticket.turn.is_set():
@@ -328,6 +332,8 @@ class Stack(Tiers):
     def _drop(self) -> None:
         for number in list(self._open):
             self._done(number)
+        for item in self._known.items.values():
+            item.forsake()
 
     async def _discard(self, shard: int, path: str) -> bool:
         if not self._cached(shard):
@@ -391,6 +397,10 @@ class Stack(Tiers):
             item.retire()
             for part in item.parts:
                 part.close()
+        for shelf in self._keeper.shelves:
+            shelf.close()
+        os.close(self._bell)
+        self._bell = -1
 
 
 _living: weakref.WeakSet[Stack] = weakref.WeakSet()
@@ -415,5 +425,5 @@ async def _first(*work: object) -> None:
             task.cancel()
 
 
-def _bug(error: Exception) -> DataError:
+def _bug(error: BaseException) -> DataError:
     return DataError(asked="a batch was asked for", found=f"{type(error).__name__}: {error}", do="Report this.")
