@@ -157,6 +157,21 @@ def test_headers_are_read_once(tmp_path: Path, cache: Path, capfd: pytest.Captur
     assert changed.fingerprint() != first.fingerprint()
 
 
+def test_a_cache_that_cannot_be_written_or_is_cleared(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.tar", [("a.txt", b"1"), ("b.txt", b"2")])
+    source = WebDataset(path)
+    (kept,) = cache.iterdir()
+    kept.write_bytes(kept.read_bytes()[:-1])  # cut off: made anew
+    assert WebDataset(path).counts.tolist() == [2]
+    kept.unlink()
+    with pytest.raises(FetchError, match=r"the index of a\.tar .* Open the data set anew"):
+        source.locate(0, np.arange(2))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(path))  # no folder
+    assert [sample["txt"] for sample in contents(WebDataset(path), tmp_path)] == ["1", "2"]
+
+
 def test_a_tar_changed_behind_the_index_is_noticed(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tar", [("a.txt", b"1" * 600), ("b.txt", b"2" * 600)])
     source = WebDataset(path)

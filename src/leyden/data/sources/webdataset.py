@@ -7,7 +7,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
@@ -70,11 +70,12 @@ class WebDataset(Source):
 
     def locate(self, shard: int, samples: Ints) -> Records:
         """From the first header of each sample to the end of its last file."""
-        if shard not in self._held:
-            self._held[shard] = self._tars[shard].records()
+        records = self._held.get(shard)
+        if records is None:
+            records = self._held[shard] = self._tars[shard].records()
             while len(self._held) > _HELD:
                 self._held.popitem(last=False)
-        return self._held[shard][samples]
+        return records[samples]
 
     def open(self, shard: int, path: Path | None) -> Reader:
         """Reads samples one by one."""
@@ -87,7 +88,8 @@ class WebDataset(Source):
         return f"WebDataset:{hashlib.sha256(repr(listed).encode()).hexdigest()[:16]}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_held": OrderedDict()}
+        tars = [replace(tar, index=b"") for tar in self._tars]  # workers are told where samples lie
+        return {**self.__dict__, "_tars": tars, "_held": OrderedDict()}
 
 
 @final
@@ -173,17 +175,23 @@ def _split(name: str) -> tuple[str, str] | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Tar:
-    """A tar whose index is in the cache: a sidecar, or an array of RECORD made by reading headers."""
+    """A tar and its index: the content of a sidecar, or an array of RECORD made by reading headers."""
 
     file: File
-    index: Path
+    index: Path | bytes  # a file in the cache; the bytes themselves where no file can be written
     samples: int
-    sha256: str | None = None
+    sha256: str | None = None  # known from a sidecar
 
     def records(self) -> Records:
-        if self.index.suffix == SUFFIX:
-            return Index.from_bytes(self.index.read_bytes(), self.file.name + SUFFIX).records()
-        return np.fromfile(self.index, RECORD)
+        try:
+            raw = self.index if isinstance(self.index, bytes) else self.index.read_bytes()
+        except OSError as error:
+            raise FetchError(
+                asked=f"the index of {self.file.name} was asked for",
+                found=f"{self.index} cannot be read any more ({error.strerror})",
+                do="Open the data set anew: the index is made again.",
+            ) from error
+        return np.frombuffer(raw, RECORD) if self.sha256 is None else Index.from_bytes(raw, self.file.name).records()
 
 
 def _indexed(root: Root, files: Sequence[File]) -> list[_Tar]:
@@ -211,9 +219,10 @@ def _known(root: Root, file: File, folder: Path) -> _Tar | None:
         sidecar = File(file.name + SUFFIX, *root.stat(file.name + SUFFIX))
     except FetchError:
         path = _in_cache(folder, root, file)
-        return _Tar(file=file, index=path, samples=path.stat().st_size // RECORD.itemsize) if path.exists() else None
+        samples, odd = divmod(_size(path), RECORD.itemsize)
+        return None if odd else _Tar(file=file, index=path, samples=samples)
     path = _in_cache(folder, root, sidecar)
-    raw = path.read_bytes() if path.exists() else root.get(sidecar.name)
+    raw = path.read_bytes() if _size(path) == sidecar.size_bytes else root.get(sidecar.name)
     index = Index.from_bytes(raw, f"{root.url}/{sidecar.name}")
     if index.size_bytes != file.size_bytes:
         raise CorruptError(
@@ -224,18 +233,29 @@ def _known(root: Root, file: File, folder: Path) -> _Tar | None:
     return _kept(path, raw, file, len(index), index.sha256)
 
 
+def _size(path: Path) -> int:
+    """-1 if it cannot be looked at."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
 def _in_cache(folder: Path, root: Root, file: File) -> Path:
-    known = hashlib.sha256(repr((root.url, file)).encode()).hexdigest()[:32]
-    return folder / (known + (SUFFIX if file.name.endswith(SUFFIX) else ".records"))
+    return folder / hashlib.sha256(repr((root.url, file)).encode()).hexdigest()[:32]
 
 
 def _kept(path: Path, raw: bytes, file: File, samples: int, sha256: str | None = None) -> _Tar:
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_bytes(raw)
-        draft.replace(path)
-    return _Tar(file=file, index=path, samples=samples, sha256=sha256)
+    index: Path | bytes = path
+    try:
+        if _size(path) != len(raw):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = path.with_name(f".{path.name}.{os.getpid()}")
+            draft.write_bytes(raw)
+            draft.replace(path)
+    except OSError:  # a home that cannot be written to, or is full
+        index = raw
+    return _Tar(file=file, index=index, samples=samples, sha256=sha256)
 
 
 def _scan(root: Root, file: File) -> Records:
