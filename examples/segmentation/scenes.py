@@ -138,7 +138,8 @@ class Canvas:
         across, down, base = np.array(slopes, np.float32).T
         seen, u, v = np.asarray(numbers), np.arange(WIDTH, dtype=np.float32), np.arange(HEIGHT, dtype=np.float32)
         near = across.take(seen) * u + down.take(seen) * v[:, None] + base.take(seen)
-        return np.divide(100, near, out=np.zeros_like(near), where=near > 100 / 65535).astype(np.uint16)
+        centimetres: NDArray[np.float32] = np.divide(100, near, out=np.zeros_like(near), where=near > 100 / 65535)
+        return centimetres.astype(np.uint16)
 
     def _slope(self, corners: list[Point]) -> tuple[float, float, float]:
         """(a, b, c) of 1 / metres = a · column + b · row + c."""

@@ -20,7 +20,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -99,12 +98,19 @@ def least(step: Callable[[Any], object], inputs: list[Any]) -> float:
 
 
 def ways(data: Path, workers: int) -> dict[str, Callable[[], Iterable[Any]]]:
-    files, common = data / "files/train", {"batch_size": BATCH, "shuffle": True, "drop_last": True}
-    plain = partial(DataLoader, **common, num_workers=workers)
+    files = data / "files/train"
+
+    def persistent() -> Iterable[Any]:
+        frames = Frames(files, CROP)
+        return DataLoader(frames, BATCH, True, drop_last=True, num_workers=workers, persistent_workers=True)
+
+    def ours() -> Iterable[Any]:
+        return Loader(Frames(files, CROP), batch_size=BATCH, shuffle=True, drop_last=True, workers=workers)
+
     return {
         "files, DataLoader": lambda: feed("files", data, "train", BATCH, workers),
-        "files, DataLoader(persistent_workers=True)": lambda: plain(Frames(files, CROP), persistent_workers=True),
-        "files, leyden.data.Loader": lambda: Loader(Frames(files, CROP), **common, workers=workers),
+        "files, DataLoader(persistent_workers=True)": persistent,
+        "files, leyden.data.Loader": ours,
         "shards, leyden.data.Loader": lambda: feed("shards", data, "train", BATCH, workers),
     }
 

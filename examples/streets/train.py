@@ -128,8 +128,9 @@ class Seer(leyden.Module):
         classes = F.cross_entropy(logits, mask.long())
         depth = depth.float() / 100
         off = (metres - depth.clamp(min=0.01).log()).abs()[depth > 0].mean()  # the sky has no depth
-        self.log_dict({"train_loss": classes + off, "off_by": off.detach().exp() - 1}, prog_bar=True)
-        return classes + off
+        loss: Tensor = classes + off
+        self.log_dict({"train_loss": loss, "off_by": off.detach().exp() - 1}, prog_bar=True)
+        return loss
 
     def on_validation_epoch_start(self) -> None:
         self.counts = torch.zeros(len(CLASSES) ** 2, dtype=torch.int64, device=self.device)
