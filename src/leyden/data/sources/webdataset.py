@@ -188,7 +188,7 @@ class _Tar:
         except OSError as error:
             raise FetchError(
                 asked=f"the index of {self.file.name} was asked for",
-                found=f"{self.index} cannot be read any more ({error.strerror})",
+                found=f"it cannot be read from the cache any more ({error})",
                 do="Open the data set anew: the index is made again.",
             ) from error
         return np.frombuffer(raw, RECORD) if self.sha256 is None else Index.from_bytes(raw, self.file.name).records()
