@@ -29,7 +29,7 @@ def s3_server(folder: Path) -> Iterator[int]:
         "/dev/null",
     ]
     server = subprocess.Popen(
-        [*map(str, command), "--dir-cache-time", "0s", "--no-modtime", str(folder)],
+        [*map(str, command), "--dir-cache-time", "10ms", "--no-modtime", str(folder)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
