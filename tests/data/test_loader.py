@@ -18,6 +18,7 @@ import torch
 
 from leyden.data import Loader, Shards, write_shards
 from leyden.data.errors import DataError
+from leyden.data.plan import Sequential
 from leyden.data.sources import MapStyle
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -123,6 +124,27 @@ def test_any_number_of_ranks_and_workers_goes_on_where_another_stopped(
         assert noise(before) | noise(after) == noise(again)
         again.set_epoch(0)
         assert noise(again) == all_of_it
+
+
+def test_transforms_that_take_a_generator() -> None:
+    def named(item: int, scale: float = 2.0, *, rng: Any = None) -> Any:
+        return item * scale, rng.random()
+
+    def second(item: int, generator: Any, /) -> Any:
+        return item * 2.0, generator.random()
+
+    def alone(item: int, scale: float = 2.0) -> Any:
+        return item * scale, np.random.random()
+
+    seen = []
+    for transform in (named, second, alone):
+        with Loader(Items(4), batch_size=4, transform=transform, workers=0, seed=3) as loader:
+            (batch,) = loader
+        assert batch[0].tolist() == [0, 2, 4, 6]
+        seen.append(batch[1].tolist())
+    assert seen[0] == seen[1]
+    with pytest.raises(DataError, match="Leave shuffle out"):
+        Loader(Sequential(MapStyle(Items(4))), batch_size=4, shuffle=True)
 
 
 def test_a_state_of_other_data_is_refused() -> None:

@@ -31,7 +31,26 @@ from leyden.data.workers.stream import Made
 
 @final
 class Loader:
-    """Batches of a data set, in a loop: `for batch in loader` is one epoch, the next loop is the next epoch."""
+    """Batches of a data set, in a loop: `for batch in loader` is one epoch, the next loop is the next epoch.
+
+    `data`: the folder or URL of shards (or of WebDataset's, MosaicML's, Parquet's), a `Source`, an order (`Mix`,
+    `Packed`, `Bucketed`), or anything with len() and []. `batch_size`: of one rank. `transform(sample)` or
+    `transform(sample, rng)` returns a tree (dict, tuple, list) of arrays, tensors, numbers and strings; `rng` is a
+    NumPy generator that depends on seed, epoch and position alone. Transforms that draw from `random`, `numpy.random`
+    or torch get the same numbers for the same sample, too, but in `kind="thread"`. Samples are stacked, or given as a
+    list to `collate`. `shuffle`: within windows of `window` shards, anew in each epoch (orders have their own shuffling).
+
+    `workers`, `kind`: how many, and whether processes or threads (`describe()` tells what "auto" chose; the rule is in
+    workers/crew.py); workers=0 makes batches in the caller. `prefetch`: batches made ahead. `cache`, `storage_options`:
+    where remote shards are kept, and how they are reached. `device`: batches are there when they are asked for, after
+    `on_device(batch)`. A batch's tensors lie in memory shared with the workers, which is used again when the last of
+    them is gone; whoever keeps many batches gets copies. `output`: "numpy" for arrays in place of tensors.
+
+    `on_error="skip"` leaves out samples that are corrupt or whose transform raises: the batch is smaller, positions are
+    counted as if they were there, so ranks stay in step and a resumed run meets each sample once. More than 1 % (and
+    more than 5) raise SampleError. Raises SampleError naming sample, shard, offset and the line of the user's code;
+    CorruptError and FetchError; DataError when nothing has moved for `timeout_s` or a batch killed its workers thrice.
+    """
 
     def __init__(
         self,
@@ -47,21 +66,24 @@ class Loader:
         workers: int | Literal["auto"] = "auto",
         kind: Kind = "auto",
         prefetch: int | None = None,
-        cache: Sequence[str] | None = None,
+        cache: str | Sequence[str] | None = None,
+        storage_options: Mapping[str, str] | None = None,
         device: Any = None,
         on_device: Callable[[Any], Any] | None = None,
         on_error: Literal["raise", "skip"] = "raise",
         timeout_s: float = 60.0,
         output: Literal["torch", "numpy"] | None = None,
     ) -> None:
-        self.order = _order(data, shuffle=shuffle, seed=seed, window=window)
-        self._seed, self._cache, self._timeout_s = seed, cache, timeout_s
+        self.order = _order(data, shuffle=shuffle, seed=seed, window=window, storage_options=storage_options)
+        self._seed = seed
+        self._options: Any = {"cache": cache, "timeout_s": timeout_s, "storage_options": storage_options}
         self._device, self._on_device = device, on_device
+        transform, takes_rng = _with_rng(transform)
         self._setup = Setup(
             sources=self.order.sources,
             join=self.order.join,
             transform=transform,
-            takes_rng=_takes_rng(transform),
+            takes_rng=takes_rng,
             collate=collate,
             seed=seed,
             skips=on_error == "skip",
@@ -161,7 +183,7 @@ class Loader:
                 do="Create the loader in the process that uses it.",
             )
         if self._engine is None:
-            engine = Engine(self.order, self._setup, self._staff, cache=self._cache, timeout_s=self._timeout_s)
+            engine = Engine(self.order, self._setup, self._staff, **self._options)
             self._engine, self._stream_at = engine, None
             self._finalizer = weakref.finalize(self, engine.close)
             if self._device is not None or self._on_device is not None:
@@ -169,6 +191,7 @@ class Loader:
 
                 self._lane = lane_for(self._device or "cpu", self._on_device)
                 engine.slots.mapped = self._lane.pin
+                engine.slots.keep += 3  # on their way to it, or just there
         return self._engine
 
     def __len__(self) -> int:
@@ -238,13 +261,19 @@ def _array(data: Any, leaf: Leaf, dtype: str) -> Any:
     return np.ndarray(leaf.shape, dtype, buffer=data, offset=leaf.offset)
 
 
-def _order(data: Any, *, shuffle: bool, seed: int, window: int) -> Order:
+def _order(data: Any, *, shuffle: bool, seed: int, window: int, storage_options: Mapping[str, str] | None) -> Order:
     if isinstance(data, Order):
+        if shuffle:
+            raise DataError(
+                asked="an order was to be shuffled",
+                found=f"a {type(data).__name__} is the order of its samples, shuffled where its parts are",
+                do="Leave shuffle out.",
+            )
         return data
     if isinstance(data, str | os.PathLike | list | tuple):
         from leyden.data.sources import open_source
 
-        data = open_source(data)
+        data = open_source(data, storage_options=storage_options)
     elif not isinstance(data, Source):
         from leyden.data.sources import MapStyle
 
@@ -252,20 +281,18 @@ def _order(data: Any, *, shuffle: bool, seed: int, window: int) -> Order:
     return Shuffled(data, seed=seed, window_shards=window) if shuffle else Sequential(data)
 
 
-def _takes_rng(transform: Callable[..., Any] | None) -> bool:
-    """Whether it is called with a generator: it has a parameter `rng`, or two that must be given."""
+def _with_rng(transform: Callable[..., Any] | None) -> tuple[Callable[..., Any] | None, bool]:
+    """The transform, and whether it is called with a generator: it has a parameter `rng`, or two that must be given."""
     if transform is None:
-        return False
+        return None, False
     try:
         parameters = inspect.signature(transform).parameters
-    except (TypeError, ValueError):
-        return False
-    needed = [
-        p
-        for p in parameters.values()
-        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
-    return "rng" in parameters or len(needed) == 2
+    except (TypeError, ValueError):  # written in C
+        return transform, False
+    if "rng" in parameters:
+        return lambda sample, rng: transform(sample, rng=rng), True
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return transform, sum(each.default is each.empty and each.kind in places for each in parameters.values()) == 2
 
 
 def _find_rank() -> tuple[int, int]:

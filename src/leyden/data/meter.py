@@ -114,7 +114,8 @@ class Meter:
             share, stored = self._used / self._stored, self._stored / self._pictures / 1e6
             return (
                 f"of pictures of {stored:.1f} megapixels {100 * share:.0f} % are used: "
-                f"crop before resize, or store them with sides {math.sqrt(1 / share):.1f} times shorter"
+                "crop before resize; of tiled pictures a crop costs half (`leyden data convert --tile`), or store them "
+                f"with sides {math.sqrt(1 / share):.1f} times shorter"
             )
         return {
             "decode": "store pictures smaller or less compressed, or give the job more cores",

@@ -123,9 +123,11 @@ def test_what_cannot_be_pickled_is_named_or_made_by_the_caller() -> None:
         with lock:
             return item
 
-    with Loader(Items(8), batch_size=4, transform=locked, workers=2, kind="process") as loader:
-        with pytest.raises(DataError, match="cannot be pickled"):
-            next(iter(loader))
+    with (
+        Loader(Items(8), batch_size=4, transform=locked, workers=2, kind="process") as loader,
+        pytest.raises(DataError, match="cannot be pickled"),
+    ):
+        next(iter(loader))
     with Loader(Items(8), batch_size=4, transform=locked, workers=2) as loader:
         with pytest.warns(UserWarning, match="the training's own thread"):
             loop = iter(loader)
@@ -192,15 +194,14 @@ def test_a_flipped_byte_is_found_and_named(tmp_path: Path) -> None:
     raw = bytearray(shard.read_bytes())
     raw[raw.index(np.full(500, 30, np.int16).tobytes()) + 7] ^= 1
     shard.write_bytes(raw)
+    where = rf"position 30 of epoch 0, shard {source.shard(1).name}.*offset \d+"
     for kind in ("none", "process"):
-        with Loader(source, batch_size=4, workers=1, kind=kind) as loader:  # type: ignore[arg-type]
-            with pytest.raises(
-                CorruptError, match=rf"position 30 of epoch 0, shard {source.shard(1).name}.*offset \d+"
-            ):
-                list(loader)
-    with Loader(source, batch_size=4, workers=1, kind="process", on_error="skip") as loader:
-        with pytest.warns(UserWarning, match="position 30"):
-            batches = [*loader]
+        loader = Loader(source, batch_size=4, workers=1, kind=kind)  # type: ignore[arg-type]
+        with loader, pytest.raises(CorruptError, match=where):
+            list(loader)
+    loader = Loader(source, batch_size=4, workers=1, kind="process", on_error="skip")
+    with loader, pytest.warns(UserWarning, match="position 30"):
+        batches = [*loader]
     assert [x for batch in batches for x in batch["item"].tolist()] == [i for i in range(40) if i != 30]
     assert all((batch["x"] == batch["item"][:, None]).all() for batch in batches)
 

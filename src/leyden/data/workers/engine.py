@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, final
 
 from leyden.data import decode
@@ -15,7 +15,7 @@ from leyden.data.workers.messages import Setup, Work
 from leyden.data.workers.ring import Memory, Slots
 from leyden.data.workers.stream import Stream
 
-_KEPT: Final = 4  # batches the loop may hold before it gets copies: the last, this one, two on their way to a device
+_KEPT: Final = 3  # batches the loop may hold before it gets copies: the one before, this one, one for good measure
 
 
 @final
@@ -23,13 +23,20 @@ class Engine:
     """All that is alive while a loader is in use."""
 
     def __init__(
-        self, order: Order, setup: Setup, staff: Staff, *, cache: str | Sequence[str] | None, timeout_s: float
+        self,
+        order: Order,
+        setup: Setup,
+        staff: Staff,
+        *,
+        cache: str | Sequence[str] | None,
+        timeout_s: float,
+        storage_options: Mapping[str, str] | None,
     ) -> None:
         self.pid = os.getpid()
         self._memory = Memory()
         self.slots = Slots(self._memory, keep=_KEPT)
         self.crew = Crew(staff, setup, self._memory)
-        self._tiers = make_tiers(order.sources, cache=cache, timeout_s=timeout_s)
+        self._tiers = make_tiers(order.sources, cache=cache, timeout_s=timeout_s, storage_options=storage_options)
         self.stream = Stream(
             tiers=self._tiers,
             crew=self.crew,

@@ -73,7 +73,7 @@ class Slots:
     """Which slots are free, in the parent. Used by one thread, but arrays may die in any."""
 
     def __init__(self, memory: Memory, *, keep: int) -> None:
-        self._memory, self._keep = memory, keep
+        self._memory, self.keep = memory, keep
         self._free: list[int] = []
         self._next = 1
         self._held: dict[int, weakref.ref[Bytes]] = {}
@@ -100,7 +100,7 @@ class Slots:
         self._collect()
         buffer = self._memory.map(slot, max(size, 1))
         whole: Bytes = np.frombuffer(buffer, np.uint8, size)
-        if len(self._held) >= self._keep or not size:
+        if len(self._held) >= self.keep or not size:
             self._free.append(slot)
             return whole.copy()
         self.mapped(buffer)

@@ -6,6 +6,7 @@ else (strings, bytes, None, objects) becomes a list. The parent is sent the tree
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol, final
 
@@ -93,9 +94,7 @@ def as_array(value: Any) -> tuple[NDArray[Any], str] | None:
         elif kind.__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
             value = value.detach().cpu()
             if str(value.dtype) == "torch.bfloat16":
-                import torch
-
-                return value.view(torch.int16).numpy(), "bfloat16"
+                return value.view(sys.modules["torch"].int16).numpy(), "bfloat16"
             value = value.numpy()
         elif hasattr(value, "__array_interface__"):
             value = np.asarray(value)
