@@ -19,7 +19,7 @@ def test_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     lengths = np.random.default_rng(0).integers(1, 3000, 120)
     for number, name in enumerate(["web", "code"]):
-        samples = [{"tokens": np.full(length, number, dtype=np.int32)} for length in lengths]
+        samples = [{"tokens": np.full(length, number + 1, dtype=np.int32)} for length in lengths]
         write_shards(samples, f"shards/{name}", samples_per_shard=20, workers=0, progress=False)
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
     names: dict[str, Any] = {}
@@ -32,7 +32,10 @@ def test_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert packed.utilisation() > whole.utilisation() > 0.9
     assert bucketed.length(0) == 120
     assert names["endless"].length(0) is None
+    with names["padded"] as loader:
+        rows = [batch["tokens"].numpy().copy() for batch in loader]
+    assert sum((row == 1).sum() for row in rows) == lengths.sum()
     with names["loader"] as loader:
         batch = [batch["tokens"].numpy().copy() for batch in islice(iter(loader), 8)]
     assert np.stack(batch).shape == (8, 8, 1024)
-    assert abs(np.mean(batch) - 0.25) < 0.15
+    assert abs(np.mean(batch) - 1.25) < 0.15
