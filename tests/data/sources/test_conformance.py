@@ -24,7 +24,7 @@ from leyden.data.sources import Source, open_source
 from leyden.data.tiers import Local, make_tiers
 from leyden.data.tiers.remote import open_root
 from tests.data.sources import mds_truth
-from tests.data.sources.reading import contents, read
+from tests.data.sources.reading import contents, fetch, read
 from tests.data.sources.test_webdataset import write
 
 MDS = Path(__file__).parent / "mds"
@@ -189,4 +189,9 @@ def test_a_source_on_its_way_to_a_worker_is_small_and_has_no_index(kind: str, fo
     before = cloudpickle.dumps(source)
     list(contents(source, tmp_path / "unpacked"))  # has read indexes now
     assert len(cloudpickle.dumps(source)) == len(before) < 8000
-    assert pickle.loads(before).fingerprint() == source.fingerprint()
+    copy: Source = pickle.loads(before)
+    assert copy.fingerprint() == source.fingerprint()
+    copy.prepare(0, lambda name, start=0, stop=None: fetch(copy, name, start, stop))
+    one, two = (each.locate(0, np.array([1, 0])) for each in (source, copy))  # as `leyden data convert` needs it
+    assert (one is None) == (two is None)
+    assert one is None or (one == two).all()

@@ -7,7 +7,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
@@ -88,8 +88,7 @@ class WebDataset(Source):
         return f"WebDataset:{hashlib.sha256(repr(listed).encode()).hexdigest()[:16]}"
 
     def __getstate__(self) -> dict[str, Any]:
-        tars = [replace(tar, index=b"") for tar in self._tars]  # workers are told where samples lie
-        return {**self.__dict__, "_tars": tars, "_held": OrderedDict()}
+        return {**self.__dict__, "_held": OrderedDict()}
 
 
 @final
