@@ -17,11 +17,17 @@ _HOMES = {
     "Packed": "leyden.data.plan",
     "Parquet": "leyden.data.sources",
     "Picture": "leyden.data.decode",
+    "Rows": "leyden.data.decode",
     "Sample": "leyden.data.sources",
     "Sequential": "leyden.data.plan",
     "Shards": "leyden.data.sources",
     "Shuffled": "leyden.data.plan",
     "WebDataset": "leyden.data.sources",
+    "Window": "leyden.data.decode",
+    "pack_rows": "leyden.data.decode",
+    "random_resized_window": "leyden.data.decode",
+    "random_window": "leyden.data.decode",
+    "tiled": "leyden.data.decode",
     "write_shards": "leyden.data.shards",
 }
 
@@ -29,6 +35,12 @@ __all__ = [*_HOMES]  # noqa: PLE0604  strings all of them
 
 if TYPE_CHECKING:
     from leyden.data.decode import Picture as Picture
+    from leyden.data.decode import Rows as Rows
+    from leyden.data.decode import Window as Window
+    from leyden.data.decode import pack_rows as pack_rows
+    from leyden.data.decode import random_resized_window as random_resized_window
+    from leyden.data.decode import random_window as random_window
+    from leyden.data.decode import tiled as tiled
     from leyden.data.loader import Loader as Loader
     from leyden.data.plan import Bucketed as Bucketed
     from leyden.data.plan import Mix as Mix
