@@ -8,7 +8,7 @@ import random
 import sys
 import threading
 from pathlib import Path
-from statistics import LinearRegression  # a named tuple
+from statistics import LinearRegression
 from typing import Any
 
 import cloudpickle
@@ -22,6 +22,7 @@ from leyden.data.plan import Sequential
 from leyden.data.sources import MapStyle
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
+Line: Any = LinearRegression  # a named tuple of the standard library
 KINDS = [("none", 0), ("thread", 2), ("process", 1), ("process", 3)]
 
 
@@ -194,7 +195,7 @@ def test_a_slot_is_free_when_the_last_tensor_over_it_is_gone() -> None:
 def test_trees_of_any_kind() -> None:
     def tree(item: int) -> Any:
         return {
-            "line": LinearRegression(np.float32(item), f"é{item}"),
+            "line": Line(np.float32(item), f"é{item}"),
             "list": [item, item > 1],
             "raw": bytes([item]),
             "none": None,
@@ -205,7 +206,7 @@ def test_trees_of_any_kind() -> None:
     for kind, workers in KINDS:
         with Loader(Items(3), batch_size=3, transform=tree, kind=kind, workers=workers) as loader:  # type: ignore[arg-type]
             (batch,) = loader
-        assert type(batch["line"]) is LinearRegression
+        assert type(batch["line"]) is Line
         assert batch["line"].slope.dtype == torch.float32
         assert batch["line"].intercept == ["é0", "é1", "é2"]
         assert batch["list"][0].tolist() == [0, 1, 2]
@@ -316,7 +317,7 @@ def test_closed_it_starts_again() -> None:
 def test_a_loader_that_is_forgotten_ends_its_workers() -> None:
     loader = Loader(Items(8), batch_size=4, workers=1, kind="process")
     next(iter(loader))
-    pids = [worker.pid for worker in loader._engine.crew.pool.workers]  # type: ignore[union-attr, attr-defined]
+    pids = [worker.pid for worker in loader._engine.crew.pool.workers]  # type: ignore[union-attr]
     del loader
     gc.collect()
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)

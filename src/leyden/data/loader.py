@@ -38,7 +38,7 @@ class Loader:
     `transform(sample, rng)` returns a tree (dict, tuple, list) of arrays, tensors, numbers and strings; `rng` is a
     NumPy generator that depends on seed, epoch and position alone. Transforms that draw from `random`, `numpy.random`
     or torch get the same numbers for the same sample, too, but in `kind="thread"`. Samples are stacked, or given as a
-    list to `collate`. `shuffle`: within windows of `window` shards, anew in each epoch (orders have their own shuffling).
+    list to `collate`. `shuffle`: within windows of `window` shards, anew in each epoch; not for orders, which have one.
 
     `workers`, `kind`: how many, and whether processes or threads (`describe()` tells what "auto" chose; the rule is in
     workers/crew.py); workers=0 makes batches in the caller. `prefetch`: batches made ahead. `cache`, `storage_options`:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -89,7 +90,7 @@ def test_a_transform_that_hangs_is_an_error_in_time() -> None:
         return item
 
     for kind in ("process", "thread"):
-        with Loader(Items(40), batch_size=4, transform=hang, workers=2, kind=kind, timeout_s=1) as loader:  # type: ignore[arg-type]
+        with Loader(Items(40), batch_size=4, transform=hang, workers=2, kind=kind, timeout_s=1) as loader:
             loop = iter(loader)
             assert [next(loop)[0].item() for _ in range(2)] == [0, 4]
             began = time.monotonic()
@@ -106,8 +107,7 @@ def test_workers_that_cannot_load_what_they_need(tmp_path: Path, monkeypatch: py
     )
     monkeypatch.setenv("PARENT", str(os.getpid()))
     monkeypatch.syspath_prepend(tmp_path)
-    import only_here
-
+    only_here = importlib.import_module("only_here")
     with (
         Loader(Items(4), batch_size=4, transform=only_here.same, workers=2, kind="process") as loader,
         pytest.raises(DataError, match=r"could not load(?s:.)*AssertionError"),
@@ -196,7 +196,7 @@ def test_a_flipped_byte_is_found_and_named(tmp_path: Path) -> None:
     shard.write_bytes(raw)
     where = rf"position 30 of epoch 0, shard {source.shard(1).name}.*offset \d+"
     for kind in ("none", "process"):
-        loader = Loader(source, batch_size=4, workers=1, kind=kind)  # type: ignore[arg-type]
+        loader = Loader(source, batch_size=4, workers=1, kind=kind)
         with loader, pytest.raises(CorruptError, match=where):
             list(loader)
     loader = Loader(source, batch_size=4, workers=1, kind="process", on_error="skip")

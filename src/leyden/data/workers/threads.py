@@ -77,6 +77,7 @@ class Thread(_Inside):
     def __init__(self, number: int, setup: Setup, memory: Memory, *, seeds: bool) -> None:
         super().__init__(number, setup, memory, seeds=seeds)
         self._queue: SimpleQueue[Task | None] = SimpleQueue()
+        self._is_over = False
         self._thread = threading.Thread(target=self._run, name=f"leyden-data-{number}", daemon=True)
         self._thread.start()
 
@@ -91,12 +92,13 @@ class Thread(_Inside):
 
     def close(self) -> None:
         """It ends after the batch it is at; nobody waits for it longer than a moment."""
+        self._is_over = True
         self._queue.put(None)
         self._thread.join(0.5)
 
     def _run(self) -> None:
         step_back()
-        while (task := self._queue.get()) is not None:
+        while (task := self._queue.get()) is not None and not self._is_over:
             self._make(task)
         self._filler.close()
         os.close(self._bell)
