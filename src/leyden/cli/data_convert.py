@@ -92,6 +92,7 @@ def command(
 def _samples(
     src: str, resize: int | None, kind: str | None, quality: int | None, *, keep_keys: bool
 ) -> tuple[Items, Mapping[str, Field] | None]:
+    from leyden.data.shards.encode import JPEG_QUALITY
     from leyden.data.shards.folder import ImageFolder, Redo
     from leyden.data.shards.walk import Samples
     from leyden.data.sources.detect import open_source
@@ -101,7 +102,7 @@ def _samples(
     if _holds_pictures(Path(src)):
         if quality is not None and kind == "png":
             raise UsageError(asked="--quality with --format png", found="PNG loses nothing", do="Leave one out.")
-        redo = Redo(kind=kind or "jpeg", size=resize, quality=quality or 95) if wants else None
+        redo = Redo(kind=kind or "jpeg", size=resize, quality=quality or JPEG_QUALITY) if wants else None
         folder = ImageFolder(Path(src), redo=redo, keep_keys=keep_keys)
         return folder, folder.schema
     if wants:

@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from leyden.data.errors import DataError
 from leyden.data.shards.schema import Field, Schema, form, items
 from leyden.data.sources.sample import Raw, Sample, decode
 
-_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+MAGIC: Final = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
 JPEG_QUALITY: Final = 95
 Values = Mapping[str, Any]
 Coded = tuple[bytes, int, Field]  # bytes, length in items, the field as it is in this sample
@@ -79,8 +80,8 @@ def _kind(value: Any) -> str:
         return value.kind
     if isinstance(value, bytes | bytearray | memoryview):
         head = bytes(value[:8])
-        return "jpeg" if head.startswith(_JPEG) else "png" if head == _PNG else "bytes"
-    if _is_image(value):
+        return next((kind for kind, magic in MAGIC.items() if head.startswith(magic)), "bytes")
+    if isinstance(value, Image.Image):
         return "jpeg" if value.format == "JPEG" else "png"
     plain = next((kind for types, kind in _TYPES if isinstance(value, types)), None)
     return plain or ("array" if hasattr(value, "__array__") else "json")
@@ -91,10 +92,6 @@ def _dtype(value: Any) -> str | None:
     if kind not in {"array", "rows"}:
         return None
     return form(kind, bytes(value.raw))[0] if isinstance(value, Stored) else np.asarray(value).dtype.str
-
-
-def _is_image(value: Any) -> bool:
-    return type(value).__module__.startswith("PIL.") and hasattr(value, "save")
 
 
 def _encode(field: Field, value: Any, name: str, key: str) -> Coded:
@@ -138,20 +135,18 @@ def _bytes(field: Field, value: Any) -> Coded:
 
 def _picture(field: Field, value: Any) -> Coded:
     if not isinstance(value, bytes | bytearray | memoryview):
-        value = _compress(field.kind, value)
+        value = compress(field.kind, value if isinstance(value, Image.Image) else Image.fromarray(np.asarray(value)))
     raw = bytes(value)
-    if not raw.startswith(_JPEG if field.kind == "jpeg" else _PNG):
+    if not raw.startswith(MAGIC[field.kind]):
         raise ValueError(f"its first bytes {raw[:4]!r} are not those of a {field.kind.upper()}")
     return raw, len(raw), field
 
 
-def _compress(kind: str, value: Any) -> bytes:
-    from PIL import Image
-
-    image = value if _is_image(value) else Image.fromarray(np.asarray(value))
+def compress(kind: str, image: Image.Image, quality: int = JPEG_QUALITY) -> bytes:
+    """A picture as JPEG (grey or RGB) or PNG."""
     stream = io.BytesIO()
     if kind == "jpeg":
-        image.convert("L" if image.mode in {"1", "L"} else "RGB").save(stream, "JPEG", quality=JPEG_QUALITY)
+        image.convert("L" if image.mode in {"1", "L"} else "RGB").save(stream, "JPEG", quality=quality)
     else:
         image.save(stream, "PNG", compress_level=3)
     return stream.getvalue()

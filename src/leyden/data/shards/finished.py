@@ -49,5 +49,5 @@ def others(name: str, place: Place) -> DataError:
     return DataError(
         asked=f"the unfinished data set at {place.url} was to be continued",
         found=f"the samples are not those that {name} was made of",
-        do="Give the same samples in the same order, or overwrite=True after removing the folder's shards.",
+        do="Give the same samples in the same order; or delete leyden-unfinished.json there and give overwrite=True.",
     )

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
+from PIL import Image
+
 from leyden.data.errors import DataError, SampleError
+from leyden.data.shards.encode import JPEG_QUALITY, MAGIC, compress
 from leyden.data.shards.schema import Field
 
-_MAGIC: Final = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
 _SUFFIXES: Final = {
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
@@ -30,25 +32,17 @@ class Redo:
 
     kind: str  # jpeg or png
     size: int | None = None
-    quality: int = 95
+    quality: int = JPEG_QUALITY
 
     def __call__(self, raw: bytes) -> bytes:
         """The picture, decoded, resized with a Lanczos filter and compressed again."""
-        from PIL import Image
-
         with Image.open(io.BytesIO(raw)) as opened:
             image: Image.Image = opened
             if self.size is not None and min(image.size) > self.size:
                 scale = self.size / min(image.size)
                 size = (round(image.width * scale), round(image.height * scale))
                 image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-            stream = io.BytesIO()
-            if self.kind == "jpeg":
-                image = image if image.mode in {"L", "RGB"} else image.convert("RGB")
-                image.save(stream, "JPEG", quality=self.quality)
-            else:
-                image.save(stream, "PNG", compress_level=3)
-        return stream.getvalue()
+            return compress(self.kind, image, self.quality)
 
 
 @final
@@ -95,7 +89,7 @@ class ImageFolder:
                 raw = self._redo(raw)
             except (OSError, SyntaxError, ValueError) as error:
                 raise self._broken(name, str(error)) from error
-        elif not raw.startswith(_MAGIC[self._kind]):
+        elif not raw.startswith(MAGIC[self._kind]):
             raise self._broken(name, f"it is no {self._kind.upper()}: it begins with {raw[:4]!r}")
         sample: dict[str, Any] = {"image": raw}
         if self._keep_keys:

@@ -43,6 +43,7 @@ class Shards(Source):
                 "`leyden data index` for tars of others.",
             ) from error
         self.dataset = Dataset.from_bytes(raw, self.root)
+        self._counts = np.array([part.samples for part in self.dataset.parts], np.int64)
         self._fingerprint = hashlib.sha256(raw).hexdigest()[:16]
         self._indexes: dict[int, Index] = {}
 
@@ -54,7 +55,7 @@ class Shards(Source):
     @property
     def counts(self) -> Ints:
         """Samples of each shard."""
-        return np.array([part.samples for part in self.dataset.parts], np.int64)
+        return self._counts
 
     def shard(self, number: int) -> Shard:
         """As dataset.json lists it. Raises CorruptError if a link stands in its place."""
