@@ -11,16 +11,12 @@ from collections.abc import Callable
 from itertools import islice
 
 import numpy as np
-from tests.data.plan.simulated import Simulated
+from tests.data.plan.simulated import LENGTHS, TEXT, Simulated
 
 from leyden.data.plan import Bucketed, Mix, Packed, Shuffled
 from leyden.data.plan.base import Order
 from leyden.data.plan.keys import Rng
 from leyden.data.plan.lengths import Lengths
-
-# Documents' lengths in tokens: log-normal, median 300, mean 495, as web text has it.
-LENGTHS = np.clip(np.random.default_rng(0).lognormal(5.7, 1.0, 40_000), 1, 8192).astype(np.int64)
-TEXT = Simulated([500] * 80, LENGTHS)
 
 
 def quality(shards: int = 1024, count: int = 1000, batch: int = 256) -> None:

@@ -34,6 +34,11 @@ class Simulated(Source):
         raise NotImplementedError
 
 
+# Documents' lengths in tokens: log-normal, median 300, mean 495, as web text has it.
+LENGTHS = np.clip(np.random.default_rng(0).lognormal(5.7, 1.0, 40_000), 1, 8192).astype(np.int64)
+TEXT = Simulated([500] * 80, LENGTHS)
+
+
 def drawn(order: Order, epoch: int, start: int, stop: int) -> list[tuple[int, int]]:
     """(shard, sample) of each piece."""
     picks = order.picks(epoch, start, stop)

@@ -14,11 +14,7 @@ from leyden.data.plan import Bucketed, Mix, Packed, Shuffled
 from leyden.data.plan.base import Order
 from leyden.data.plan.lengths import Lengths
 from leyden.data.sources.base import Ints
-from tests.data.plan.simulated import Simulated, drawn, everything
-
-# Documents' lengths in tokens: log-normal, median 300, mean 495, as web text has it.
-LENGTHS = np.clip(np.random.default_rng(0).lognormal(5.7, 1.0, 40_000), 1, 8192).astype(np.int64)
-SOURCE = Simulated([500] * 80, LENGTHS)
+from tests.data.plan.simulated import LENGTHS, TEXT, Simulated, drawn, everything
 
 
 @given(st.integers(1, 300), st.integers(1, 100), st.integers(1, 60), st.integers(0, 3), st.integers(1, 70))
@@ -39,7 +35,7 @@ def test_each_sample_once_by_any_cut(total: int, window: int, group: int, epoch:
 
 def test_padding_saved() -> None:
     """Of all tokens in batches of 16 padded to their longest: 76 % padding as shuffled, 1.7 % in buckets."""
-    shuffled = Shuffled(SOURCE, seed=2)
+    shuffled = Shuffled(TEXT, seed=2)
     bucketed = Bucketed(shuffled, "text")
     assert 0.74 < padding(shuffled, 16) < 0.78
     assert padding(bucketed, 16) < 0.02
@@ -48,15 +44,15 @@ def test_padding_saved() -> None:
 
 def test_groups_come_in_random_order() -> None:
     """Mean lengths of the groups, one after the other, are not correlated, and differ from epoch to epoch."""
-    order = Bucketed(Shuffled(SOURCE, seed=2), "text")
+    order = Bucketed(Shuffled(TEXT, seed=2), "text")
     picks = [order.picks(epoch, 0, 32_768) for epoch in range(2)]
-    means = [np.log(Lengths([SOURCE], "text").of(pick)).reshape(128, 256).mean(axis=1) for pick in picks]
+    means = [np.log(Lengths([TEXT], "text").of(pick)).reshape(128, 256).mean(axis=1) for pick in picks]
     assert abs(np.corrcoef(means[0][1:], means[0][:-1])[0, 1]) < 0.35
     assert abs(np.corrcoef(means[0], means[1])[0, 1]) < 0.35
 
 
 def test_over_a_mixture_without_an_end() -> None:
-    mix = Mix({"a": SOURCE, "b": SOURCE}, weights={"a": 1, "b": 2})
+    mix = Mix({"a": TEXT, "b": TEXT}, weights={"a": 1, "b": 2})
     order = Bucketed(mix, "text", window=1024, group=64)
     assert order.length(0) is None
     assert padding(order, 16, 8192) < 0.15
@@ -66,7 +62,7 @@ def test_over_a_mixture_without_an_end() -> None:
 @pytest.mark.parametrize("position", [0, 300, 512, 39_990, 40_000])
 def test_shards_ahead(position: int) -> None:
     """Whatever is used next comes before what is used later, window by window, and nothing is missing."""
-    order = Bucketed(Shuffled(SOURCE, seed=3, window_shards=4), "text", window=512, group=64)
+    order = Bucketed(Shuffled(TEXT, seed=3, window_shards=4), "text", window=512, group=64)
     uses = list(islice(order.uses(0, position), 200))
     assert [(use.epoch, use.position // 512) for use in uses] == sorted((u.epoch, u.position // 512) for u in uses)
     for use in uses:
@@ -77,7 +73,7 @@ def test_shards_ahead(position: int) -> None:
 
 
 def test_what_cannot_be() -> None:
-    shuffled = Shuffled(SOURCE, seed=1)
+    shuffled = Shuffled(TEXT, seed=1)
     with pytest.raises(DataError, match="buckets of 9 samples by length within windows of 8 were asked for"):
         Bucketed(shuffled, "text", window=8, group=9)
     with pytest.raises(DataError, match="packed items are all equally long"):
@@ -87,7 +83,7 @@ def test_what_cannot_be() -> None:
     with pytest.raises(DataError, match="lengths of 40000 samples was asked for; 3 lengths are given, the least is 1"):
         Bucketed(shuffled, np.array([1, 2, 3]))
     with pytest.raises(DataError, match=r"an order over Simulated was asked for.*Give Shuffled"):
-        Bucketed(SOURCE, "text")  # type: ignore[arg-type]
+        Bucketed(TEXT, "text")  # type: ignore[arg-type]
     assert Bucketed(shuffled, "text").fingerprint() != Bucketed(shuffled, "text", group=128).fingerprint()
     assert Bucketed(shuffled, LENGTHS).fingerprint() != Bucketed(shuffled, LENGTHS + 1).fingerprint()
 

@@ -17,11 +17,8 @@ from leyden.data.plan import Mix, Packed, Sequential, Shuffled
 from leyden.data.plan.base import Order, Picks
 from leyden.data.plan.fit import best_fit
 from leyden.data.sources.base import Ints
-from tests.data.plan.simulated import Simulated
+from tests.data.plan.simulated import LENGTHS, TEXT, Simulated
 
-# Documents' lengths in tokens: log-normal, median 300, mean 495, as web text has it.
-LENGTHS = np.clip(np.random.default_rng(0).lognormal(5.7, 1.0, 40_000), 1, 8192).astype(np.int64)
-SOURCE = Simulated([500] * 80, LENGTHS)
 DOCUMENTS = st.lists(st.integers(0, 40), min_size=1, max_size=120).filter(any)
 
 
@@ -84,7 +81,7 @@ def test_split_loses_no_token(lengths: list[int], shards: int, length: int, kind
 
 
 def test_split_keeps_the_order_of_documents() -> None:
-    order = Shuffled(SOURCE, seed=1, window_shards=4)
+    order = Shuffled(TEXT, seed=1, window_shards=4)
     packed = Packed(order, length=512)
     pieces = [piece for item in items(packed.picks(2, 0, 300)) for piece in item]
     documents = list(dict.fromkeys((shard, sample) for shard, sample, _, _ in pieces))
@@ -133,7 +130,7 @@ def test_best_fit_is_best_fit(sizes: list[int], capacity: int) -> None:
 
 def test_utilisation() -> None:
     """Items of 2,048 for documents of 1 to 8,192 tokens: how full they are, and how many documents are cut."""
-    order = Shuffled(SOURCE, seed=1)
+    order = Shuffled(TEXT, seed=1)
     assert Packed(order, length=2048).utilisation() > 0.9999
     assert Packed(order, length=2048, method="fit").utilisation() > 0.995
     alone = LENGTHS[LENGTHS <= 2048].mean() / 2048
@@ -141,7 +138,7 @@ def test_utilisation() -> None:
 
 
 def test_fit_draws_other_neighbours_in_each_epoch() -> None:
-    packed = Packed(Shuffled(SOURCE, seed=1), length=2048, method="fit")
+    packed = Packed(Shuffled(TEXT, seed=1), length=2048, method="fit")
     sets = [
         {frozenset((shard, sample) for shard, sample, _, _ in item) for item in items(packed.picks(epoch, 0, 9000))}
         for epoch in range(2)
@@ -152,7 +149,7 @@ def test_fit_draws_other_neighbours_in_each_epoch() -> None:
 @pytest.mark.parametrize("method", ["split", "fit"])
 @pytest.mark.parametrize("position", [0, 1, 555])
 def test_shards_ahead(method: str, position: int) -> None:
-    packed = Packed(Shuffled(SOURCE, seed=1, window_shards=4), length=2048, method=method)  # type: ignore[arg-type]
+    packed = Packed(Shuffled(TEXT, seed=1, window_shards=4), length=2048, method=method)  # type: ignore[arg-type]
     uses = list(islice(packed.uses(3, position), 300))
     assert [use[:2] for use in uses] == sorted(use[:2] for use in uses)
     for stop in range(position + 1, position + 400, 50):
@@ -195,13 +192,13 @@ def test_an_item_that_is_not_full_is_padded() -> None:
 def test_the_cost_of_a_batch() -> None:
     """16 items of 2,048 tokens, some 66 documents, from 40,000: split 0.1 ms, fit 0.2 ms on an idle core."""
     for method, most in [("split", 1e-3), ("fit", 2e-3)]:
-        packed = Packed(Shuffled(SOURCE, seed=1), length=2048, method=method)  # type: ignore[arg-type]
+        packed = Packed(Shuffled(TEXT, seed=1), length=2048, method=method)  # type: ignore[arg-type]
         packed.picks(0, 0, 800)
         assert min(timed(packed, at) for at in range(0, 800, 16)) < most
 
 
 def test_what_cannot_be() -> None:
-    order = Shuffled(SOURCE, seed=1)
+    order = Shuffled(TEXT, seed=1)
     endless = Mix({"a": order}, weights={"a": 1})
     wrong: list[tuple[Callable[[], object], str]] = [
         (lambda: Packed(order, length=0), "items of 0 tokens.*an item has at least one token"),
@@ -209,7 +206,7 @@ def test_what_cannot_be() -> None:
         (lambda: Packed(Packed(order)), "they are packed already"),
         (lambda: Packed(endless), "packing of an order without an end was asked for.*epoch_size"),
         (lambda: Packed(endless, method="fit"), "of an order Mix was asked for.*Mix.*Packed"),
-        (lambda: Packed(SOURCE), "an order over Simulated was asked for"),  # type: ignore[arg-type]
+        (lambda: Packed(TEXT), "an order over Simulated was asked for"),  # type: ignore[arg-type]
         (lambda: Packed(order, lengths=np.zeros(40_000, dtype=np.int64)), "no sample has any"),
         (lambda: Packed(order).picks(0, 0, 10**9), "positions 0 to 1000000000 of an order were asked for"),
     ]
