@@ -17,12 +17,16 @@ Curve = Sequence[tuple[float, float]]
 
 def draw(path: Path, seen: Mapping[str, Any], curves: Mapping[str, Curve]) -> None:
     """`seen`: way → measure.Seen; `curves`: kind → (seconds, mIoU in %) after each epoch."""
-    parts = [text(LEFT, 34, f"The device at work, for {SECONDS:.0f} seconds across an epoch's end", size=17)]
+    parts = [
+        text(LEFT, 34, f"The device at work (blue), for {SECONDS:.0f} seconds across an epoch's end (red)", size=17)
+    ]
     for number, (name, one) in enumerate(seen.items()):
         parts += timeline(58 + number * ROW, name, one)
     top = 58 + len(seen) * ROW + 30
     if curves:
-        parts += [text(LEFT, top, "What the same net has learned by when: one core trains, one decodes", size=17)]
+        parts += [
+            text(LEFT, top, "What the same net has learned by when (mIoU): one core trains, one decodes", size=17)
+        ]
         parts += plot(top + 20, curves)
         top += CURVES + 70
     head = (
@@ -35,7 +39,7 @@ def draw(path: Path, seen: Mapping[str, Any], curves: Mapping[str, Curve]) -> No
 
 def timeline(y: float, name: str, seen: Any) -> list[str]:
     """A bar that is blue while the device works; a red line is the epoch's end."""
-    end = seen.ends[0]
+    end = seen.ends[1]
     start = max(0.0, end - SECONDS / 2)
     scale = (RIGHT - LEFT) / SECONDS
     parts = [text(LEFT, y + 12, name), text(RIGHT, y + 12, f"{median(seen.busy):.0%} busy", anchor="end")]

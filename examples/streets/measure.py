@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from time import perf_counter, process_time, sleep
+from time import perf_counter, process_time, sleep, strftime
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,7 @@ def main() -> None:
     parser.add_argument("--svg", type=Path, help="where to draw")
     args = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
-    print(f"{cores} cores, load {os.getloadavg()[0]:.1f}")
+    print(f"{platform.machine()}, {cores} cores, {strftime('%Y-%m-%d')}, load {os.getloadavg()[0]:.1f} to begin with")
 
     print("\n| a scene costs a core | ms |\n| --- | --- |")
     for name, ms in price(args.data).items():
