@@ -107,7 +107,7 @@ def test_what_cannot_get_better_is_an_error_at_once(
 def test_one_request_that_never_answers_is_overtaken(
     store: tuple[Proxy, Path], source: Numbered, tmp_path: Path
 ) -> None:
-    store[0].rule = first(2, OBJECT, Silence(after=500))
+    store[0].rule = first(1, OBJECT, Silence(after=500))
     with made(source, tmp_path, timeout_s=10) as tiers:
         began_s = time.monotonic()
         ask(tiers, 1, {1: [5]})

@@ -188,8 +188,11 @@ class Fetcher:
         )
 
     async def _hedged(self, name: str, span: tuple[int, int] | None, urgent: bool) -> Body:
-        """One request; a second one beside it when nothing comes."""
-        patience_s = min(self.hedge_s, max(URGENT_HEDGE_S if urgent else 1.0, 8 * self._latency_s))
+        """One request; when nothing comes, a second one beside it; when nothing comes for long, another for the first.
+
+        How long that is doubles each time: a store whose first byte takes a minute is not asked for ever anew.
+        """
+        patience_s = max(URGENT_HEDGE_S if urgent else 1.0, 8 * self._latency_s)
         streams: dict[asyncio.Task[Body], _Progress] = {}
 
         def start() -> None:
@@ -206,11 +209,13 @@ class Fetcher:
                     del streams[task]
                     if task.exception() is None or not streams:
                         return task.result()
-                if not done and time.monotonic() - newest_s >= patience_s:
-                    if len(streams) > 1:  # the older one is given up
+                if not done and time.monotonic() - max(each.last_s for each in streams.values()) >= patience_s:
+                    if len(streams) > 1:
                         (oldest := next(iter(streams))).cancel()
                         del streams[oldest]
-                        patience_s = min(self.hedge_s, 2 * patience_s)
+                        patience_s *= 2
+                    else:
+                        patience_s = max(self.hedge_s, patience_s)
                     start()
         finally:
             for task in streams:

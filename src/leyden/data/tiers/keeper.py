@@ -150,7 +150,7 @@ class Keeper:
         """The fastest tier that can take it, and what has to leave."""
         needs, distance = self.needs(), self._distance(item)
         for shelf in self.shelves:
-            victims = None if shelf.full else shelf.room(item.size_bytes, distance, needs)
+            victims = None if shelf.full else shelf.room(item.key, item.size_bytes, distance, needs)
             if victims is not None:
                 return shelf, victims
         return None
@@ -174,7 +174,7 @@ class Keeper:
         whole = shelf.folder / "whole" / key
         if below and distance < NEVER and not below[0].full and whole.exists():
             size = whole.stat().st_size
-            victims = below[0].room(size, distance, self.needs())
+            victims = below[0].room(key, size, distance, self.needs())
             if victims is not None and below[0].lease(key, size):
                 for victim in victims:
                     await self._leave(below[0], victim)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, final
 
 from leyden.data.errors import DataError
 from leyden.data.sources.base import Source
 from leyden.data.tiers import net
+from leyden.data.tiers.bucket import get_range
 from leyden.data.tiers.fetch import Fetcher
-from leyden.data.tiers.here import Numbers, any_packed, check_name, local_folder
+from leyden.data.tiers.here import Numbers, any_packed, check_name, local_folder, read_small
 from leyden.data.tiers.item import Item, key_of
-from leyden.data.tiers.remote import get_range
-from leyden.data.tiers.store import open_store
+from leyden.data.tiers.shelf import Shelf
+from leyden.data.tiers.store import Unranged, open_store
 
 PREPARING: Final = 16  # shards at once; each waits for a small file
 
@@ -36,6 +38,8 @@ class Known:
         self._tasks: dict[int, asyncio.Task[Item]] = {}
         self._began: dict[int, float] = {}  # those (monotonic)
         self._files: dict[tuple[int, str], asyncio.Task[Item]] = {}
+        self.shelves: list[Shelf] = []
+        self.bring: Callable[[Item, float], Awaitable[None]] = _cannot
         self._preparing = asyncio.Semaphore(PREPARING)
 
     async def item(self, shard: int, asked_s: float = 0.0) -> Item:
@@ -75,7 +79,8 @@ class Known:
         return next((words for fetcher in self._fetchers.values() if (words := fetcher.why())), "")
 
     async def _learn(self, shard: int) -> Item:
-        item, _ = await asyncio.gather(self.identify(shard), self._prepare(*self.numbers[shard]))
+        item = await self.identify(shard)
+        await self._prepare(item, *self.numbers[shard])
         return item
 
     async def _identify(self, source: Source, number: int) -> Item:
@@ -87,14 +92,28 @@ class Known:
         key = key_of(f"{fetcher.url}/{shard.name}", size, shard.sha256, version, shard.packed)
         return Item(source, fetcher, number, shard.name, size, shard.sha256, shard.packed, key)
 
-    async def _prepare(self, source: Source, number: int) -> None:
-        fetcher = self.fetcher(source)
-
+    async def _prepare(self, item: Item, source: Source, number: int) -> None:
         def fetch(name: str, start: int = 0, stop: int | None = None) -> bytes:
-            return net.wait_for(get_range(fetcher, check_name(source.root, name), start, stop))
+            return net.wait_for(self._fetch(item, check_name(source.root, name), start, stop))
 
         async with self._preparing:
             await net.in_thread(source.prepare, number, fetch)
+
+    async def _fetch(self, item: Item, name: str, start: int, stop: int | None) -> bytes:
+        """From the store; of the shard's own file from this host's copy, which is made first if there are no ranges."""
+        if name == item.name and not item.packed:
+            path = item.pin(self.shelves)
+            if path is None and item.fetcher.ranged:
+                with suppress(Unranged):
+                    return await get_range(item.fetcher, name, start, stop)
+            if path is None:
+                await self.bring(item, time.monotonic())
+                path = item.pin(self.shelves)
+            if path is not None:
+                return await asyncio.to_thread(read_small, Path(path), start, stop)
+        with suppress(Unranged):
+            return await get_range(item.fetcher, name, start, stop)
+        return b"".join((await item.fetcher.read(name, 0, None)).chunks)[start:stop]
 
     def fetcher(self, source: Source) -> Fetcher:
         """One a root."""
@@ -108,6 +127,10 @@ class Known:
         del self._tasks[shard], self._began[shard]
         if not _failed(task):
             self.ready[shard] = task.result()
+
+
+async def _cannot(item: Item, asked_s: float) -> None:
+    raise NotImplementedError
 
 
 def _failed(task: asyncio.Task[Item]) -> bool:

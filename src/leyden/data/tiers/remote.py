@@ -8,13 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
-import obstore
-
-from leyden.data.errors import DataError
-from leyden.data.tiers import net
-from leyden.data.tiers.fetch import Fetcher, version
 from leyden.data.tiers.here import check_name, local_folder, read_small, unreadable
-from leyden.data.tiers.store import Unranged, open_store
 
 
 class Root(ABC):
@@ -56,7 +50,9 @@ def open_root(url: str, storage_options: Mapping[str, str] | None = None, *, tim
     folder = local_folder(url)
     if folder is not None:
         return Folder(folder)
-    return Remote(Fetcher(url, open_store(url, timeout_s, storage_options), timeout_s=timeout_s))
+    from leyden.data.tiers.bucket import Bucket  # obstore, for those who need it
+
+    return Bucket.open(url, storage_options, timeout_s)
 
 
 @final
@@ -100,57 +96,3 @@ class Folder(Root):
 
     def _path(self, name: str) -> Path:
         return self._folder / check_name(self.url, name)
-
-
-@final
-class Remote(Root):
-    """A prefix in an object store."""
-
-    def __init__(self, fetcher: Fetcher) -> None:
-        self.url, self.fetcher = fetcher.url, fetcher
-
-    def get(self, name: str) -> bytes:
-        """By one request."""
-        return b"".join(net.wait_for(self.fetcher.read(check_name(self.url, name), 0, None)).chunks)
-
-    def get_range(self, name: str, start: int, stop: int) -> bytes:
-        """By one ranged request; where the store has no ranges, out of the whole object."""
-        return net.wait_for(get_range(self.fetcher, check_name(self.url, name), start, stop))
-
-    def put(self, name: str, data: bytes) -> None:
-        """By one request, or several parts for a big one."""
-        net.wait_for(self.fetcher.write(check_name(self.url, name), data))
-
-    def stat(self, name: str) -> tuple[int, str]:
-        """By one request."""
-        return net.wait_for(self.fetcher.stat(check_name(self.url, name)))
-
-    def stats(self, prefix: str = "") -> dict[str, tuple[int, str]]:
-        """By listing: a thousand files a request."""
-
-        async def listed() -> dict[str, tuple[int, str]]:
-            found: dict[str, tuple[int, str]] = {}
-            async for page in obstore.list(self.fetcher.store, prefix or None, chunk_size=1000):
-                found |= {meta["path"]: (meta["size"], version(meta)) for meta in page}
-            return found
-
-        try:
-            return net.wait_for(listed())
-        except (obstore.exceptions.BaseError, OSError) as error:
-            raise DataError(
-                asked=f"{self.url}/{prefix} was to be listed",
-                found=str(error).strip().partition("\n")[0][:300],
-                do="See that the store can be listed (plain HTTP cannot) and the credentials allow it.",
-            ) from error
-
-
-async def get_range(fetcher: Fetcher, name: str, start: int, stop: int | None) -> bytes:
-    """Bytes of an object, on the loop; stop=None: to the end."""
-    if start == 0 and stop is None:
-        return b"".join((await fetcher.read(name, 0, None)).chunks)
-    if stop is None:
-        stop = (await fetcher.stat(name))[0]
-    try:
-        return b"".join((await fetcher.read(name, start, stop)).chunks)
-    except Unranged:
-        return b"".join((await fetcher.read(name, 0, None)).chunks)[start:stop]

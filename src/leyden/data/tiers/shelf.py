@@ -178,13 +178,13 @@ class Shelf:
         """A write failed for lack of room."""
         self._full_s = time.monotonic() + FULL_S
 
-    def room(self, size_bytes: int, distance: int, needs: Mapping[str, int]) -> list[str] | None:
+    def room(self, key: str, size_bytes: int, distance: int, needs: Mapping[str, int]) -> list[str] | None:
         """What must go so that a shard fits that is needed so soon; None if it cannot. What is needed last goes first.
 
         `needs`: our own, by key. Those of other live processes count as much (Belady's rule over all of them).
         """
         held = {file.key: file for file in self.held()}
-        lacking = size_bytes - self._left(sum(file.size_bytes for file in held.values()))
+        lacking = size_bytes - self._left(sum(file.size_bytes for file in held.values()), key)
         if lacking <= 0:
             return []
         uses = self._uses(needs)
@@ -217,15 +217,19 @@ class Shelf:
                 found = entry.stat()
                 yield Held(entry.name, found.st_size, found.st_mtime)
 
-    def _left(self, held_bytes: int) -> int:
-        """Bytes that may still come, by quota and disk, when all that is being fetched has come."""
-        here = 0
+    def _left(self, held_bytes: int, key: str) -> int:
+        """Bytes that may be there of this shard, by quota and disk, when all others that are fetched have come."""
+        here = own = 0
         for entry in entries(self.folder / "parts"):
             with suppress(FileNotFoundError):
-                here += entry.stat().st_blocks * 512
+                blocks = entry.stat().st_blocks * 512
+                if entry.name.startswith(f"{key}.{self.who}."):
+                    own += blocks
+                else:
+                    here += blocks
         leases = [read_lease(Path(entry.path)) for entry in entries(self.folder / "leases")]
-        coming = max(0, sum(lease.size_bytes for lease in leases if lease and lease.lives) - here)
-        free = self.free_bytes() - coming
+        coming = max(0, sum(lease.size_bytes for lease in leases if lease and lease.lives and lease.key != key) - here)
+        free = self.free_bytes() + own - coming
         quota = self.place.quota_bytes
         return free if quota is None else min(free, quota - held_bytes - here - coming)
 

@@ -74,8 +74,10 @@ class Stack(Tiers):
         self._files = Files()
         self._known = Known(sources, timeout_s, storage_options, cache_local)
         self._keeper = Keeper([Shelf(place) for place in places], self._known.items)
+        self._known.shelves, self._known.bring = self._keeper.shelves, self._keeper.whole
         for place in places:
             remember(place.folder)
+        self._begun = False  # whether the first ticket since `follow` is answered
         self._wake = asyncio.Event()
         self._tasks = [asyncio.run_coroutine_threadsafe(work(), self._loop) for work in (self._prefetch, self._beat)]
         _living.add(self)
@@ -153,6 +155,7 @@ class Stack(Tiers):
 
     def _follow(self, shards: Iterator[int]) -> None:
         self._keeper.ahead = Ahead(shards)
+        self._begun = False
         self._wake.set()
 
     def _begin(self, ticket: Ticket, generation: int) -> None:
@@ -306,6 +309,9 @@ class Stack(Tiers):
 
     def _answer(self, ticket: Ticket, answer: Answer) -> None:
         ticket.answered = True
+        if not self._begun:
+            self._begun = True
+            self._wake.set()
         with self._lock:
             if self._open.get(ticket.number) is ticket and not self._closed:
                 self._answers.append((ticket.number, answer))
@@ -351,12 +357,15 @@ class Stack(Tiers):
                 pass
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), BEAT_S)
+                await asyncio.sleep(0.01)  # tickets that come right after `follow` go first
 
     async def _start_downloads(self) -> None:
         if not self._keeper.shelves:
             return
         upcoming = self._keeper.ahead.upcoming()
         self._prepare([shard for shard in upcoming[:PREPARING] if shard not in self._known.ready])
+        if not self._begun and any(not ticket.answered for ticket in self._open.values()):
+            return  # nothing ahead of what the first batch waits for
         for shard in upcoming:
             if self._keeper.running() >= AT_ONCE:
                 return
