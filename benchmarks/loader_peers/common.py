@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIDE, CROP, CLASSES = 512, 224, 1000
-# Of every format: small beside practice, so that an epoch of 84 MB has several; below 8 MiB, since boto3 reads larger
-# objects in ranges, and Mosaic's shards then arrived damaged (rclone's server answers ranges with 200, not 206).
-SHARD_BYTES = 8_000_000
+SHARD_BYTES = 8_000_000  # of every format: small beside practice, so that an epoch of 84 MB has several
 Batches = Iterator[tuple[Any, Any]]  # of one epoch: images uint8 [B, 224, 224, 3], labels int64 [B]
 
 
