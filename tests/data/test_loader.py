@@ -144,7 +144,7 @@ def test_transforms_that_take_a_generator() -> None:
         assert batch[0].tolist() == [0, 2, 4, 6]
         seen.append(batch[1].tolist())
     assert seen[0] == seen[1]
-    with pytest.raises(DataError, match="Leave shuffle out"):
+    with pytest.raises(DataError, match="Leave shuffle and window out"):
         Loader(Sequential(MapStyle(Items(4))), batch_size=4, shuffle=True)
 
 

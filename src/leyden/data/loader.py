@@ -18,6 +18,7 @@ from leyden.data.meter import Meter
 from leyden.data.plan import Sequential, Shuffled
 from leyden.data.plan.base import Order
 from leyden.data.plan.deal import Deal
+from leyden.data.plan.order import WINDOW_SHARDS
 from leyden.data.plan.place import Place
 from leyden.data.sources.base import Source
 from leyden.data.workers.agenda import agenda
@@ -38,7 +39,7 @@ class Loader:
     `transform(sample, rng)` returns a tree (dict, tuple, list) of arrays, tensors, numbers and strings; `rng` is a
     NumPy generator that depends on seed, epoch and position alone. Transforms that draw from `random`, `numpy.random`
     or torch get the same numbers for the same sample, too, but in `kind="thread"`. Samples are stacked, or given as a
-    list to `collate`. `shuffle`: within windows of `window` shards, anew in each epoch; not for orders, which have one.
+    list to `collate`. `shuffle`: within windows of `window` shards (16), anew in each epoch; orders have theirs.
 
     `workers`, `kind`: how many, and whether processes or threads (`describe()` tells what "auto" chose; the rule is in
     workers/crew.py); workers=0 makes batches in the caller. `prefetch`: batches made ahead. `cache`, `storage_options`:
@@ -61,7 +62,7 @@ class Loader:
         collate: Callable[[list[Any]], Any] | None = None,
         shuffle: bool = False,
         seed: int = 0,
-        window: int = 16,
+        window: int | None = None,
         drop_last: bool = False,
         workers: int | Literal["auto"] = "auto",
         kind: Kind = "auto",
@@ -261,13 +262,15 @@ def _array(data: Any, leaf: Leaf, dtype: str) -> Any:
     return np.ndarray(leaf.shape, dtype, buffer=data, offset=leaf.offset)
 
 
-def _order(data: Any, *, shuffle: bool, seed: int, window: int, storage_options: Mapping[str, str] | None) -> Order:
+def _order(
+    data: Any, *, shuffle: bool, seed: int, window: int | None, storage_options: Mapping[str, str] | None
+) -> Order:
     if isinstance(data, Order):
-        if shuffle:
+        if shuffle or window is not None:
             raise DataError(
                 asked="an order was to be shuffled",
                 found=f"a {type(data).__name__} is the order of its samples, shuffled where its parts are",
-                do="Leave shuffle out.",
+                do="Leave shuffle and window out.",
             )
         return data
     if isinstance(data, str | os.PathLike | list | tuple):
@@ -278,7 +281,7 @@ def _order(data: Any, *, shuffle: bool, seed: int, window: int, storage_options:
         from leyden.data.sources import MapStyle
 
         data = MapStyle(data)
-    return Shuffled(data, seed=seed, window_shards=window) if shuffle else Sequential(data)
+    return Shuffled(data, seed=seed, window_shards=window or WINDOW_SHARDS) if shuffle else Sequential(data)
 
 
 def _with_rng(transform: Callable[..., Any] | None) -> tuple[Callable[..., Any] | None, bool]:

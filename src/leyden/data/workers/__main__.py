@@ -9,6 +9,7 @@ import signal
 for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
     signal.signal(each, lambda *_: None)
 
+import gc  # noqa: E402
 import os  # noqa: E402
 import select  # noqa: E402
 import socket  # noqa: E402
@@ -37,6 +38,7 @@ def main() -> None:
     except BaseException:
         channel.send(Failed(trace=traceback.format_exc()))
         sys.exit(1)
+    gc.freeze()  # a data set of a million tuples is not to be looked through for garbage again and again
     channel.send(Ready())
     while True:
         channel.send(filler.fill(channel.wait()))
