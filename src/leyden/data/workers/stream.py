@@ -124,8 +124,10 @@ class Stream:
         return Made(work=job.work, data=data, answer=job.answer, waited_s=now - began, fetch_s=fetch_s)
 
     def _plan_ahead(self) -> None:
-        ahead = 2 * self._crew.ahead
-        while self._next < self._head + ahead:
+        ahead = self._crew.ahead
+        if self._next >= self._head + ahead + (ahead + 1) // 2:  # several at once cost little more than one
+            return
+        while self._next < self._head + 2 * ahead:
             try:
                 work = next(self._plan)
             except LeydenError as error:  # raised when it is its turn
