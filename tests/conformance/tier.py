@@ -1,4 +1,4 @@
-"""What must everything do that brings shards to this host? A test class derives from TierSuite and says how to make one."""
+"""What must all that brings shards to this host do? A test class derives from TierSuite and says how to make one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A job that reads a data set through a cache: python -m tests.data.faults.filler URL CACHE [open]; prints "ok 72" or the error.
+"""A job that reads a data set through a cache: python -m tests.data.faults.filler URL CACHE [open|leave].
 
-With "open" it then stays, tickets open, until its stdin ends.
+Prints "ok 72" or the error. With "open" it then stays, a ticket open, until its stdin ends; "leave": it never closes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What if jobs of a host share a cache, die while they fill it, or fill the disk? One copy, never half a file, never a hang."""
+"""What if jobs of a host share a cache, die while they fill it, or fill the disk? One copy, none of it half."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_the_other_job_is_killed_while_this_one_waits_for_its_shard(
     cache = tmp_path / f"leyden-cache-{os.getuid()}"
     until(lambda: [*cache.glob("leases/*")])
     key = source.shard(0).sha256
-    until(lambda: (cache / f"leases/{key}").exists())
+    until((cache / f"leases/{key}").exists)
     tiers = make_tiers([source], cache=[str(tmp_path)], timeout_s=10)
     ask(tiers, 1, {0: [0]})
     until(lambda: f"process {other.pid} of this host fetches it" in tiers.why())

@@ -1,4 +1,4 @@
-"""Does a Loader give the right data, or an error that names object and cause within the time-out, whatever the store does?"""
+"""Does a Loader give the right data, or an error that names object and cause in time, whatever the store does?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from leyden.data import Loader, write_shards
-from leyden.data.errors import CorruptError, DataError, FetchError
+from leyden.data.errors import CorruptError, DataError
 from tests.conformance.until import until
 from tests.data.faults.proxy import Fault, Flip, Proxy, Request, Reset, Silence, Status, Truncate, some
 from tests.data.faults.test_host import disk  # noqa: F401  a fixture

@@ -120,7 +120,7 @@ def test_a_byte_flipped_once_is_fetched_again(
     store: tuple[Proxy, Path], source: Numbered, tmp_path: Path, ranged: bool
 ) -> None:
     flipped = first(1, OBJECT, Flip(60_100))
-    store[0].rule = (lambda request: flipped(request)) if ranged else (lambda request: flipped(request) or Whole())
+    store[0].rule = flipped if ranged else lambda request: flipped(request) or Whole()
     with made(source, tmp_path) as tiers:
         ask(tiers, 1, {1: [3]})
         assert check(source, {1: [3]}, answers(tiers, 1)[1]) == 1

@@ -1,4 +1,4 @@
-"""Does every tier keep the contract: local folders, RAM, disk and both, before a folder, memory and a real S3 server?"""
+"""Does every tier keep the contract: folders, RAM, disk and both, before a folder, memory and a real S3 server?"""
 
 from __future__ import annotations
 

@@ -21,8 +21,9 @@ def make_tiers(
     """What brings these sources' shards to this host.
 
     `cache`: tiers, the fastest first, as ["ram:8GB", "/nvme:200GB"]; [] or "none": none. Left out, remote roots get a
-    RAM tier of 8 GB or a quarter of the free memory, if less, and folders are read where they are. `timeout_s`: for each
-    request for an object, all tries together; a tenth of it is kept for telling. Raises SpecError for a cache that cannot be understood.
+    RAM tier of 8 GB or a quarter of the free memory, if less, and folders are read where they are. `timeout_s`: for
+    each request for an object, all tries together; a tenth of it is kept for telling. Raises SpecError for a cache that
+    cannot be understood.
     """
     remote = any(source.root and local_folder(source.root) is None for source in sources)
     if not (remote or cache or any(map(any_packed, sources))):

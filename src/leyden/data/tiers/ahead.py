@@ -17,7 +17,7 @@ LONGEST: Final = 64  # tickets
 class Ahead:
     """The next uses of shards."""
 
-    def __init__(self, shards: Iterator[int] = iter(())) -> None:
+    def __init__(self, shards: Iterator[int]) -> None:
         self._shards = shards
         self._queue: deque[int] = deque()
         self._uses: dict[int, deque[int]] = {}

@@ -12,7 +12,7 @@ from leyden.data.tiers import net
 from leyden.data.tiers.fetch import Fetcher, version
 from leyden.data.tiers.here import check_name
 from leyden.data.tiers.remote import Root
-from leyden.data.tiers.store import Unranged, open_store
+from leyden.data.tiers.store import UnrangedError, open_store
 
 
 @final
@@ -35,7 +35,7 @@ class Bucket(Root):
         """By one ranged request; where the store has no ranges, out of the whole object."""
         try:
             return net.wait_for(get_range(self.fetcher, check_name(self.url, name), start, stop))
-        except Unranged:
+        except UnrangedError:
             return self.get(name)[start:stop]
 
     def put(self, name: str, data: bytes) -> None:
@@ -66,7 +66,7 @@ class Bucket(Root):
 
 
 async def get_range(fetcher: Fetcher, name: str, start: int, stop: int | None) -> bytes:
-    """Bytes of an object, on the loop; stop=None: to the end. Raises Unranged."""
+    """Bytes of an object, on the loop; stop=None: to the end. Raises UnrangedError."""
     if start == 0 and stop is None:
         return b"".join((await fetcher.read(name, 0, None)).chunks)
     if stop is None:

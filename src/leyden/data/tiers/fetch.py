@@ -18,7 +18,7 @@ import obstore
 
 from leyden.data.errors import CorruptError, FetchError
 from leyden.data.tiers.gate import Gate
-from leyden.data.tiers.store import Broken, Overloaded, Refused, Unranged, classify
+from leyden.data.tiers.store import BrokenError, OverloadedError, RefusedError, UnrangedError, classify
 
 FIRST_WAIT_S: Final = 0.05
 LONGEST_WAIT_S: Final = 5.0
@@ -69,16 +69,19 @@ class Fetcher:
         self._latency_s = 0.05  # moving average of the time to the first byte
 
     async def read(self, name: str, start: int, stop: int | None, *, urgent: bool = True) -> Body:
-        """Bytes start:stop of an object (None: to its end). Raises FetchError; Unranged if the store gives no ranges."""
+        """Bytes start:stop of an object (None: to its end). Raises FetchError; UnrangedError by a store without them."""
         if start == 0 and stop is None:
             return await self._persist(name, lambda: self._hedged(name, None, urgent), urgent)
         if not self.ranged:
-            raise Unranged
+            raise UnrangedError
         assert stop is not None
         return await self._persist(name, lambda: self._hedged(name, (start, stop), urgent), urgent)
 
     async def stream(self, name: str, sink: Callable[[Body], Sink]) -> Body:
-        """The whole object in one request, into a new sink each try, made when the answer has begun. Time-out: nothing for `timeout_s`, or 8 tries."""
+        """The whole object in one request, into a new sink each try, made when the answer has begun.
+
+        Time-out: nothing for `timeout_s`, or 8 tries.
+        """
         progress = _Progress()
 
         async def watched() -> Body:
@@ -86,7 +89,7 @@ class Fetcher:
             try:
                 while not (await asyncio.wait({task}, timeout=self.hedge_s))[0]:
                     if time.monotonic() - progress.last_s > self.hedge_s:
-                        raise Broken(f"no bytes for {self.hedge_s:g} s")
+                        raise BrokenError(f"no bytes for {self.hedge_s:g} s")
                 return task.result()
             finally:
                 task.cancel()
@@ -101,7 +104,7 @@ class Fetcher:
                 async with asyncio.timeout(self.timeout_s / 4):
                     meta = await obstore.head_async(self.store, name)
             except TimeoutError:
-                raise Broken("no answer") from None
+                raise BrokenError("no answer") from None
             except (obstore.exceptions.BaseError, OSError) as error:
                 classify(error)
             return meta["size"], version(meta)
@@ -135,9 +138,9 @@ class Fetcher:
                     trying.count = max(trying.count, count)
                     try:
                         return await self._try(name, attempt, None if progress else deadline_s)
-                    except Refused as error:
+                    except RefusedError as error:
                         raise self._error(name, str(error), count, began_s) from error
-                    except (Broken, Overloaded) as error:
+                    except (BrokenError, OverloadedError) as error:
                         trying.cause = str(error)
                 wait_s = random.uniform(0.5, 1) * min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**count)
                 if time.monotonic() + wait_s >= deadline_s or (progress and count == STREAMS):
@@ -154,11 +157,11 @@ class Fetcher:
             async with asyncio.timeout(deadline_s and max(0.0, deadline_s - began_s)):
                 result = await attempt()
         except TimeoutError:
-            raise Broken(f"no answer for {time.monotonic() - began_s:.1f} s") from None
-        except Overloaded:
+            raise BrokenError(f"no answer for {time.monotonic() - began_s:.1f} s") from None
+        except OverloadedError:
             self.gate.slow_down(began_s)
             raise
-        except Unranged:
+        except UnrangedError:
             self.ranged = False
             raise
         self.gate.well()
@@ -247,7 +250,7 @@ class Fetcher:
             classify(error)
         expected = span[1] - span[0] if span else body.size_bytes
         if body.length != expected:
-            raise Broken(f"body ended early: {body.length:,} of {expected:,} bytes")
+            raise BrokenError(f"body ended early: {body.length:,} of {expected:,} bytes")
         return body
 
     def _short(self, name: str, size_bytes: int, wanted: int) -> CorruptError:

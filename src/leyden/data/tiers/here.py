@@ -47,7 +47,7 @@ class Files:
         self._paths: dict[tuple[int, int], str] = {}  # by id of source and number of shard: checked already
 
     def local(self, source: Source, shard: int, samples: Ints) -> Local:
-        """Where the shard lies. Raises FetchError if it does not, CorruptError if it has another length than it should."""
+        """Where the shard lies. Raises FetchError if it does not, CorruptError if its length is another one."""
         if not source.root:
             return Local("", None)
         path = self._paths.get((id(source), shard)) or self._check(source, shard)
@@ -70,7 +70,7 @@ class Files:
 def check_size(path: str, size_bytes: int) -> None:
     """The file is there and as long as the index says (if it says: negative is unknown)."""
     try:
-        found = os.stat(path).st_size
+        found = Path(path).stat().st_size
     except OSError as error:
         raise unreadable(path, error) from error
     if size_bytes >= 0 and found != size_bytes:

@@ -11,10 +11,9 @@ from typing import Any, final
 from leyden.data.errors import CorruptError, DataError
 from leyden.data.sources.base import Source
 from leyden.data.tiers.fetch import Fetcher
-from leyden.data.tiers.part import Part
+from leyden.data.tiers.part import TRIES, Part
 from leyden.data.tiers.shelf import Shelf
 
-TRIES = 3  # of a file whose bytes are wrong
 COMPLAINTS = 64  # batches that had read a bad copy before it was discarded
 
 

@@ -17,8 +17,8 @@ from typing import Final, final
 
 from leyden.data.errors import CorruptError, DataError, FetchError
 from leyden.data.tiers.ahead import Ahead
-from leyden.data.tiers.item import TRIES, Item
-from leyden.data.tiers.part import Part
+from leyden.data.tiers.item import Item
+from leyden.data.tiers.part import TRIES, Part
 from leyden.data.tiers.shelf import FULL, NEVER, Shelf
 from leyden.data.tiers.who import pid_of
 
@@ -33,7 +33,7 @@ class Keeper:
     """Brings whole shards. On the loop's thread alone."""
 
     def __init__(self, shelves: list[Shelf], items: Mapping[int, Item]) -> None:
-        self.shelves, self.ahead = shelves, Ahead()
+        self.shelves, self.ahead = shelves, Ahead(iter(()))
         self.items = items
         self._running = 0
         self._placing = asyncio.Lock()

@@ -1,4 +1,4 @@
-"""Which file does a shard lie in, and where in it are samples? Learned once a shard, over the network, for many at once."""
+"""Which file does a shard lie in, and where in it are its samples? Learned once, over the network, for many at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from leyden.data.tiers.fetch import Fetcher
 from leyden.data.tiers.here import Numbers, any_packed, check_name, local_folder, read_small
 from leyden.data.tiers.item import Item, key_of
 from leyden.data.tiers.shelf import Shelf
-from leyden.data.tiers.store import Unranged, open_store
+from leyden.data.tiers.store import UnrangedError, open_store
 
 PREPARING: Final = 16  # shards at once; each waits for a small file
 
@@ -104,14 +104,14 @@ class Known:
         if name == item.name and not item.packed:
             path = item.pin(self.shelves)
             if path is None and item.fetcher.ranged:
-                with suppress(Unranged):
+                with suppress(UnrangedError):
                     return await get_range(item.fetcher, name, start, stop)
             if path is None:
                 await self.bring(item, time.monotonic())
                 path = item.pin(self.shelves)
             if path is not None:
                 return await asyncio.to_thread(read_small, Path(path), start, stop)
-        with suppress(Unranged):
+        with suppress(UnrangedError):
             return await get_range(item.fetcher, name, start, stop)
         return b"".join((await item.fetcher.read(name, 0, None)).chunks)[start:stop]
 

@@ -70,7 +70,7 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def in_thread(work: Callable[..., T], *args: object) -> T:
-    """Run what waits for the network in a thread of its own: it may take long, and must not keep the interpreter from its end."""
+    """Run what waits for the network in a thread of its own, which does not keep the interpreter from its end."""
     future: concurrent.futures.Future[T] = concurrent.futures.Future()
 
     def run() -> None:

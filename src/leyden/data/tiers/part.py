@@ -10,11 +10,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, final
 
+import google_crc32c
+
 from leyden.data.errors import CorruptError
+from leyden.data.sources.base import Records
 from leyden.data.tiers.fetch import URGENT_HEDGE_S, Body, Fetcher, Sink
 from leyden.data.tiers.shelf import Shelf
-from leyden.data.tiers.store import Unranged
+from leyden.data.tiers.store import UnrangedError
 
+TRIES: Final = 3  # of bytes that are wrong
 PIECE: Final = 4 << 20  # bytes a request of a whole shard; at 100 MB/s 40 ms, twice the usual latency
 LANES: Final = 4  # connections a shard: one gives about 100 MB/s
 GAP: Final = 128 << 10  # samples nearer than this come by one request
@@ -62,7 +66,7 @@ class Spans:
             if low > at:
                 found.append((at, low))
             at = max(at, high)
-        return found + [(at, stop)] if at < stop else found
+        return [*found, (at, stop)] if at < stop else found
 
 
 def together(spans: Iterable[Span], gap: int = GAP) -> list[Span]:
@@ -125,6 +129,22 @@ class Part:
                 }  # fmt: skip
         return waits
 
+    async def samples(self, records: Records) -> None:
+        """Fetch samples' bytes and hold them against their checksums; wrong ones come again. Raises as `need`."""
+        stops = records["offset"] + records["length"]
+        spans = list(zip(records["offset"].tolist(), stops.tolist(), strict=True))
+        for _ in range(TRIES):
+            await self.need(spans, urgent=True)
+            wrong = [
+                span for span, crc32c in zip(spans, records["crc32c"].tolist(), strict=True)
+                if crc32c >= 0 and google_crc32c.value(self.read(*span)) != crc32c
+            ]  # fmt: skip
+            if not wrong:
+                return
+            for span in wrong:
+                self.forget(*span)
+        raise self._corrupt(f"bytes {wrong[0][0]:,} to {wrong[0][1]:,} do not match their crc32c, {TRIES} times")
+
     async def whole(self) -> None:
         """All of it, over several connections. Raises as `need` does."""
         try:
@@ -137,7 +157,7 @@ class Part:
 
             await _all({asyncio.ensure_future(run()) for _ in range(min(LANES, len(pieces)))}, cancel=True)
             await self.need([(0, self.size_bytes)], urgent=False)  # what a reader found wrong meanwhile
-        except Unranged:
+        except UnrangedError:
             await self._stream()
 
     async def check(self, sha256: str | None) -> None:

@@ -7,7 +7,7 @@ pins/<who>/<key>.<n>  a link to a whole shard: what a process reads stays there 
 leases/<key>         JSON: who fetches it; its mtime is the heartbeat
 needs/<who>          JSON: how soon a process wants which shards; its mtime is the heartbeat
 
-Nothing here is ever locked, and any process may die at any point: what it leaves is told by its name (who.py) and swept.
+Nothing here is ever locked, and any process may die at any point: what it leaves has its name (who.py), and swept.
 Two processes that fetch the same shard by a mishap cost time, never a byte. RAM tiers lie in /dev/shm and are the same.
 """
 

@@ -20,22 +20,20 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final, final
 
-import google_crc32c
-
-from leyden.data.errors import CorruptError, DataError
+from leyden.data.errors import DataError
 from leyden.data.sources.base import Ints, Records, Source
 from leyden.data.tiers import net
-from leyden.data.tiers.ahead import Ahead
 from leyden.data.tiers.base import Local, Tiers
 from leyden.data.tiers.here import Files
-from leyden.data.tiers.item import TRIES, Item
-from leyden.data.tiers.keeper import AT_ONCE, BEAT_S, LOOK_S, Keeper
-from leyden.data.tiers.known import PREPARING, Known
+from leyden.data.tiers.item import Item
+from leyden.data.tiers.keeper import LOOK_S, Keeper
+from leyden.data.tiers.known import Known
 from leyden.data.tiers.ledger import remember
 from leyden.data.tiers.part import Part
+from leyden.data.tiers.prefetch import Prefetch
 from leyden.data.tiers.shelf import FULL, Shelf
 from leyden.data.tiers.spec import Place
-from leyden.data.tiers.store import Unranged
+from leyden.data.tiers.store import UnrangedError
 
 URGENT: Final = 4  # oldest open tickets whose samples are read by ranges while their shards are on their way
 Answer = dict[int, Local] | DataError
@@ -77,9 +75,10 @@ class Stack(Tiers):
         self._known.shelves, self._known.bring = self._keeper.shelves, self._keeper.whole
         for place in places:
             remember(place.folder)
-        self._begun = False  # whether the first ticket since `follow` is answered
-        self._wake = asyncio.Event()
-        self._tasks = [asyncio.run_coroutine_threadsafe(work(), self._loop) for work in (self._prefetch, self._beat)]
+        self._prefetch = Prefetch(self._keeper, self._known, self._is_waited_for)
+        self._tasks = [
+            asyncio.run_coroutine_threadsafe(work(), self._loop) for work in (self._prefetch.run, self._prefetch.beat)
+        ]
         _living.add(self)
         _close_at_exit(os.getpid())
 
@@ -134,7 +133,7 @@ class Stack(Tiers):
         return ""
 
     def _why(self, ticket: Ticket) -> str:
-        for shard, words in list(ticket.waits.items()):
+        for shard in list(ticket.waits):
             item = self._known.ready.get(shard)
             if tried := item.fetcher.why(item.name) if item else self._known.trying():
                 return tried
@@ -154,21 +153,19 @@ class Stack(Tiers):
     # --- the loop's thread
 
     def _follow(self, shards: Iterator[int]) -> None:
-        self._keeper.ahead = Ahead(shards)
-        self._begun = False
-        self._wake.set()
+        self._prefetch.follow(shards)
 
     def _begin(self, ticket: Ticket, generation: int) -> None:
         if generation != self._generation or self._closed:
             return
         self._open[ticket.number] = ticket
         if self._keeper.ahead.ask(ticket.wanted):
-            self._wake.set()
+            self._prefetch.wake.set()
         quick = self._quick(ticket)
         if quick is not None:
             self._answer(ticket, quick)
             return
-        self._wake.set()
+        self._prefetch.wake.set()
         ticket.task = asyncio.ensure_future(self._serve(ticket))
         self._turns()
 
@@ -245,7 +242,7 @@ class Stack(Tiers):
                 if item.no_room and not item.pinned:
                     return await self._scratch_whole(ticket, item, source, number, samples)
             elif ticket.turn.is_set():
-                with suppress(Unranged):
+                with suppress(UnrangedError):
                     return await self._ranges(ticket, item, records)
             else:
                 await _first(ticket.turn.wait(), item.changed.wait(), asyncio.sleep(LOOK_S))
@@ -260,35 +257,13 @@ class Stack(Tiers):
                     ticket.scratch.append(part)
                 part.users.add(ticket.number)
                 ticket.items.append(item)
-                await self._checked(part, records)
+                await part.samples(records)
                 return Local(str(part.path), records)
             except OSError as error:
                 if shelf is None or error.errno not in FULL:
                     raise
                 shelf.mark_full()
                 shelf = None
-
-    async def _checked(self, part: Part, records: Records) -> None:
-        """Fetch samples' bytes and hold them against their checksums; wrong ones are fetched again."""
-        spans = [
-            (int(offset), int(offset + length))
-            for offset, length in zip(records["offset"], records["length"], strict=True)
-        ]
-        for trial in range(TRIES):
-            await part.need(spans, urgent=True)
-            wrong = [
-                span for span, crc32c in zip(spans, records["crc32c"].tolist(), strict=True)
-                if crc32c >= 0 and google_crc32c.value(part.read(*span)) != crc32c
-            ]  # fmt: skip
-            if not wrong:
-                return
-            for span in wrong:
-                part.forget(*span)
-        raise CorruptError(
-            asked=f"{part.fetcher.url}/{part.name} was asked for",
-            found=f"bytes {wrong[0][0]:,} to {wrong[0][1]:,} do not match their crc32c, {trial + 1} times",
-            do="Write or copy this shard again.",
-        )
 
     async def _scratch_whole(self, ticket: Ticket, item: Item, source: Source, number: int, samples: Ints) -> Local:
         if item.packed:
@@ -309,9 +284,7 @@ class Stack(Tiers):
 
     def _answer(self, ticket: Ticket, answer: Answer) -> None:
         ticket.answered = True
-        if not self._begun:
-            self._begun = True
-            self._wake.set()
+        self._prefetch.answered()
         with self._lock:
             if self._open.get(ticket.number) is ticket and not self._closed:
                 self._answers.append((ticket.number, answer))
@@ -347,51 +320,11 @@ class Stack(Tiers):
             return False
         return (await self._known.item(shard)).discard(path, self._keeper.shelves)
 
-    async def _prefetch(self) -> None:
-        """Keep a few whole shards on their way, the soonest needed first."""
-        while True:
-            self._wake.clear()
-            try:
-                await self._start_downloads()
-            except OSError:  # a tier's folder is gone or full: tickets find out and say so
-                pass
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), BEAT_S)
-                await asyncio.sleep(0.01)  # tickets that come right after `follow` go first
-
-    async def _start_downloads(self) -> None:
-        if not self._keeper.shelves:
-            return
-        upcoming = self._keeper.ahead.upcoming()
-        self._prepare([shard for shard in upcoming[:PREPARING] if shard not in self._known.ready])
-        if not self._begun and any(not ticket.answered for ticket in self._open.values()):
-            return  # nothing ahead of what the first batch waits for
-        for shard in upcoming:
-            if self._keeper.running() >= AT_ONCE:
-                return
-            if not self._cached(shard):
-                continue
-            try:
-                item = await self._known.identify(shard)
-            except DataError:  # whoever asks for it gets this error
-                continue
-            if not self._keeper.prefetch(item):
-                return
-            if item.download is not None:
-                item.download.add_done_callback(lambda _: self._wake.set())
-
-    def _prepare(self, shards: Sequence[int]) -> None:
-        for shard in shards:
-            if self._cached(shard):
-                asyncio.ensure_future(self._known.item(shard)).add_done_callback(lambda task: task.exception())
+    def _is_waited_for(self) -> bool:
+        return any(not ticket.answered for ticket in self._open.values())
 
     def _cached(self, shard: int) -> bool:
         return self._known.cached(self._known.numbers[shard][0])
-
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(BEAT_S)
-            self._keeper.beat()
 
     async def _end(self) -> None:
         self._drop()

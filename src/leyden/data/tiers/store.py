@@ -26,19 +26,19 @@ _CREDENTIALS: Final = (
 )
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """Asking again cannot help: no such object, no permission, a request the store does not understand."""
 
 
-class Overloaded(Exception):
+class OverloadedError(Exception):
     """The store says slow down: 429, 500, 502, 503, 504."""
 
 
-class Unranged(Exception):
+class UnrangedError(Exception):
     """The store answered a request for a range with the whole object (status 200)."""
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """Anything that another try may mend: a reset connection, a body that ends early, no answer in time."""
 
 
@@ -109,17 +109,17 @@ def classify(error: Exception) -> NoReturn:
     """Raise what the policy goes by instead of obstore's error."""
     line = _first_line(error)
     if isinstance(error, FileNotFoundError):
-        raise Refused("there is no such object") from error
+        raise RefusedError("there is no such object") from error
     if isinstance(error, (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)):
-        raise Refused(f"access is denied (HTTP {_status(error) or 403})") from error
+        raise RefusedError(f"access is denied (HTTP {_status(error) or 403})") from error
     if "non-partial" in line or "NotPartial" in line:
-        raise Unranged from error
+        raise UnrangedError from error
     status = _status(error)
     if status in {429, 500, 502, 503, 504}:
-        raise Overloaded(f"HTTP {status}") from error
+        raise OverloadedError(f"HTTP {status}") from error
     if status and 400 <= status < 500 and status not in {408, 425}:
-        raise Refused(f"HTTP {status}") from error
-    raise Broken(f"HTTP {status}" if status else _cause(str(error))) from error
+        raise RefusedError(f"HTTP {status}") from error
+    raise BrokenError(f"HTTP {status}" if status else _cause(str(error))) from error
 
 
 def _status(error: Exception) -> int | None:
