@@ -1,8 +1,8 @@
 """How are some rows of a large array read without the others? Masks and depth, compressed in bands.
 
-The bytes are an ordinary .npy in Zstandard frames: its header, then one frame for every 64 KiB of rows, then the seek
+The bytes are an ordinary .npy in Zstandard frames: its header, then one frame for every 128 KiB of rows, then the seek
 table of Zstandard's seekable format. `zstd -d` makes the .npy of it. A window costs the bands it touches: for 608×960
-out of a class mask of 1216×1920 0.4 ms of CPU time, where a PNG takes 2.3 (palette) to 6 ms (docs/adr/0007).
+out of a class mask of 1216×1920 0.4 ms of CPU time, where a PNG takes 2.3 (palette) to 7 ms (docs/adr/0007).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from leyden.data.decode import clock
 from leyden.data.decode.windows import Window
 from leyden.data.errors import DataError, SampleError
 
-_BAND_BYTES: Final = 1 << 16
+_BAND_BYTES: Final = 1 << 17
 _SKIPPED: Final = 0x184D2A5E  # frames that decoders pass over; here the table
 _SEEKABLE: Final = 0x8F92EAB1  # the last four bytes
 _local = threading.local()  # of a decompressor, which is for one thread
