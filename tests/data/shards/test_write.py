@@ -21,10 +21,11 @@ from PIL import Image
 
 from leyden.core.errors import ConfigurationError
 from leyden.data.errors import DataError, FetchError, SampleError
-from leyden.data.shards import Dataset, Field, write_shards
+from leyden.data.shards import Dataset, Field, place, write_shards
 from leyden.data.shards.dataset import combine
 from leyden.data.sources.native import Shards
 from tests.conformance.until import until
+from tests.data.faults.proxy import Fault, Proxy, Reset, Silence, Status
 from tests.data.faults.server import s3_server
 from tests.data.shards.made import SCHEMA, Made, assert_same, contents, made, read, script, small_disk
 
@@ -342,6 +343,30 @@ def test_object_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = MemoryStore()
     write_shards(map(made, range(50)), store, samples_per_shard=20)
     assert {one["path"] for page in store.list() for one in page} == set(contents(tmp_path / "local"))
+
+
+def test_a_store_that_fails_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_shards(Made(50), tmp_path / "local", samples_per_shard=20, workers=0)
+    (tmp_path / "s3" / "bucket").mkdir(parents=True)
+    faults: dict[int, Fault] = {1: Status(503), 2: Reset(), 3: Status(500)}
+    with s3_server(tmp_path / "s3") as port:
+        proxy = Proxy(port)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        proxy.rule = lambda request: faults.get(request.count) if request.path.endswith("shard-000000.tar") else None
+        write_shards(Made(50), "s3://bucket/set", samples_per_shard=20, workers=0)
+        assert contents(tmp_path / "s3" / "bucket" / "set") == contents(tmp_path / "local")
+        proxy.rule = lambda request: Status(403) if request.method == "PUT" else None
+        with pytest.raises(FetchError, match=r"was to be written at s3://bucket/denied; .* credentials"):
+            write_shards(Made(5), "s3://bucket/denied", workers=0)
+        monkeypatch.setattr(place, "TIMEOUT_S", 0.5)
+        proxy.rule = lambda request: Silence() if request.path.endswith("shard-000001.tar") else None
+        for workers in (0, 2):
+            with pytest.raises(FetchError, match=r"shard-000001\.tar was to be written at s3://bucket/silent"):
+                write_shards(Made(50), "s3://bucket/silent", samples_per_shard=20, workers=workers)
+        proxy.rule = None
+        write_shards(Made(50), "s3://bucket/silent", samples_per_shard=20, workers=0)
+        proxy.close()
+    assert contents(tmp_path / "s3" / "bucket" / "silent") == contents(tmp_path / "local")
 
 
 def test_many_shards_cost_no_more_each(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import os
@@ -9,7 +10,7 @@ import shutil
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar, final
@@ -19,13 +20,14 @@ import obstore
 
 from leyden.core.units import format_size
 from leyden.data.errors import DataError, FetchError
+from leyden.data.tiers import net
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 T = TypeVar("T")
-TRIES: Final = 6  # over 15 s
-TIMEOUT_S: Final = 60.0  # of one request
+TIMEOUT_S: Final = 60.0  # of a request, and for how long one is tried again
+SLOWEST_BYTES_PER_S: Final = 500_000  # an upload may take as much longer
 _FINAL: Final = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
 TEMPORARY: Final = ".leyden-tmp-"  # what the names of unfinished files begin with
 
@@ -151,27 +153,31 @@ class Bucket(Place):
         self.scratch = Path(tempfile.mkdtemp(prefix="leyden-shards-"))
 
     def read(self, name: str) -> bytes | None:
+        async def got() -> bytes:
+            return bytes(await (await obstore.get_async(self._store, name)).bytes_async())
+
         try:
-            return bytes(self._ask("read", name, lambda: obstore.get(self._store, name).bytes()))
+            return self._ask("read", name, got)
         except FileNotFoundError:
             return None
 
     def size(self, name: str) -> int | None:
         try:
-            return self._ask("looked for", name, lambda: obstore.head(self._store, name)["size"])
+            return self._ask("looked for", name, lambda: obstore.head_async(self._store, name))["size"]
         except FileNotFoundError:
             return None
 
     def publish(self, file: Path, name: str) -> None:
-        self._ask("written", name, lambda: obstore.put(self._store, name, file))
+        size_bytes = file.stat().st_size
+        self._ask("written", name, lambda: obstore.put_async(self._store, name, file), size_bytes)
         file.unlink()
 
     def write(self, name: str, content: bytes) -> None:
-        self._ask("written", name, lambda: obstore.put(self._store, name, content))
+        self._ask("written", name, lambda: obstore.put_async(self._store, name, content), len(content))
 
     def delete(self, name: str) -> None:
         with suppress(FileNotFoundError):
-            self._ask("deleted", name, lambda: obstore.delete(self._store, name))
+            self._ask("deleted", name, lambda: obstore.delete_async(self._store, name))
 
     def whole(self, name: str) -> Path | None:
         return None
@@ -179,26 +185,31 @@ class Bucket(Place):
     def close(self) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
-    def _ask(self, done: str, name: str, request: Callable[[], T]) -> T:
-        """A request, up to TRIES times. FileNotFoundError where there is no such object."""
-        for wait_s in (*(0.5 * 2**attempt for attempt in range(TRIES - 1)), None):
+    def _ask(self, done: str, name: str, request: Callable[[], Awaitable[T]], size_bytes: int = 0) -> T:
+        """A request, again until TIMEOUT_S have passed. FileNotFoundError where there is no such object."""
+        limit_s, wait_s = TIMEOUT_S + size_bytes / SLOWEST_BYTES_PER_S, 0.25
+        give_up = time.monotonic() + TIMEOUT_S
+        while True:
             try:
-                return request()
+                return net.wait_for(_within(limit_s, request))  # obstore's own time-outs do not end a silent request
             except FileNotFoundError:
                 raise
             except (obstore.exceptions.BaseError, OSError) as error:
-                final = isinstance(error, _FINAL) or wait_s is None
-                if final:
+                if isinstance(error, _FINAL) or time.monotonic() + wait_s > give_up:
                     raise self._failed(done, name, error) from error
-                time.sleep(wait_s or 0)
-        raise AssertionError
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, 8.0)
 
     def _failed(self, done: str, name: str, error: Exception) -> FetchError:
         return FetchError(
             asked=f"{name} was to be {done} at {self.url}",
-            found=str(error).strip().partition("\n")[0][:300] or type(error).__name__,
+            found=str(error).strip().partition("\n")[0][:300] or "the store did not answer in time",
             do="See that the address is right and the credentials allow it, and run it again: it goes on.",
         )
+
+
+async def _within(limit_s: float, request: Callable[[], Awaitable[T]]) -> T:
+    return await asyncio.wait_for(request(), limit_s)
 
 
 def _hold(path: Path) -> int:
