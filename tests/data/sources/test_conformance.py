@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 import select
@@ -19,7 +20,7 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
-from leyden.data import write_shards
+from leyden.data import Loader, write_shards
 from leyden.data.sources import Source, open_source
 from leyden.data.tiers import Local, make_tiers
 from leyden.data.tiers.remote import open_root
@@ -172,6 +173,26 @@ class Asked:
 
     def __exit__(self, *_: object) -> None:
         self._tiers.close()
+
+
+def test_a_shuffled_epoch_broken_off_and_resumed_has_every_sample_once(kind: str, folder: Path) -> None:
+    seen: list[int] = []
+    first = Loader(folder, batch_size=3, transform=number_of, shuffle=True, kind="thread", workers=1)
+    for batch in itertools.islice(first, 2):
+        seen += batch["number"].tolist()
+    state = first.state_dict()
+    first.close()
+    second = Loader(folder, batch_size=3, transform=number_of, shuffle=True, kind="thread", workers=2)
+    second.load_state_dict(state)
+    for batch in second:
+        seen += batch["number"].tolist()
+    second.close()
+    assert sorted(seen) == [number for number, _ in truth(kind)]
+    assert seen != sorted(seen)
+
+
+def number_of(sample: Any) -> dict[str, int]:
+    return {"number": facts(sample)[0]}
 
 
 def test_a_fingerprint_is_about_samples_not_places(kind: str, folder: Path, tmp_path: Path) -> None:
