@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import random
+import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from statistics import LinearRegression
 from typing import Any
@@ -312,6 +314,21 @@ def test_closed_it_starts_again() -> None:
     loader.close()
     assert len([*loader]) == 2
     loader.close()
+
+
+def test_after_a_keyboard_interrupt_it_goes_on() -> None:
+    def late(item: int) -> int:
+        time.sleep(5 * (item == 4))
+        return item
+
+    with Loader(Items(12), batch_size=4, transform=late, workers=1, kind="process") as loader:
+        loop = iter(loader)
+        assert next(loop).tolist() == [0, 1, 2, 3]
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            next(loop)
+        assert next(iter(loader)).tolist() == [0, 1, 2, 3]
+        assert loader.state_dict()["epoch"] == 1
 
 
 def test_a_loader_that_is_forgotten_ends_its_workers() -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, final
 
 import numpy as np
 
+from leyden.core.errors import LeydenError
 from leyden.data.errors import DataError
 from leyden.data.meter import Meter
 from leyden.data.plan import Sequential, Shuffled
@@ -124,8 +125,12 @@ class Loader:
             asked = perf_counter()
             try:
                 made, batch = self._next(engine)
-            except BaseException:  # the stream is not to be trusted after a Ctrl-C, and its error is not to come again
-                self._stream_at = None
+            except LeydenError:
+                self._stream_at = None  # it is not to come again in the next loop
+                raise
+            except BaseException:  # Ctrl-C may have come in the middle of a message
+                self.close()
+                self._loop = loop
                 raise
             is_last, count = made.work.is_last, made.answer.items
             self._move(made.work)
