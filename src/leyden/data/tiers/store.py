@@ -112,7 +112,7 @@ def classify(error: Exception) -> NoReturn:
         raise RefusedError("there is no such object") from error
     if isinstance(error, (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)):
         raise RefusedError(f"access is denied (HTTP {_status(error) or 403})") from error
-    if "non-partial" in line or "NotPartial" in line:
+    if any(said in line for said in ("non-partial", "NotPartial", "Range request not supported")):  # S3; plain HTTP
         raise UnrangedError from error
     status = _status(error)
     if status in {429, 500, 502, 503, 504}:
