@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +74,28 @@ def test_object_stores(tmp_path: Path) -> None:
         source = open_source(url)
         assert (type(source), source.counts.sum()) == (kind, count)
         assert source.fingerprint() == open_source(folder).fingerprint()
+
+
+def test_a_plain_http_server_that_knows_no_ranges(tmp_path: Path) -> None:
+    for number in range(2):
+        write(tmp_path / f"{number}.tar", [(f"{n}.txt", bytes(n)) for n in range(50)])
+    pq.write_table(pa.table({"a": list(range(100_000))}), tmp_path / "a.parquet")
+    handler = functools.partial(Silent, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}"
+            assert open_source(f"{url}/{{0..1}}.tar").counts.tolist() == [50, 50]
+            assert open_source(f"{url}/a.parquet").counts.tolist() == [100_000]
+            with pytest.raises(DataError, match="plain HTTP cannot"):
+                open_source(url)
+        finally:
+            server.shutdown()
+
+
+class Silent(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """The test's output is not for this."""
 
 
 def test_what_python_has(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from leyden.data.errors import DataError
 from leyden.data.tiers.here import local_folder
 
 if TYPE_CHECKING:
-    from leyden.data.tiers.remote import Remote, Root  # workers import this file, but not obstore
+    from leyden.data.tiers.bucket import Bucket  # workers import this file, but not obstore
+    from leyden.data.tiers.remote import Root
 
 TARS: Final = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 TABLES: Final = (".parquet", ".arrow", ".feather")
@@ -119,7 +120,7 @@ def each(work: Callable[[T], S], over: Sequence[T]) -> list[S]:
 
 def window(root: Root, file: File, ahead_bytes: int) -> Window:
     """Reads a file of an object store; all of it at once if the store gives no ranges."""
-    fetcher = cast("Remote", root).fetcher
+    fetcher = cast("Bucket", root).fetcher
 
     def ahead() -> int:
         return ahead_bytes if fetcher.ranged else file.size_bytes
