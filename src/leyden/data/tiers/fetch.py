@@ -24,6 +24,8 @@ FIRST_WAIT_S: Final = 0.05
 LONGEST_WAIT_S: Final = 5.0
 STREAMS: Final = 8  # tries of a whole object by one request
 CHUNK: Final = 512 * 1024  # bytes between two looks at whether anything still comes
+PROBE_S: Final = 1.0  # the longest that others wait for the first request for a range
+HEDGES: Final = 0.25  # of the requests under way, at most, are hedges; two always may be
 URGENT_HEDGE_S: Final = 0.3  # at least; eight times the store's usual time to the first byte if that is more
 
 T = TypeVar("T")
@@ -66,15 +68,26 @@ class Fetcher:
         self.ranged = True  # until the store answers 200 to a range
         self.trying: dict[str, Trying] = {}
         self.requests = 0
+        self._probe: asyncio.Task[Body] | None = None
+        self._hedges = 0  # under way
         self._latency_s = 0.05  # moving average of the time to the first byte
 
     async def read(self, name: str, start: int, stop: int | None, *, urgent: bool = True) -> Body:
-        """Bytes start:stop of an object (None: to its end). Raises FetchError; UnrangedError by a store without them."""
+        """Bytes start:stop of an object (None: its end). Raises FetchError; UnrangedError where it has no ranges."""
         if start == 0 and stop is None:
             return await self._persist(name, lambda: self._hedged(name, None, urgent), urgent)
+        assert stop is not None
+        if (
+            self._probe is None
+        ):  # the first goes alone: a store that sends everything each time is not to be asked a lot
+            self._probe = asyncio.ensure_future(
+                self._persist(name, lambda: self._hedged(name, (start, stop), True), True)
+            )
+            return await asyncio.shield(self._probe)
+        if not self._probe.done():
+            await asyncio.wait({self._probe}, timeout=PROBE_S)
         if not self.ranged:
             raise UnrangedError
-        assert stop is not None
         return await self._persist(name, lambda: self._hedged(name, (start, stop), urgent), urgent)
 
     async def stream(self, name: str, sink: Callable[[Body], Sink]) -> Body:
@@ -85,11 +98,11 @@ class Fetcher:
         progress = _Progress()
 
         async def watched() -> Body:
-            task = asyncio.ensure_future(self._one(name, None, progress, sink))
+            began_s, task = time.monotonic(), asyncio.ensure_future(self._one(name, None, progress, sink))
             try:
-                while not (await asyncio.wait({task}, timeout=self.hedge_s))[0]:
-                    if time.monotonic() - progress.last_s > self.hedge_s:
-                        raise BrokenError(f"no bytes for {self.hedge_s:g} s")
+                while not (await asyncio.wait({task}, timeout=self.timeout_s / 20))[0]:
+                    if time.monotonic() - max(began_s, progress.last_s) > self.timeout_s / 4:
+                        raise BrokenError(f"no bytes for {self.timeout_s / 4:g} s")
                 return task.result()
             finally:
                 task.cancel()
@@ -198,12 +211,16 @@ class Fetcher:
         patience_s = max(URGENT_HEDGE_S if urgent else 1.0, 8 * self._latency_s)
         streams: dict[asyncio.Task[Body], _Progress] = {}
 
-        def start() -> None:
+        def start(hedge: bool) -> None:
             progress = _Progress()
-            streams[asyncio.ensure_future(self._one(name, span, progress, None))] = progress
+            task = asyncio.ensure_future(self._one(name, span, progress, None))
+            streams[task] = progress
+            if hedge:
+                self._hedges += 1
+                task.add_done_callback(self._hedged_less)
 
         try:
-            start()
+            start(False)
             while True:
                 newest_s = max(progress.last_s for progress in streams.values())
                 left_s = max(0.01, newest_s + patience_s - time.monotonic())
@@ -213,16 +230,22 @@ class Fetcher:
                     if task.exception() is None or not streams:
                         return task.result()
                 if not done and time.monotonic() - max(each.last_s for each in streams.values()) >= patience_s:
+                    if self._hedges >= max(2, HEDGES * self.gate.inside):
+                        patience_s *= 1.5
+                        continue
                     if len(streams) > 1:
                         (oldest := next(iter(streams))).cancel()
                         del streams[oldest]
                         patience_s *= 2
                     else:
                         patience_s = max(self.hedge_s, patience_s)
-                    start()
+                    start(True)
         finally:
             for task in streams:
                 task.cancel()
+
+    def _hedged_less(self, _: object) -> None:
+        self._hedges -= 1
 
     async def _one(
         self, name: str, span: tuple[int, int] | None, progress: _Progress, make: Callable[[Body], Sink] | None

@@ -19,7 +19,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.limit = float(START)
-        self._inside = 0
+        self.inside = 0
         self._queue: list[tuple[bool, int, asyncio.Future[None]]] = []
         self._number = 0
         self._slowed_s = 0.0
@@ -27,7 +27,7 @@ class Gate:
     @asynccontextmanager
     async def slot(self, urgent: bool) -> AsyncIterator[None]:
         """Hold one of the places."""
-        if self._inside >= int(self.limit) or self._queue:
+        if self.inside >= int(self.limit) or self._queue:
             self._number += 1
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             heapq.heappush(self._queue, (not urgent, self._number, turn))
@@ -39,7 +39,7 @@ class Gate:
                     self._leave()
                 raise
         else:
-            self._inside += 1
+            self.inside += 1
         try:
             yield
         finally:
@@ -56,12 +56,12 @@ class Gate:
             self.limit = max(2.0, self.limit / 2)
 
     def _leave(self) -> None:
-        self._inside -= 1
+        self.inside -= 1
         self._admit()
 
     def _admit(self) -> None:
-        while self._queue and self._inside < int(self.limit):
+        while self._queue and self.inside < int(self.limit):
             turn = heapq.heappop(self._queue)[2]
             if not turn.done():
                 turn.set_result(None)
-                self._inside += 1
+                self.inside += 1
