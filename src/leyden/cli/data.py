@@ -30,8 +30,9 @@ def command() -> None:
 
     \b
     leyden data convert photos/ shards/              a folder of pictures, a folder a class
-    leyden data convert imagenet-{0000..1281}.tar s3://bucket/imagenet
+    leyden data convert "imagenet-{0000..1281}.tar" s3://bucket/imagenet
     leyden data inspect s3://bucket/imagenet         fields, shards, a sample
     leyden data verify shards/ --decode              every checksum, every picture
     leyden data stats shards/ --pixels               sizes, labels, mean and std
+    leyden data cache ls                             what is kept on this machine
     """

@@ -29,6 +29,7 @@ T = TypeVar("T")
 TIMEOUT_S: Final = 60.0  # of a request, and for how long one is tried again
 SLOWEST_BYTES_PER_S: Final = 500_000  # an upload may take as much longer
 _FINAL: Final = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
+_NO_LOCKS: Final = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # of some network file systems
 TEMPORARY: Final = ".leyden-tmp-"  # what the names of unfinished files begin with
 
 
@@ -220,7 +221,9 @@ def _hold(path: Path) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.exists() and path.stat().st_ino == os.fstat(lock).st_ino:
                 return lock
-        except OSError:
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return lock
             os.close(lock)
             raise
         os.close(lock)  # the former holder has just removed it: what was locked is no longer the file of that name
