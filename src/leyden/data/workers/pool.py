@@ -11,7 +11,7 @@ from leyden.data.errors import DataError
 from leyden.data.workers.base import DiedError, Worker
 from leyden.data.workers.messages import Answer, Task
 
-_STILLBORN: Final = 3  # workers in a row that died before they were ready
+_STILLBORN: Final = 8  # workers in a row that died before they were ready
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -146,16 +146,13 @@ class Stream:
 
     def _move(self, timeout_s: float) -> bool:
         """Take in what is there, waiting for it at most so long, and send what can be sent. Whether anything came."""
-        self._arrived()
-        self._dispatch()
         made, lost = self._pool.wait(timeout_s)
         for task, answer in made:
             self._made(task, answer)
         for each in lost:
             self._bury(each)
         came = self._arrived() or bool(made)
-        if came or lost:
-            self._dispatch()
+        self._dispatch()
         return came
 
     def _arrived(self) -> bool:
