@@ -116,6 +116,15 @@ def test_workers_that_cannot_load_what_they_need(tmp_path: Path, monkeypatch: py
     monkeypatch.delitem(sys.modules, "only_here")
 
 
+def test_workers_that_never_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with (
+        Loader(Items(4), batch_size=4, workers=2, kind="process") as loader,
+        pytest.raises(DataError, match=r"8 in a row died before they were ready, the last one: worker .* exit code 1"),
+    ):
+        next(iter(loader))
+
+
 def test_what_cannot_be_pickled_is_named_or_made_by_the_caller() -> None:
     lock = threading.Lock()
 
