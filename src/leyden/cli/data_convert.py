@@ -82,6 +82,8 @@ def command(
         overwrite=overwrite,
         progress=False if output == "json" else None,
     )
+    if isinstance(samples, Samples):
+        samples.close()
     if output == "json":
         told = {"samples": found.samples, "shards": len(found.parts), "size_bytes": found.size_bytes}
         print_json({"root": dest, **told})

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from leyden.core.errors import ConfigurationError
 from leyden.data.errors import DataError, FetchError, SampleError
 from leyden.data.shards import Dataset, Field, place, write_shards
 from leyden.data.shards.dataset import combine
+from leyden.data.shards.walk import Samples
 from leyden.data.sources.native import Shards
 from tests.conformance.until import until
 from tests.data.faults.proxy import Fault, Proxy, Reset, Silence, Status
@@ -332,6 +334,9 @@ def test_what_cannot_be_sent_to_workers(tmp_path: Path) -> None:
 def test_object_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_shards(Made(50), tmp_path / "local", samples_per_shard=20, workers=0)
     (tmp_path / "s3" / "bucket").mkdir(parents=True)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     with s3_server(tmp_path / "s3") as port:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         write_shards(Made(50), "s3://bucket/data/set", samples_per_shard=20, workers=2)
@@ -339,6 +344,11 @@ def test_object_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert source.lengths("tokens") is not None
         with pytest.raises(DataError, match="there is a data set already"):
             write_shards(Made(50), "s3://bucket/data/set")
+        copied = Samples(source, keep_keys=False)
+        write_shards(copied, tmp_path / "back", samples_per_shard=20, workers=2)
+        copied.close()
+    assert list((tmp_path / "tmp").iterdir()) == []  # what was fetched or about to be sent
+    assert contents(tmp_path / "back") == contents(tmp_path / "local")
     assert contents(tmp_path / "s3" / "bucket" / "data" / "set") == contents(tmp_path / "local")
     store = MemoryStore()
     write_shards(map(made, range(50)), store, samples_per_shard=20)

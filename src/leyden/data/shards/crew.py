@@ -30,6 +30,7 @@ from leyden.data.errors import DataError, SampleError
 from leyden.data.shards.pack import Encoder, Pack
 
 TELL_EVERY_S = 0.2
+LEAVE_S = 1.0
 
 
 class Items(Protocol):
@@ -117,9 +118,13 @@ class Crew:
             self._idle.put(hand)
 
     def close(self) -> None:
-        """End all processes."""
+        """End all processes: those with nothing to do by themselves, so that they leave nothing behind."""
         for hand in self._hands:
-            hand.close()
+            hand.dismiss()
+        give_up = time.monotonic() + LEAVE_S
+        for hand in self._hands:
+            hand.close(give_up - time.monotonic())
+        self._hands.clear()
 
 
 def _pickled(packer: Packer) -> bytes:
@@ -175,12 +180,16 @@ class _Hand:
                 do="If memory ran out, give fewer workers. Run it again: finished shards are kept.",
             ) from None
 
-    def close(self) -> None:
+    def dismiss(self) -> None:
+        with suppress(BrokenPipeError):
+            self._write.close()
+
+    def close(self, within_s: float) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(0.0, within_s))
         self._process.kill()
         self._process.wait()
         self._read.close()
-        with suppress(BrokenPipeError):
-            self._write.close()
 
     def _send(self, raw: bytes) -> None:
         self._write.write(struct.pack("<Q", len(raw)) + raw)
@@ -228,6 +237,7 @@ def _end_with(pipe: int) -> None:
     gone = select.poll()
     gone.register(pipe, 0)
     gone.poll()
+    time.sleep(LEAVE_S)  # to end by itself, if it waits for a task
     os._exit(1)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import weakref
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, final
 
@@ -30,6 +32,8 @@ class Walk:
     def __init__(self, source: Source, *, whole: bool = True, options: Mapping[str, str] | None = None) -> None:
         self.source, self._whole, self._options = source, whole, options
         self._ends = np.cumsum(source.counts)
+        self._held = ExitStack()
+        weakref.finalize(self, self._held.close)  # where nobody calls close
         self._root = open_root(source.root, options) if source.root else None
         self._forget()
 
@@ -37,7 +41,6 @@ class Walk:
         self._at = -1
         self._reader: Reader | None = None
         self._path: Path | None = None
-        self._folder: Path | None = None  # what is fetched lies there
         self._sparse = False  # only some ranges of it are there
 
     def __len__(self) -> int:
@@ -73,19 +76,13 @@ class Walk:
 
     def close(self) -> None:
         """Remove what was fetched."""
-        if self._reader:
-            self._reader.close()
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._held.close()
         self._forget()
 
     def __enter__(self) -> Walk:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -99,6 +96,7 @@ class Walk:
             self.close()
             self._path = self._put(shard) if self._root else None
             self._reader, self._at = self.source.open(shard, self._path), shard
+            self._held.callback(self._reader.close)
         return self._reader
 
     def _put(self, shard: int) -> Path:
@@ -109,8 +107,9 @@ class Walk:
         local = local_folder(self.source.root)
         if local is not None and not found.packed:
             return local / check_name(self.source.root, found.name)
-        self._folder = Path(tempfile.mkdtemp(prefix="leyden-walk-"))
-        path = self._folder / Path(found.name).name
+        folder = Path(tempfile.mkdtemp(prefix="leyden-walk-"))
+        self._held.callback(shutil.rmtree, folder, ignore_errors=True)
+        path = folder / Path(found.name).name
         self._sparse = not self._whole and not found.packed and self.source.locate(shard, np.arange(1)) is not None
         path.write_bytes(b"" if self._sparse else self._root.get(found.name))
         if not self._sparse:
@@ -146,6 +145,10 @@ class Samples:
         if isinstance(sample, Sample) and self._keep_keys:
             return {"__key__": sample.key, **stored(sample)}
         return sample
+
+    def close(self) -> None:
+        """Remove what was fetched."""
+        self._walk.close()
 
     def per_shard(self, limit: int) -> int | None:
         """How many samples fill so many bytes, by the sizes of a remote source's files: to try some costs downloads."""
