@@ -173,6 +173,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_the_process_and_the_hosts_other_job_are_killed_while_both_fill_the_cache(
     store: tuple[Proxy, Path], url: str, tmp_path: Path
 ) -> None:

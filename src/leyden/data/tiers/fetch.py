@@ -18,7 +18,7 @@ import obstore
 
 from leyden.data.errors import CorruptError, FetchError
 from leyden.data.tiers.gate import Gate
-from leyden.data.tiers.store import BrokenError, OverloadedError, RefusedError, UnrangedError, classify
+from leyden.data.tiers.store import BrokenError, OverloadedError, RefusedError, UnrangedError, classify, refuse_fork
 
 FIRST_WAIT_S: Final = 0.05
 LONGEST_WAIT_S: Final = 5.0
@@ -139,6 +139,7 @@ class Fetcher:
         self, name: str, attempt: Callable[[], Awaitable[T]], urgent: bool, progress: _Progress | None = None
     ) -> T:
         """Try until it works, cannot work or the time is up: since the first try, or since bytes last came."""
+        refuse_fork()
         trying = self.trying.setdefault(name, Trying(time.monotonic()))
         trying.requests += 1
         began_s, count = 0.0, 0

@@ -51,7 +51,7 @@ def open_store(url: str, timeout_s: float, options: Mapping[str, str] | None = N
         return LocalStore(folder.absolute())
     if urlsplit(url).scheme == "memory":
         return _memory(url)
-    _refuse_fork()
+    refuse_fork()
     client = {"timeout": timedelta(hours=6), "connect_timeout": timedelta(seconds=min(CONNECT_S, timeout_s))}
     config = _settings(url, options or {})
     if ("endpoint" in config and config["endpoint"].startswith("http://")) or url.startswith("http://"):
@@ -93,7 +93,7 @@ def _memory(url: str) -> Any:
 _first_pid: list[int] = []
 
 
-def _refuse_fork() -> None:
+def refuse_fork() -> None:
     """obstore's threads do not survive a fork, and a child that used them would wait for ever (seen, 0.12.1)."""
     if not _first_pid:
         _first_pid.append(os.getpid())
