@@ -139,5 +139,5 @@ def test_a_forked_process_is_told_instead_of_waiting_for_ever(store: tuple[Proxy
 @pytest.mark.parametrize("cache", [["ram"], "ram:8GB"])
 def test_a_cache_may_be_one_word(cache: list[str] | str, ram: Path) -> None:
     tiers = make_tiers([Numbered("memory://word")], cache=cache)
-    assert [path.name for path in ram.iterdir()][0].startswith("leyden-cache-")
+    assert next(ram.iterdir()).name.startswith("leyden-cache-")
     tiers.close()

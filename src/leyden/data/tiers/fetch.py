@@ -156,7 +156,7 @@ class Fetcher:
                         raise self._error(name, str(error), count, began_s) from error
                     except (BrokenError, OverloadedError) as error:
                         trying.cause = str(error)
-                wait_s = random.uniform(0.5, 1) * min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**count)
+                wait_s = random.uniform(0.5, 1) * min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (count - 1))
                 if time.monotonic() + wait_s >= deadline_s or (progress and count == STREAMS):
                     raise self._error(name, trying.cause, count, began_s)
                 await asyncio.sleep(wait_s)
