@@ -19,7 +19,7 @@ def test_messages_in_pieces_large_ones_and_the_end() -> None:
     large = Answer(number=1, skipped=("x" * 3_000_000,))
     other.post(large)  # more than a socket takes
     other.post(Answer(number=2))
-    found = []
+    found: list[Answer] = []
     while len(found) < 2:
         found += channel.fetch()
         other.post()
