@@ -9,10 +9,17 @@ import pytest
 from leyden.track import run
 
 
+@pytest.fixture(scope="session")
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all tests: the JPEG decoder is compiled into it, once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_folder(tmp_path: Path, cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test runs in a folder of its own, outside any run and with its own LEYDEN_HOME."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
     monkeypatch.setenv("LEYDEN_HOME", str(tmp_path / "home"))
     for name in ("LEYDEN_RUN_DIR", "LEYDEN_ATTEMPT", "LEYDEN_CHECKPOINT_DIR", "LEYDEN_API_URL", "RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
@@ -107,8 +107,11 @@ def decode(kind: str, raw: Raw) -> Any:
         case "text":
             return bytes(raw).decode()
         case "json" | "int" | "float":
-            return json.loads(bytes(raw))
+            return _PARSE[kind](bytes(raw))
     return bytes(raw)
+
+
+_PARSE: Final[Mapping[str, Callable[[bytes], Any]]] = {"json": json.loads, "int": int, "float": float}
 
 
 def view(raw: Raw) -> NDArray[Any]:
