@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help run test check bench clean
+.PHONY: help run test check bench bench-loader clean
 
 help:
 	@echo "make run      install into .venv and train the digits example through 'leyden run'"
 	@echo "make test     install and run every test"
 	@echo "make check    format, lint, types, layers, dependencies, spelling, and every test"
 	@echo "make bench    measure the cost of a training step beside Lightning and Accelerate"
+	@echo "make bench-loader  Leyden's Loader beside eight others (installs them into .bench; a quarter of an hour)"
 	@echo "make clean    remove .venv and caches"
 
 # torch first and by version, so that no other package pulls a build for hardware that is not here.
@@ -43,5 +44,10 @@ bench: $(INSTALLED)
 	@$(PIP) install -c constraints.txt -e '.[bench]'
 	$(BIN)/python benchmarks/step_overhead.py
 
+# Peers have a venv of their own, so that nothing they ask for comes into ours.
+bench-loader: $(INSTALLED)
+	$(BIN)/python benchmarks/loader.py --install .bench
+	.bench/bin/python benchmarks/loader.py
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
