@@ -256,6 +256,10 @@ class Shelf:
             lease = read_lease(Path(entry.path))
             if lease is not None and not lease.lives:
                 Path(entry.path).unlink(missing_ok=True)
+        for entry in entries(self.folder / "about"):
+            with suppress(FileNotFoundError):
+                if not (self.folder / "whole" / entry.name).exists() and time.time() - entry.stat().st_mtime > 3600:
+                    Path(entry.path).unlink()
 
     def close(self) -> None:
         """Leave nothing but whole shards."""
