@@ -157,6 +157,7 @@ def main() -> None:
     parser.add_argument("--device-ms", type=float, default=20.0, help="what a step of the stand-in takes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=4, help="of the learning curves; 0 leaves them out")
+    parser.add_argument("--curve-data", type=Path, help="another, larger set for these")
     parser.add_argument("--svg", type=Path, help="where to draw")
     args = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
@@ -180,7 +181,7 @@ def main() -> None:
 
     curves = {}
     for kind in ("files", "shards") if args.epochs else ():
-        curves[kind], lines = curve(args.data, kind, args.epochs)
+        curves[kind], lines = curve(args.curve_data or args.data, kind, args.epochs)
         print(f"\ntrain.py --loader {kind}", *lines, sep="\n")
     if args.svg:
         from draw import draw  # type: ignore[import-not-found]

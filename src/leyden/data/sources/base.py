@@ -8,7 +8,7 @@ cloudpickle, so it holds no open files. Nothing here may import torch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -43,6 +43,7 @@ class Source(ABC):
     """Samples in shards. `root` is a folder or URL; empty where there is nothing to fetch (a map-style data set)."""
 
     root: str = ""
+    storage_options: Mapping[str, str] | None = None  # that the root was opened with
 
     @property
     @abstractmethod
@@ -75,6 +76,10 @@ class Source(ABC):
     @abstractmethod
     def open(self, shard: int, path: Path | None) -> Reader:
         """A reader of the shard's file at `path`, where the tiers put it (None without a root). In a worker."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Workers read what is on this host: credentials are no business of theirs."""
+        return {**self.__dict__, "storage_options": None}
 
     def fingerprint(self) -> str:
         """Changes when the samples are others: a resumed plan is held against it. Cheap."""

@@ -62,7 +62,7 @@ class MDS(Source):
         from leyden.data.tiers.remote import open_root  # workers import this file, but not obstore
 
         opened = open_root(os.fspath(root).rstrip("/"), storage_options)
-        self.root = opened.url
+        self.root, self.storage_options = opened.url, storage_options
         raw = opened.get("index.json")
         self._parts = _parse(raw, f"{self.root}/index.json")
         self._fingerprint = f"MDS:{hashlib.sha256(raw).hexdigest()[:16]}"
@@ -124,7 +124,7 @@ class MDS(Source):
         return f"{self.root}/{self.shard(shard).name}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_offsets": {}}
+        return {**super().__getstate__(), "_offsets": {}}
 
 
 @final

@@ -32,7 +32,7 @@ class Shards(Source):
 
     def __init__(self, root: str | Path, *, storage_options: Mapping[str, str] | None = None) -> None:
         self.root = str(root)
-        self._options = storage_options
+        self.storage_options = storage_options
         try:
             raw = self._fetch(listing.NAME)
         except FetchError as error:
@@ -100,7 +100,7 @@ class Shards(Source):
 
     def __getstate__(self) -> dict[str, Any]:
         """Workers are told where samples lie; they need no index."""
-        return {**self.__dict__, "_indexes": {}}
+        return {**super().__getstate__(), "_indexes": {}}
 
     def _index(self, part: Part, fetch: Fetch) -> Index:
         raw = fetch(part.index)
@@ -123,7 +123,7 @@ class Shards(Source):
     def _fetch(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         from leyden.data.tiers.remote import open_root
 
-        root = open_root(self.root, self._options)
+        root = open_root(self.root, self.storage_options)
         return root.get(name) if stop is None else root.get_range(name, start, stop)
 
 

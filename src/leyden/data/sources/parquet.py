@@ -60,7 +60,7 @@ class Parquet(Source):
     ) -> None:
         _arrow()
         root, files = find(data, TABLES, storage_options)
-        self.root, self._options = root.url, storage_options
+        self.root, self.storage_options = root.url, storage_options
         tables = each(lambda file: _open(root, file), files)
         self._tables = [table for table in tables if table.rows]
         if not self._tables:
@@ -110,7 +110,7 @@ class Parquet(Source):
 
         if any(field not in table.names for table in self._tables):
             return None
-        root = open_root(self.root, self._options)
+        root = open_root(self.root, self.storage_options)
         files = [table.file for table in self._tables]
         found = each(lambda file: _tried(lambda: _lengths(root, file, field), f"{self.root}/{file.name}"), files)
         known = [one for one in found if one is not None]
@@ -125,9 +125,6 @@ class Parquet(Source):
         """Of names, sizes and rows."""
         listed = [(table.file.name, table.file.size_bytes, table.rows) for table in self._tables]
         return f"Parquet:{hashlib.sha256(repr(listed).encode()).hexdigest()[:16]}"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_options": None}  # credentials are no business of workers
 
 
 @final

@@ -47,7 +47,7 @@ class WebDataset(Source):
     def __init__(self, data: Given, *, storage_options: Mapping[str, str] | None = None) -> None:
         _refuse_zipped(data)
         root, files = find(data, (".tar",), storage_options)
-        self.root = root.url
+        self.root, self.storage_options = root.url, storage_options
         self._tars = [tar for tar in _indexed(root, files) if tar.samples]
         if not self._tars:
             raise DataError(
@@ -88,7 +88,7 @@ class WebDataset(Source):
         return f"WebDataset:{hashlib.sha256(repr(listed).encode()).hexdigest()[:16]}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_held": OrderedDict()}
+        return {**super().__getstate__(), "_held": OrderedDict()}
 
 
 @final

@@ -118,7 +118,7 @@ class Known:
     def fetcher(self, source: Source) -> Fetcher:
         """One a root."""
         if source.root not in self._fetchers:
-            options = self._options or getattr(source, "storage_options", None)
+            options = source.storage_options or self._options
             store = open_store(source.root, self._timeout_s, options)
             self._fetchers[source.root] = Fetcher(source.root, store, timeout_s=0.9 * self._timeout_s)
         return self._fetchers[source.root]

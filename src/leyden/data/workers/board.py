@@ -26,6 +26,7 @@ class Board:
     def __init__(self, memory: Memory, worker: int) -> None:
         self._words = memoryview(memory.map(0, MOST * _WORDS * 8)).cast("q")
         self._at = worker % MOST * _WORDS
+        self.write(-1, -1)  # zeros would be task 0, row 0
 
     def write(self, task: int, row: int) -> None:
         """From now on."""

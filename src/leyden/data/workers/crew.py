@@ -23,7 +23,7 @@ Kind = Literal["auto", "process", "thread", "none"]
 _DEPTH: Final = 2  # tasks of a worker: one it is at, one that waits
 _SCALES: Final = 0.8  # two threads together against twice one alone, from which on threads are as good
 _ALONE: Final = 3  # batches made by one thread before the second begins; the first of them does not count
-_BOTH: Final = 4  # batches made by both before it is decided
+_BOTH: Final = 8  # batches made by both before it is decided
 _LATER: Final = 32  # batches after which it is looked at again whether threads are still as good
 _SPARE: Final = 1.3  # workers for that many times the work of a step
 _BYTES: Final = 2 << 30  # of batches made ahead, unless prefetch= says how many
@@ -114,7 +114,7 @@ class Crew:
         """A batch has been made."""
         self._largest = max(self._largest, answer.size)
         if self.kind == "measuring" or (self.kind == "thread" and self._alone):
-            self._measure(answer.times.total - answer.times.queued)
+            self._measure(answer.times.elapsed - answer.times.queued)
         elif self._stand_ins and any(worker.is_ready for worker in self.pool.workers if worker not in self._stand_ins):
             self._relieve()
 

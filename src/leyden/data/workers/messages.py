@@ -94,6 +94,9 @@ class Times(NamedTuple):
     pictures: int = 0
     stored: int = 0
     used: int = 0
+    elapsed: float = (
+        0.0  # seconds from when a thread could have begun until it was done, waits for Python's lock included
+    )
 
     @property
     def total(self) -> float:

@@ -40,8 +40,8 @@ class Pool:
 
     @property
     def workers(self) -> list[Worker]:
-        """Those that live."""
-        return list(self._by_fd.values())
+        """Those that live and may get tasks."""
+        return [worker for worker in self._by_fd.values() if worker not in self._retired]
 
     def watch(self, fd: int) -> None:
         """`wait` returns when this can be read, too."""
@@ -64,7 +64,7 @@ class Pool:
 
     def room(self, *, is_awaited: bool = False) -> Worker | None:
         """The worker with the fewest tasks, if it may have one more. `is_awaited`: the caller waits for this batch."""
-        able = [worker for worker in self._by_fd.values() if worker not in self._retired]
+        able = self.workers
         ready = [worker for worker in able if worker.is_ready and worker not in self._reserve]
         if not ready:
             ready = [worker for worker in self._reserve if is_awaited] if self._reserve else able
@@ -104,7 +104,8 @@ class Pool:
                     found=f"{self._stillborn} in a row died before they were ready, the last one: {why}",
                     do='See their output above, the memory that is left, or give kind="thread".',
                 )
-        at = doing[0].number if doing else next(iter(worker.tasks), None)
+        first = next(iter(worker.tasks), None) if worker.is_ready else None  # one that never began is no task's fault
+        at = doing[0].number if doing else first
         found = Lost(why=why, at=at, row=doing[1].row if doing else -1, tasks=list(worker.tasks.values()))
         self.add(make)
         return found
@@ -118,9 +119,9 @@ class Pool:
 
     def close(self) -> None:
         """End all, at the same time."""
-        for worker in self.workers:
+        for worker in self._by_fd.values():
             worker.hang_up()
-        for worker in self.workers:
+        for worker in self._by_fd.values():
             worker.close()
         self._by_fd.clear()
         self._makers.clear()

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from contextlib import nullcontext
 from queue import SimpleQueue
+from time import perf_counter
 from typing import final
 
 from leyden.data.workers.base import Worker, step_back
@@ -40,10 +41,14 @@ class _Inside(Worker):
             return []
         return [self._made.popleft() for _ in range(len(self._made))]
 
-    def _make(self, task: Task) -> None:
+    def _make(self, task: Task, could: float) -> float:
+        """Make what could have been begun at that time; when it was done (the bell may wait for Python's lock)."""
         with kept_globals() if self._keeps else nullcontext():
-            self._made.append(self._filler.fill(task))
+            answer = self._filler.fill(task)
+        done = perf_counter()
+        self._made.append(answer._replace(times=answer.times._replace(elapsed=done - could)))
         os.eventfd_write(self._bell, 1)
+        return done
 
 
 @final
@@ -56,7 +61,7 @@ class Caller(_Inside):
     def send(self, task: Task) -> None:
         """Make it now."""
         self.tasks[task.number] = task
-        self._make(task)
+        self._make(task, perf_counter())
 
     def name(self) -> str:
         """There is one."""
@@ -77,6 +82,7 @@ class Thread(_Inside):
     def __init__(self, number: int, setup: Setup, memory: Memory, *, seeds: bool) -> None:
         super().__init__(number, setup, memory, seeds=seeds)
         self._queue: SimpleQueue[Task | None] = SimpleQueue()
+        self._sent: deque[float] = deque()
         self._is_over = False
         self._thread = threading.Thread(target=self._run, name=f"leyden-data-{number}", daemon=True)
         self._thread.start()
@@ -84,6 +90,7 @@ class Thread(_Inside):
     def send(self, task: Task) -> None:
         """Into the queue."""
         self.tasks[task.number] = task
+        self._sent.append(perf_counter())
         self._queue.put(task)
 
     def name(self) -> str:
@@ -98,8 +105,9 @@ class Thread(_Inside):
 
     def _run(self) -> None:
         step_back()
+        free = 0.0
         while (task := self._queue.get()) is not None and not self._is_over:
-            self._make(task)
+            free = self._make(task, max(self._sent.popleft(), free))
         self._filler.close()
         os.close(self._bell)
         self._bell = -1
