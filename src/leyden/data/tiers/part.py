@@ -14,13 +14,14 @@ import google_crc32c
 
 from leyden.data.errors import CorruptError
 from leyden.data.sources.base import Records
-from leyden.data.tiers.fetch import URGENT_HEDGE_S, Body, Fetcher, Sink
+from leyden.data.tiers.fetch import Body, Fetcher, Sink
 from leyden.data.tiers.shelf import Shelf
 from leyden.data.tiers.store import UnrangedError
 
 TRIES: Final = 3  # of bytes that are wrong
 PIECE: Final = 4 << 20  # bytes a request of a whole shard; at 100 MB/s 40 ms, twice the usual latency
-LANES: Final = 4  # connections a shard: one gives about 100 MB/s
+LANES: Final = 2  # connections a shard: one gives about 100 MB/s
+STUCK_S: Final = 0.06  # that a sample waits for the piece of the whole it is in, before it is asked for by itself
 GAP: Final = 128 << 10  # samples nearer than this come by one request
 INLINE: Final = 256 << 10  # bytes that are written without a thread
 
@@ -108,7 +109,7 @@ class Part:
         waits = self._begin(spans, urgent, {True, False})
         slow = {task for task in waits if urgent and not self._coming[task][2]}
         if slow:  # a piece of the whole is on its way and holds these bytes: it may be stuck
-            await asyncio.wait(slow, timeout=URGENT_HEDGE_S)
+            await asyncio.wait(slow, timeout=STUCK_S)
             waits = waits - slow | self._begin(spans, True, {True})
         await _all(waits)
 

@@ -35,7 +35,7 @@ from leyden.data.tiers.shelf import FULL, Shelf
 from leyden.data.tiers.spec import Place
 from leyden.data.tiers.store import UnrangedError
 
-URGENT: Final = 4  # oldest open tickets whose samples are read by ranges while their shards are on their way
+URGENT: Final = 24  # oldest open tickets whose samples are read by ranges while their shards are on their way
 Answer = dict[int, Local] | DataError
 
 

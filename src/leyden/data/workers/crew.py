@@ -7,7 +7,6 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Final, Literal, final
 
 from leyden.data.errors import DataError
@@ -18,13 +17,11 @@ from leyden.data.workers.pool import Pool
 from leyden.data.workers.process import Process
 from leyden.data.workers.ring import Memory
 from leyden.data.workers.threads import Caller, Thread
+from leyden.data.workers.trial import Trial
 
 Kind = Literal["auto", "process", "thread", "none"]
 _DEPTH: Final = 2  # tasks of a worker: one it is at, one that waits
-_SCALES: Final = 0.8  # two threads together against twice one alone, from which on threads are as good
-_ALONE: Final = 3  # batches made by one thread before the second begins; the first of them does not count
-_BOTH: Final = 8  # batches made by both before it is decided
-_LATER: Final = 32  # batches after which it is looked at again whether threads are still as good
+_SCALES: Final = 1.6  # times as fast as one thread, from which on two are good enough
 _SPARE: Final = 1.3  # workers for that many times the work of a step
 _BYTES: Final = 2 << 30  # of batches made ahead, unless prefetch= says how many
 _SETTLE: Final = 4  # steps after which the work of a step is known
@@ -45,10 +42,10 @@ class Crew:
 
     Kind. Threads do only for shards whose transform gets its random numbers (or is None): any other code may draw from
     the global generators, which the training's own thread draws from too, or may not be safe in threads. These make
-    the first batches at once, first one alone, then two together: if two are at least 1.6 times as fast as one (time
-    in which other programs had the processors left out), the decoder lets go of Python's lock, and threads stay, for
-    as long as that is so. Else, and for all other data, processes take over; until the first one is ready, a thread
-    makes the batch that the caller is waiting for. What cannot be pickled is made by the caller itself.
+    the first batches at once, two together, then one alone (trial.py): if two are at least 1.6 times as fast as one,
+    the decoder lets go of Python's lock, and threads stay, for as long as that is so. Else, and for all other data,
+    processes take over; until the first one is ready, a thread makes the batch that the caller is waiting for. What
+    cannot be pickled is made by the caller itself.
 
     Count. At first two; after a few steps 1.3 times what a batch costs a worker over what a step leaves between two
     batches, at most the CPUs that this process may use (affinity, cgroup) divided by the ranks of this host.
@@ -61,8 +58,7 @@ class Crew:
         self._parcel: Parcel | None = None
         self._largest = 0  # bytes of a batch
         self._stand_ins: list[Worker] = []  # threads, until processes are ready
-        self._alone: list[float] = []
-        self._both: list[float] = []
+        self._trial: Trial | None = None
         self._steps: list[tuple[float, float]] = []
         self.kind, self.why = str(staff.kind), "asked for"
         self.pool = Pool(depth=_DEPTH)
@@ -85,8 +81,7 @@ class Crew:
             case "none":
                 self.pool.add(lambda number: Caller(number, self._setup, self._memory))
             case "measuring":
-                self.pool.depth = 1
-                self.pool.add(self._thread)
+                self._trial = Trial(self.pool, self.pool.add(self._thread), self.pool.add(self._thread))
             case "thread":
                 self._grow(min(2, self._most) if self._is_open else self._most)
             case _:
@@ -113,8 +108,10 @@ class Crew:
     def saw(self, answer: Answer) -> None:
         """A batch has been made."""
         self._largest = max(self._largest, answer.size)
-        if self.kind == "measuring" or (self.kind == "thread" and self._alone):
-            self._measure(answer.times.elapsed - answer.times.queued)
+        if self._trial is not None:
+            scale = self._trial.saw(answer.times)
+            if scale is not None:
+                self._decide(scale)
         elif self._stand_ins and any(worker.is_ready for worker in self.pool.workers if worker not in self._stand_ins):
             self._relieve()
 
@@ -129,29 +126,21 @@ class Crew:
         self._steps.clear()
         self._grow(min(self._most, math.ceil(_SPARE * work / max(busy, 1e-9))))
 
-    def _measure(self, seconds: float) -> None:
-        (self._alone if len(self._alone) < _ALONE else self._both).append(seconds)
-        if len(self._alone) == _ALONE and not self._both and len(self.pool.workers) == 1:
-            self.pool.add(self._thread)
-            self.pool.depth = _DEPTH  # so that neither has a pause in which the other is alone
-        if len(self._both) < (_BOTH if self.kind == "measuring" else _LATER):
-            return
-        scale = mean(self._alone[1:]) / max(mean(self._both), 1e-9)
-        self._both.clear()
-        if scale >= _SCALES:
-            if self.kind == "measuring":
-                self.kind, self.why = "thread", f"two are {2 * scale:.1f} times as fast as one"
-                self._grow(self._most if not self._is_open else 2)
-            return
-        try:
-            self._parcel = self._parcel or Parcel(self._setup)
-        except DataError as error:
-            self.kind, self.why = "thread", f"two are {2 * scale:.1f} times as fast as one; {error.found}"
-            self._alone.clear()
-            return
-        self.kind, self.why = "process", f"two threads were only {2 * scale:.1f} times as fast as one"
-        self._stand_ins = self.pool.workers
-        self._start_processes()
+    def _decide(self, scale: float) -> None:
+        """Two threads are `scale` times as fast as one."""
+        if scale < _SCALES:
+            try:
+                self._parcel = self._parcel or Parcel(self._setup)
+            except DataError as error:
+                self.kind, self.why = "thread", f"two are {scale:.1f} times as fast as one; {error.found}"
+            else:
+                self.kind, self.why = "process", f"two threads were only {scale:.1f} times as fast as one"
+                self._stand_ins = self.pool.workers
+                self._start_processes()
+            self._trial = None
+        elif self.kind == "measuring":
+            self.kind, self.why = "thread", f"two are {scale:.1f} times as fast as one"
+            self._grow(self._most if not self._is_open else 2)
 
     def _start_processes(self) -> None:
         self._parcel = self._parcel or Parcel(self._setup)

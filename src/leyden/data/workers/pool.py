@@ -30,6 +30,7 @@ class Pool:
 
     def __init__(self, *, depth: int) -> None:
         self.depth = depth
+        self.only: Worker | None = None  # gets all new tasks, while it lives
         self._reserve: set[Worker] = set()  # those that get the batch that is waited for, while no other is ready
         self._retired: set[Worker] = set()
         self._poll = select.epoll()
@@ -64,7 +65,7 @@ class Pool:
 
     def room(self, *, is_awaited: bool = False) -> Worker | None:
         """The worker with the fewest tasks, if it may have one more. `is_awaited`: the caller waits for this batch."""
-        able = self.workers
+        able = [self.only] if self.only else self.workers
         ready = [worker for worker in able if worker.is_ready and worker not in self._reserve]
         if not ready:
             ready = [worker for worker in self._reserve if is_awaited] if self._reserve else able
@@ -115,6 +116,7 @@ class Pool:
         self._poll.unregister(fd)
         del self._by_fd[fd], self._makers[fd]
         self._retired.discard(worker)
+        self.only = None if worker is self.only else self.only
         self._reserve.discard(worker)
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ from leyden.data.workers.messages import Answer, Task, Work
 from leyden.data.workers.pool import Lost
 from leyden.data.workers.ring import Bytes, Slots
 
+_ASKED: Final = 24  # batches whose bytes are asked for, at least: the more, the less a slow request matters
 _DEATHS: Final = 3  # of workers, over the same batch
 
 
@@ -41,6 +42,7 @@ class Made:
 class _Job:
     work: Work
     wanted: dict[int, Ints]
+    ticket: int = -1
     files: dict[int, Local] | None = None
     ready_at: float = 0.0
     is_sent: bool = False
@@ -125,9 +127,10 @@ class Stream:
 
     def _plan_ahead(self) -> None:
         ahead = self._crew.ahead
-        if self._next >= self._head + ahead + (ahead + 1) // 2:  # several at once cost little more than one
+        asked = max(_ASKED, 2 * ahead)
+        if self._next >= self._head + asked - ahead // 2:  # several at once cost little more than one
             return
-        while self._next < self._head + 2 * ahead:
+        while self._next < self._head + asked:
             try:
                 work = next(self._plan)
             except LeydenError as error:  # raised when it is its turn
@@ -141,6 +144,7 @@ class Stream:
 
     def _ask(self, number: int, job: _Job) -> None:
         self._ticket += 1
+        job.ticket = self._ticket
         self._tickets[self._ticket] = number
         self._tiers.ask(self._ticket, job.wanted)
 
@@ -152,7 +156,8 @@ class Stream:
         for each in lost:
             self._bury(each)
         came = self._arrived() or bool(made)
-        self._dispatch()
+        if not self.has_next():  # else `_hand_out` does it
+            self._dispatch()
         return came
 
     def _arrived(self) -> bool:
@@ -188,9 +193,8 @@ class Stream:
             self._slots.give(task.slot)
         if job is None:
             return
-        ticket = next(ticket for ticket, number in self._tickets.items() if number == task.number)
-        del self._tickets[ticket]
-        self._tiers.done(ticket)
+        del self._tickets[job.ticket]
+        self._tiers.done(job.ticket)
         if answer.corrupt is not None and not job.last_chance:
             job.last_chance = not self._tiers.discard(answer.corrupt, task.files[answer.corrupt][0])
             job.files, job.is_sent = None, False
