@@ -9,6 +9,7 @@ import signal
 for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
     signal.signal(each, lambda *_: None)
 
+import ctypes  # noqa: E402
 import gc  # noqa: E402
 import os  # noqa: E402
 import select  # noqa: E402
@@ -16,6 +17,7 @@ import socket  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
 import traceback  # noqa: E402
+from contextlib import suppress  # noqa: E402
 
 from leyden.data.workers.base import step_back  # noqa: E402
 from leyden.data.workers.board import Board  # noqa: E402
@@ -29,6 +31,7 @@ def main() -> None:
     """Arguments: descriptors of socket, batches and setup; the worker's number; the parent's pid."""
     end, memory_fd, setup_fd, number, parent = map(int, sys.argv[1:])
     step_back()
+    _keep_memory()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     connection = socket.socket(fileno=end)
     threading.Thread(target=_watch, args=(connection, parent), daemon=True).start()
@@ -42,6 +45,17 @@ def main() -> None:
     channel.send(Ready())
     while True:
         channel.send(filler.fill(channel.wait()))
+
+
+def _keep_memory() -> None:
+    """What a picture was decoded into serves the next one: pages that go back to the kernel come again cleared.
+
+    That took a third of the time of pictures of two megapixels. At most 512 MB stay, in blocks of up to 32 MB.
+    """
+    with suppress(AttributeError, OSError):  # not glibc
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, 512 << 20)  # M_TRIM_THRESHOLD
 
 
 def _watch(connection: socket.socket, parent: int) -> None:

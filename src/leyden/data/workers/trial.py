@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import mean
+from statistics import median
 from typing import Final, final
 
 from leyden.data.workers.base import Worker
@@ -67,4 +67,4 @@ class Trial:
 
 
 def _seconds(times: list[Times]) -> float:
-    return mean(each.elapsed - each.queued for each in times)
+    return median(each.elapsed - each.queued for each in times)
