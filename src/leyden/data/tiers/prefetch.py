@@ -20,18 +20,18 @@ class Prefetch:
     def __init__(self, keeper: Keeper, known: Known, is_waited_for: Callable[[], bool]) -> None:
         self.wake = asyncio.Event()  # something has changed
         self._keeper, self._known, self._is_waited_for = keeper, known, is_waited_for
-        self.begun = False  # whether the first ticket since `follow` is answered
+        self._begun = False  # whether the first ticket since `follow` is answered
 
     def follow(self, shards: Iterator[int]) -> None:
         """From now on in this order."""
         self._keeper.ahead = Ahead(shards)
-        self.begun = False
+        self._begun = False
         self.wake.set()
 
     def answered(self) -> None:
         """A ticket was."""
-        if not self.begun:
-            self.begun = True
+        if not self._begun:
+            self._begun = True
             self.wake.set()
 
     async def run(self) -> None:
@@ -54,7 +54,7 @@ class Prefetch:
     async def _start(self) -> None:
         upcoming = self._keeper.ahead.upcoming() if self._keeper.shelves else []
         self._prepare(upcoming[:PREPARING])
-        if not self.begun and self._is_waited_for():
+        if not self._begun and self._is_waited_for():
             return  # nothing before what the first batch waits for
         for shard in upcoming:
             if self._keeper.running() >= AT_ONCE:

@@ -35,7 +35,6 @@ from leyden.data.tiers.shelf import FULL, Shelf
 from leyden.data.tiers.spec import Place
 from leyden.data.tiers.store import UnrangedError
 
-FIRST: Final = 2  # of these, until the first one is answered
 URGENT: Final = 24  # oldest open tickets whose samples are read by ranges while their shards are on their way
 Answer = dict[int, Local] | DataError
 
@@ -294,7 +293,7 @@ class Stack(Tiers):
 
     def _turns(self) -> None:
         waiting = sorted(number for number, ticket in self._open.items() if not ticket.answered)
-        for number in waiting[: URGENT if self._prefetch.begun else FIRST]:
+        for number in waiting[:URGENT]:
             self._open[number].turn.set()
 
     def _done(self, number: int) -> None:
