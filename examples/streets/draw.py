@@ -11,7 +11,7 @@ from typing import Any
 WIDTH, LEFT, RIGHT = 960, 40, 920
 ROW, CURVES = 62, 210  # heights
 BLUE, RED, GREY = "#2563eb", "#dc2626", "#6b7280"
-SECONDS = 4.0  # of the device's work
+SECONDS = 2.0  # of the device's work
 Curve = Sequence[tuple[float, float]]
 
 
