@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from leyden.track import run
+
+
+def pytest_configure() -> None:
+    """Ctrl-C counts, in the programs of the tests too: who starts pytest with `&` has it ignored, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
