@@ -8,17 +8,18 @@ from typing import Final, final
 
 from leyden.data.tiers.shelf import NEVER
 
-LOOK: Final = 2048  # uses ahead
+LOOK: Final = 2048  # uses ahead, at most
+LAPS: Final = 4  # times all shards: further ahead nothing is new
 RECENT: Final = 8  # times the usual number of tickets between two uses of a shard: then its window is over
 LONGEST: Final = 64  # tickets
 
 
 @final
 class Ahead:
-    """The next uses of shards."""
+    """The next uses of shards, of which there are `count`."""
 
-    def __init__(self, shards: Iterator[int]) -> None:
-        self._shards = shards
+    def __init__(self, shards: Iterator[int], count: int) -> None:
+        self._shards, self._look = shards, min(LOOK, LAPS * count)
         self._queue: deque[int] = deque()
         self._uses: dict[int, deque[int]] = {}
         self._at = 0  # number of the queue's first use
@@ -28,8 +29,8 @@ class Ahead:
         self._fill()
 
     def upcoming(self) -> list[int]:
-        """Shards, the soonest needed first."""
-        return [*self._asked, *self._queue]
+        """Shards, each once, the soonest needed first."""
+        return list(dict.fromkeys((*self._asked, *self._queue)))
 
     def ask(self, shards: Iterable[int]) -> bool:
         """A ticket asks for these. Whether what is ahead has changed."""
@@ -68,7 +69,7 @@ class Ahead:
                 self._at += 1
 
     def _fill(self) -> None:
-        while len(self._queue) < LOOK:
+        while len(self._queue) < self._look:
             shard = next(self._shards, None)
             if shard is None:
                 return

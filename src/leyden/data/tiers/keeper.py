@@ -34,7 +34,7 @@ class Keeper:
     """Brings whole shards. On the loop's thread alone."""
 
     def __init__(self, shelves: list[Shelf], items: Mapping[int, Item]) -> None:
-        self.shelves, self.ahead = shelves, Ahead(iter(()))
+        self.shelves, self.ahead = shelves, Ahead(iter(()), 0)
         self.items = items
         self._running = 0
         self._placing = asyncio.Lock()

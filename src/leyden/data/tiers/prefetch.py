@@ -24,7 +24,7 @@ class Prefetch:
 
     def follow(self, shards: Iterator[int]) -> None:
         """From now on in this order."""
-        self._keeper.ahead = Ahead(shards)
+        self._keeper.ahead = Ahead(shards, len(self._known.numbers))
         self._begun = False
         self.wake.set()
 
