@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from leyden.track import run
+from tests.conformance.postgres import Postgres, postgres_cluster
 
 
 def pytest_configure() -> None:
-    """Ctrl-C counts, in the programs of the tests too: who starts pytest with `&` has it ignored, and that is inherited."""
+    """Ctrl-C counts, in the programs of the tests too: `pytest &` has it ignored, and programs inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -19,6 +21,13 @@ def pytest_configure() -> None:
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One for all tests: the JPEG decoder is compiled into it, once."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One cluster for all tests that ask for one; each takes a database of its own."""
+    with postgres_cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture(autouse=True)

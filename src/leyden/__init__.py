@@ -22,11 +22,13 @@ _HOMES = {
     "log": "leyden.track",
     "run_dir": "leyden.track",
     "seed_everything": "leyden.train",
+    "submit": "leyden.client.handle",
 }
 
 __all__ = [*_HOMES]  # noqa: PLE0604  strings all of them
 
 if TYPE_CHECKING:
+    from leyden.client.handle import submit as submit
     from leyden.core.errors import LeydenError as LeydenError
     from leyden.core.job import Job as Job
     from leyden.track import log as log

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from leyden.core.ids import new_id
 from leyden.core.job import Job
+from leyden.core.policy import Retry
 from leyden.core.states import State
 from leyden.jobs.rows import JobRow
 
 
 def a_job(**changes: object) -> JobRow:
-    """A queued job that wants one CPU."""
+    """A queued job that wants one CPU; whatever fails, it is not tried again."""
     job_id = new_id()
     row = JobRow(
         id=job_id,
@@ -22,7 +23,7 @@ def a_job(**changes: object) -> JobRow:
         name="digits",
         user="ada",
         priority=50,
-        spec=Job(command=("true",)).model_dump_json(),
+        spec=Job(command=("true",), retry=Retry(infra=0)).model_dump_json(),
         code="",
         cwd="/",
         submit_dir="/",

@@ -68,7 +68,7 @@ def clean_up(one: Keeper, store: Store) -> None:
 
 def test_an_intent_on_record_that_never_reached_the_engine_is_launched_once(store: Store, tmp_path: Path) -> None:
     job = submitted(store)
-    store.write(lambda connection: life.admit(connection, job, ["cpu:0"], node="n", at=2.0))
+    store.write(lambda connection: life.admit(connection, job.id, ["cpu:0"], node="n", at=2.0))
     first = keeper(store, tmp_path)  # the server died here, another one starts
     step_until(first, store, job, State.RUNNING)
     second = keeper(store, tmp_path)
@@ -81,7 +81,7 @@ def test_an_intent_on_record_that_never_reached_the_engine_is_launched_once(stor
 
 def test_a_launch_that_was_not_noted_is_adopted(store: Store, tmp_path: Path) -> None:
     job = submitted(store)
-    attempt = store.write(lambda connection: life.admit(connection, job, ["cpu:0"], node="n", at=2.0))
+    attempt = store.write(lambda connection: life.admit(connection, job.id, ["cpu:0"], node="n", at=2.0))
     crashed = keeper(store, tmp_path)
     crashed._engine.launch(crashed._prepare(job, attempt))  # and died before life.launched
     until((tmp_path / job.id / "logs/a1-r0.log").exists)
@@ -94,7 +94,7 @@ def test_a_launch_that_was_not_noted_is_adopted(store: Store, tmp_path: Path) ->
 
 def test_an_intent_cancelled_before_its_launch_never_runs(store: Store, tmp_path: Path) -> None:
     job = submitted(store)
-    store.write(lambda connection: life.admit(connection, job, ["cpu:0"], node="n", at=2.0))
+    store.write(lambda connection: life.admit(connection, job.id, ["cpu:0"], node="n", at=2.0))
     store.write(lambda connection: life.cancel(connection, job.id, at=3.0, who="ada"))
     one = keeper(store, tmp_path)
     assert one.step()  # it freed devices

@@ -21,7 +21,7 @@ DONE = Outcome(kind=Ending.SUCCEEDED, message="", exit_code=0, ended_at=9.0)
 def admitted(store: Store, *devices: str) -> tuple[JobRow, AttemptRow]:
     job = a_job()
     store.write(lambda connection: life.submit(connection, job))
-    attempt = store.write(lambda connection: life.admit(connection, job, devices, node="n", at=2.0))
+    attempt = store.write(lambda connection: life.admit(connection, job.id, devices, node="n", at=2.0))
     return job, attempt
 
 
@@ -45,7 +45,7 @@ def test_a_refused_admission_leaves_the_job_queued(store: Store) -> None:
     job = a_job()
     store.write(lambda connection: life.submit(connection, job))
     with pytest.raises(IntegrityError):
-        store.write(lambda connection: life.admit(connection, job, ["cpu:1", "cpu:0"], node="n", at=2.0))
+        store.write(lambda connection: life.admit(connection, job.id, ["cpu:1", "cpu:0"], node="n", at=2.0))
     assert state(store, job) is State.QUEUED
     assert len(store.read(held_devices)) == 1
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from leyden.engines.base import Gpu, Machine
 from leyden.jobs.placement import Size
-from leyden.jobs.schedule import Decisions, Held, Snapshot, Waiting, Who, decide
+from leyden.jobs.schedule import decide
+from leyden.jobs.snapshot import Decisions, Running, Snapshot, Waiting, Who
 
 GB = 1_000_000_000
 PLAIN = Machine(node="n", cpus=2, memory_bytes=24 * GB)
@@ -35,12 +36,18 @@ def who(number: int) -> Who:
     return Who(job_id=f"00000000{number:02}", name="digits", user="ada")
 
 
-def held(device: str, number: int, since: float = 0.0) -> Held:
-    return Held(device=device, who=who(number), since=since)
+def held(device: str, number: int, since: float = 0.0) -> Running:
+    return Running(devices=(device,), who=who(number), priority=50, since=since)
 
 
-def decided(machine: Machine, queue: list[Waiting], taken: list[Held] | None = None, now: float = 190.0) -> Decisions:
-    return decide(Snapshot(now=now, machine=machine, waiting=queue, held=taken or []))
+def decided(
+    machine: Machine, queue: list[Waiting], taken: list[Running] | None = None, now: float = 190.0
+) -> Decisions:
+    return decide(Snapshot(now=now, machine=machine, waiting=queue, running=taken or []))
+
+
+def words(decisions: Decisions) -> dict[str, str]:
+    return {key: reason.text for key, reason in decisions.reasons.items()}
 
 
 def test_a_job_takes_the_lowest_free_devices() -> None:
@@ -55,12 +62,12 @@ def test_order_is_priority_then_submit() -> None:
 def test_the_reason_names_the_holder() -> None:
     taken = [held("cpu:0", 7), held("cpu:1", 7)]
     decisions = decided(PLAIN, [waiting(8, cpus=2)], taken)
-    assert decisions.reasons == {"0000000008": "waits for cpu:0–1, held by job 0007 'digits' (ada) for 3m"}
+    assert words(decisions) == {"0000000008": "waits for cpu:0–1, held by job 0007 'digits' (ada) for 3m"}
 
 
 def test_the_reason_says_how_many_of_which_are_missing() -> None:
     taken = [held("cpu:0", 6), held("cpu:1", 7, since=180.0)]
-    assert decided(PLAIN, [waiting(8)], taken).reasons["0000000008"] == (
+    assert decided(PLAIN, [waiting(8)], taken).reasons["0000000008"].text == (
         "waits for 1 CPU of cpu:0, held by job 0006 'digits' (ada) for 3m; "
         "cpu:1, held by job 0007 'digits' (ada) for less than a minute"
     )
@@ -69,7 +76,10 @@ def test_the_reason_says_how_many_of_which_are_missing() -> None:
 def test_nobody_overtakes_a_bigger_job_that_waits_for_the_same_kind() -> None:
     decisions = decided(PLAIN, [waiting(1, cpus=2), waiting(2)], [held("cpu:0", 9)])
     assert decisions.starts == {}
-    assert decisions.reasons["0000000002"] == "waits for CPUs behind job 0001 'digits' (ada), ahead of it in the queue"
+    assert (
+        decisions.reasons["0000000002"].text
+        == "waits for CPUs behind job 0001 'digits' (ada), ahead of it in the queue"
+    )
 
 
 def test_a_job_that_needs_another_kind_goes_past() -> None:
@@ -88,7 +98,9 @@ def test_gpus_are_chosen_by_model_and_memory(model: str, memory: int, device: st
 def test_a_job_the_machine_can_no_longer_run_says_so_and_blocks_nobody() -> None:
     decisions = decided(PLAIN, [waiting(1, gpus=8), waiting(2)])
     assert decisions.starts == {"0000000002": ("cpu:0",)}
-    assert decisions.reasons["0000000001"].startswith("cannot start: the job asks for 8 GPUs; this machine has no GPU")
+    assert decisions.reasons["0000000001"].text.startswith(
+        "cannot start: the job asks for 8 GPUs; this machine has no GPU"
+    )
 
 
 sizes = st.tuples(

@@ -11,7 +11,7 @@ from sqlalchemy import select
 import leyden.jobs
 from leyden.core.states import State
 from leyden.jobs import life
-from leyden.jobs.rows import get_job
+from leyden.jobs.rows import get_job, held_devices
 from leyden.jobs.store import Store
 from leyden.jobs.tables import events
 from leyden.jobs.transition import LostRaceError, transition
@@ -24,12 +24,12 @@ def test_of_two_who_loaded_the_same_row_one_loses(store: Store) -> None:
     first = store.submit(
         lambda connection: transition(connection, job, State.CANCELLED, at=2.0, who="ada", why="cancelled")
     )
-    second = store.submit(lambda connection: life.admit(connection, job, ["cpu:0"], node="n", at=2.0))
+    second = store.submit(lambda connection: life.admit(connection, job.id, ["cpu:0"], node="n", at=2.0))
     first.result()
     with pytest.raises(LostRaceError):
         second.result()
     assert store.read(lambda connection: get_job(connection, job.id)).state is State.CANCELLED
-    assert store.read(life.load_queue)[2] == []  # and no lease was left
+    assert store.read(held_devices) == {}  # and no lease was left
 
 
 def test_an_event_is_written_with_every_change(store: Store) -> None:

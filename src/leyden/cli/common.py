@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,19 @@ def shards_said(count: int) -> str:
     ('1 shard', '1,200 shards')
     """
     return f"{count:,} shard{'' if count == 1 else 's'}"
+
+
+def change(refs: Sequence[str], do: Callable[[str], JobView], output: str) -> None:
+    """Do it to each job, all of which are looked up before the first is changed, and say how each is now."""
+    client = known()
+    ids = [client.job(ref).job.id for ref in refs]
+    changed = [do(one) for one in ids]
+    if output == "json":
+        print_json(changed)
+        return
+    for job in changed:
+        why = f" ({job.reason})" if job.reason and job.reason != job.state else ""
+        print(f"{short_id(job.id)} {clean(job.name)}: {job.state}{clean(why)}")
 
 
 def print_json(value: object) -> None:

@@ -12,7 +12,7 @@ from leyden.cli.common import hints, print_json
 from leyden.cli.usage import SETTINGS, json_option
 from leyden.client import embedded
 from leyden.client.api import Client
-from leyden.core.errors import UnreachableError
+from leyden.core.errors import ConflictError, UnreachableError
 from leyden.core.home import Home
 from leyden.core.states import State
 from leyden.core.units import format_duration
@@ -26,16 +26,31 @@ def command() -> None:
 @command.command()
 @click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Listen there; a free port by default.")
 @click.option("--foreground", is_flag=True, help="Stay here; Ctrl-C stops it.")
-def start(port: int | None, foreground: bool) -> None:
-    """Start the server, unless it runs already."""
+@click.option("--store", metavar="URL", help="Keep artifacts there: s3://bucket/prefix, a folder, or local.")
+@click.option(
+    "--keep-checkpoints", type=click.IntRange(0), metavar="N", help="Of jobs long ended keep so many; 0: all."
+)
+@click.option("--keep-days", type=click.FloatRange(0), metavar="D", help="So many days count as long.")
+def start(
+    port: int | None, foreground: bool, store: str | None, keep_checkpoints: int | None, keep_days: float | None
+) -> None:
+    """Start the server, unless it runs already. What is said of files holds for servers that start later, too."""
+    given = {"--store": store, "--keep-checkpoints": keep_checkpoints, "--keep-days": keep_days}
+    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     home = Home.from_environ().create()
     if (found := embedded.find(home)) and embedded.answers(found):
+        if options:
+            raise ConflictError(
+                asked=f"the server is to start with {' '.join(options)}",
+                found=f"it runs already (pid {found.pid})",
+                do="Stop it first, `leyden server stop`: jobs go on meanwhile.",
+            )
         print(f"The server runs already at {found.url} (pid {found.pid}).")
     elif foreground:
-        line = embedded.command_line(home, port)
+        line = embedded.command_line(home, port, options)
         os.execv(line[0], line)
     else:
-        endpoint = embedded.start(home, port=port)
+        endpoint = embedded.start(home, port=port, options=options)
         print(f"The server runs at {endpoint.url} (pid {endpoint.pid}); its home is {home.root}.")
 
 

@@ -26,6 +26,12 @@ _FLAGS = (
     click.option("--ranks", type=int, metavar="N", help="Processes; one a GPU by default."),
     click.option("--time", metavar="T", help="Stop it after that long: 90s, 10m, 1h30m."),
     click.option("--priority", type=int, metavar="N", help="0 to 100, higher first; 50 by default."),
+    click.option("--preempt", metavar="T", help="It may be interrupted: it gets so long to save a checkpoint first."),
+    click.option("--retry", type=int, metavar="N", help="Try again so often if the program fails; 0 by default."),
+    click.option("--after", metavar="JOB", multiple=True, help="Only once that job has succeeded; may be repeated."),
+    click.option("--hold", is_flag=True, help="Wait until `leyden release`."),
+    click.option("--stall", metavar="T", help="Stop it after so long without a step or a line of output; then retry."),
+    click.option("--idle", metavar="T", help="Stop it after so long without any use of its GPUs."),
     click.option("--name", metavar="TEXT", help="What to call it; the script's name by default."),
     click.option("--var", metavar="K=V", multiple=True, help="An environment variable; may be repeated."),
     click.option("--in-place", is_flag=True, help="Run in this folder itself, not in a copy of it."),
@@ -40,12 +46,27 @@ def flags(function: Function) -> Function:
     return function
 
 
+def policies(
+    *, preempt: str | None, retry: int | None, after: Sequence[str], hold: bool, stall: str | None, idle: str | None
+) -> dict[str, Any]:
+    """The flags that say by which rules a job runs, as a job's keys; None where nothing was said."""
+    limits = {key: value for key, value in (("stall", stall), ("idle", idle)) if value is not None}
+    return {
+        "preempt": None if preempt is None else {"grace_s": preempt},
+        "retry": None if retry is None else {"user": retry},
+        "after": list(after) or None,
+        "hold": hold or None,
+        "limits": limits or None,
+    }
+
+
 def make(words: Sequence[str], given: dict[str, Any]) -> Job:
     """The job of these words, with the flags that were given laid over a job file's keys.
 
     Raises NotFoundError for a missing script or program, SpecError for what a job cannot be.
     """
     from leyden.core.job import load_job_file, make_job  # pydantic: 60 ms that the other commands need not pay
+    from leyden.core.sbatch import SUFFIXES, read_sbatch
 
     first, *rest = words
     source = "job"
@@ -53,6 +74,9 @@ def make(words: Sequence[str], given: dict[str, Any]) -> Job:
         _check_file(first)
         fields, source = load_job_file(Path(first)), first
         given = _laid_over(fields, given, rest)
+    elif first.endswith(SUFFIXES):
+        _check_file(first)
+        fields = {**read_sbatch(Path(first)), "args": rest}
     elif first.endswith(".py"):
         fields = {"script": first, "args": rest}
     else:

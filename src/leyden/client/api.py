@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
 from leyden.client.transport import Endpoint, Query, Transport
+from leyden.core.environment import EnvironmentView
 from leyden.core.errors import NotFoundError, UnreachableError
+from leyden.core.origin import Origin
 from leyden.core.views import (
+    ArtifactsView,
+    ArtifactView,
     AttemptView,
+    CheckpointFileView,
+    CheckpointView,
     EventView,
     GpuView,
     HealthView,
+    HolderView,
     JobDetail,
     JobView,
     MachineView,
     MetricView,
+    RefusedView,
     SeriesView,
+    WhyView,
 )
 
 if TYPE_CHECKING:
@@ -107,7 +120,18 @@ class Client:
             code=fields["code"],
             attempts=[_view(AttemptView, one) for one in fields["attempts"]],
             events=[_view(EventView, one) for one in fields["events"]],
+            commit=_commit(fields.get("commit")),
         )
+
+    def get_code(self, sha256: str, into: BinaryIO) -> None:
+        """Download a captured tree (tar.gz)."""
+        with self._transport.open("GET", f"/api/code/{sha256}", timeout_s=300) as response:
+            shutil.copyfileobj(response, into)
+
+    def environment(self, ref: str) -> EnvironmentView | None:
+        """The interpreter and packages of a job's last attempt; None where that is not on record."""
+        fields = self._get(f"/api/jobs/{_quoted(ref)}/environment")
+        return fields and EnvironmentView(**{**fields, "packages": tuple(fields["packages"])})
 
     def logs(
         self,
@@ -149,7 +173,99 @@ class Client:
 
     def cancel(self, ref: str) -> JobView:
         """Ask a job to stop."""
-        return _view(JobView, self._transport.json("POST", f"/api/jobs/{_quoted(ref)}/cancel"))
+        return self._change(ref, "cancel")
+
+    def pause(self, ref: str) -> JobView:
+        """Have a job save a checkpoint and give its devices back until it is resumed. Raises ConflictError."""
+        return self._change(ref, "pause")
+
+    def resume(self, ref: str) -> JobView:
+        """Put a paused job back into the queue. Raises ConflictError."""
+        return self._change(ref, "resume")
+
+    def hold(self, ref: str) -> JobView:
+        """Keep a job that waits from starting. Raises ConflictError."""
+        return self._change(ref, "hold")
+
+    def release(self, ref: str) -> JobView:
+        """Let a held job start. Raises ConflictError."""
+        return self._change(ref, "release")
+
+    def retry(self, ref: str, *, user: str = "") -> JobView:
+        """Run an ended job once more, as a new one, from its newest checkpoint. Raises ConflictError."""
+        return self._change(ref, "retry", {"key": os.urandom(16).hex(), "user": user})
+
+    def fork(
+        self, ref: str, *, step: int | None = None, new: Mapping[str, str] | None = None, user: str = ""
+    ) -> JobView:
+        """A new job from a checkpoint of another (the newest without `step`), `new` over its arguments."""
+        body = {"key": os.urandom(16).hex(), "user": user, "step": step, "set": dict(new or {})}
+        return self._change(ref, "fork", body)
+
+    def why(self, ref: str) -> WhyView:
+        """Why a job waits, for whom, and until when."""
+        fields = self._get(f"/api/jobs/{_quoted(ref)}/why")
+        return _view(WhyView, {**fields, "holders": [_view(HolderView, one) for one in fields["holders"]]})
+
+    def events(self, *, after: int = 0, ref: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:
+        """Changes of jobs' states with numbers above `after`, in order."""
+        query: dict[str, str | int | float] = {"after": after, "limit": limit}
+        if ref is not None:
+            query["job"] = ref
+        found: list[dict[str, Any]] = self._get("/api/events", query)
+        return found
+
+    def watch(self, *, after: int = 0, ref: str | None = None) -> Iterator[dict[str, Any]]:
+        """The same as they come, without end. Raises UnreachableError; ask again after the last one's `id`."""
+        query: dict[str, str | int | float] = {"after": after, "follow": 1}
+        if ref is not None:
+            query["job"] = ref
+        with self._transport.open("GET", "/api/events", query=query, timeout_s=60) as response:
+            for line in response:
+                if line.startswith(b"data: "):
+                    yield json.loads(line.removeprefix(b"data: "))
+
+    def artifacts(self, ref: str, *, attempt: int | None = None) -> ArtifactsView:
+        """The files a job left: the newest of each, or those there were when that attempt had ended."""
+        query: Query = {} if attempt is None else {"attempt": attempt}
+        fields = self._get(f"/api/jobs/{_quoted(ref)}/artifacts", query)
+        files = [_view(ArtifactView, one) for one in fields["artifacts"]]
+        refused = [_view(RefusedView, one) for one in fields["refused"]]
+        return _view(ArtifactsView, {**fields, "artifacts": files, "refused": refused})
+
+    def checkpoints(self, ref: str) -> list[CheckpointView]:
+        """The checkpoints of a job, newest first."""
+        return [_checkpoint(one) for one in self._get(f"/api/jobs/{_quoted(ref)}/checkpoints")]
+
+    def expired_checkpoints(self, *, keep: int | None = None, days: float | None = None) -> list[CheckpointView]:
+        """Those that the server's rule lets go, or another rule would. Raises UsageError where there is no rule."""
+        query: dict[str, str | int | float] = {} if keep is None else {"keep": keep}
+        if days is not None:
+            query["days"] = days
+        return [_checkpoint(one) for one in self._get("/api/checkpoints/expired", query)]
+
+    def pin_checkpoint(self, ref: str, name: str, *, pinned: bool = True) -> CheckpointView:
+        """See that a checkpoint is not removed, or no longer."""
+        path = f"/api/jobs/{_quoted(ref)}/checkpoints/{quote(name, safe='')}/pin"
+        return _checkpoint(self._transport.json("PUT" if pinned else "DELETE", path))
+
+    def remove_checkpoint(self, ref: str, name: str) -> CheckpointView:
+        """Remove a checkpoint; it as it was. Raises ConflictError for one that must stay."""
+        return _checkpoint(
+            self._transport.json("DELETE", f"/api/jobs/{_quoted(ref)}/checkpoints/{quote(name, safe='')}")
+        )
+
+    @contextmanager
+    def open_file(
+        self, path: str, headers: Mapping[str, str], *, attempt: int | None = None, timeout_s: float | None = None
+    ) -> Iterator[HTTPResponse]:
+        """An artifact or a file of a checkpoint by its path in the API; ETag is its SHA-256, parts go by Range."""
+        query: Query = {} if attempt is None else {"attempt": attempt}
+        with self._transport.open("GET", path, query=query, more_headers=headers, timeout_s=timeout_s) as response:
+            yield response
+
+    def _change(self, ref: str, what: str, body: object = None) -> JobView:
+        return _view(JobView, self._transport.json("POST", f"/api/jobs/{_quoted(ref)}/{what}", body=body))
 
     def _get(self, path: str, query: Query | None = None) -> Any:
         return self._transport.json("GET", path, query=query)
@@ -159,6 +275,15 @@ def _view(kind: type[View], fields: Mapping[str, Any]) -> View:
     """The dataclass of these fields; ones that a newer server added are left out."""
     known = {one.name for one in dataclasses.fields(kind)}  # type: ignore[arg-type]  # every view is a dataclass
     return kind(**{key: value for key, value in fields.items() if key in known})
+
+
+def _checkpoint(fields: Mapping[str, Any]) -> CheckpointView:
+    files = [_view(CheckpointFileView, one) for one in fields["files"]]
+    return _view(CheckpointView, {**fields, "files": files})
+
+
+def _commit(fields: dict[str, Any] | None) -> Origin | None:
+    return Origin(**{**fields, "changed": tuple(fields["changed"])}) if fields else None
 
 
 def _numbers(fields: Mapping[str, Any], *names: str) -> dict[str, Any]:

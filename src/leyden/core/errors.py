@@ -56,6 +56,10 @@ class DeniedError(LeydenError):
     exit_code = 4
 
 
+class ConflictError(LeydenError):
+    """What was asked does not fit to the state the thing is in."""
+
+
 class UnreachableError(LeydenError):
     """The server does not answer."""
 

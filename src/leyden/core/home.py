@@ -4,6 +4,8 @@ $LEYDEN_HOME (~/.leyden), mode 700
   server.json   url, pid, token of the running server, mode 600      server.lock   held for the server's life
   server.log    what it printed                                      leyden.db     SQLite: jobs, attempts, events
   code/         captured trees by content hash                       runs/<id>/    the record of each job's run
+  environs/     submitters' environments by content hash, mode 600
+  envs/         Python environments built for jobs, by content hash    git/          mirrors of repositories (--git)
 """
 
 from __future__ import annotations
@@ -56,6 +58,16 @@ class Home:
     def code(self) -> Path:
         """Captured working trees."""
         return self.root / "code"
+
+    @property
+    def git(self) -> Path:
+        """Bare mirrors of the repositories that jobs were submitted from."""
+        return self.root / "git"
+
+    @property
+    def envs(self) -> Path:
+        """Python environments by content hash."""
+        return self.root / "envs"
 
     @property
     def runs(self) -> Path:

@@ -14,8 +14,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from leyden.core.environment import Kind, kind_of
 from leyden.core.errors import NotFoundError, SpecError, nearest
-from leyden.core.units import format_size, parse_duration, parse_size
+from leyden.core.policy import Limits, Preempt, Retry, Seconds
+from leyden.core.units import format_size, parse_size
 
 DEFAULT_PRIORITY = 50
 
@@ -73,7 +75,10 @@ def parse_gpus(text: str | int | None) -> tuple[int | None, str | None, int]:
 class Job(BaseModel):
     """A description of what to run, where, and by which policy.
 
-    Exactly one of `script` (with the current interpreter) and `command` (any program) says what runs.
+    Exactly one of `script` (with the current interpreter) and `command` (any program) says what runs. `after` names
+    jobs that must have succeeded before; a job on `hold` waits until it is released. `env` is "inherit", "script", "infer"
+    or a file of the tree that lists packages (leyden.core.environment); `git` a repository, with `@` and a branch, tag or
+    commit, whose code runs in place of the current folder's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -84,16 +89,18 @@ class Job(BaseModel):
     args: tuple[str, ...] = ()
     python: str = sys.executable
     vars: dict[str, str] = {}
+    env: str = Kind.INHERIT
+    git: str = ""
     gpus: int | str | None = None
     cpus: Annotated[int, Field(ge=1)] | None = None
     ranks: Annotated[int, Field(ge=1, le=1024)] | None = None
-    time: Annotated[float, Field(gt=0)] | None = None
+    time: Seconds | None = None
     priority: Annotated[int, Field(ge=0, le=100)] = DEFAULT_PRIORITY
-
-    @field_validator("time", mode="before")
-    @classmethod
-    def _duration(cls, value: object) -> object:
-        return parse_duration(value) if isinstance(value, str) else value
+    retry: Retry = Retry()
+    preempt: Preempt | None = None
+    limits: Limits = Limits()
+    after: tuple[str, ...] = ()
+    hold: bool = False
 
     @field_validator("gpus")
     @classmethod
@@ -108,6 +115,12 @@ class Job(BaseModel):
                 asked="a job runs either a script or a command",
                 found="both are given" if self.script else "neither is given",
                 do='Write script = "train.py", or command = ["bash", "run.sh"].',
+            )
+        if kind_of(self.env) in {Kind.SCRIPT, Kind.INFER} and not self.script:
+            raise SpecError(
+                asked=f"the job's environment is to come from its script (env = {self.env!r})",
+                found="it runs a command",
+                do="Name a file that lists the packages, e.g. requirements.txt.",
             )
         return self
 

@@ -31,6 +31,15 @@ class State(StrEnum):
         return self in ACTIVE
 
 
+class Intent(StrEnum):
+    """What becomes of a stopping job."""
+
+    NONE = ""
+    CANCEL = "cancel"
+    PREEMPT = "preempt"  # back into the queue, for a job of higher priority
+    PAUSE = "pause"
+
+
 FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.TIMED_OUT})
 ACTIVE = frozenset({State.ADMITTED, State.STARTING, State.RUNNING, State.STOPPING})
 

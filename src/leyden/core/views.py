@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from leyden.core.origin import Origin
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobView:
@@ -64,6 +66,7 @@ class JobDetail:
     code: str  # content hash of the captured tree, "" where none was captured
     attempts: list[AttemptView]
     events: list[EventView]
+    commit: Origin | None = None  # where that tree comes from, None where from no commit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,3 +119,88 @@ class HealthView:
     pid: int
     started_at: float
     home: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HolderView:
+    """A job that holds devices another one waits for."""
+
+    id: str
+    name: str
+    user: str
+    devices: list[str]
+    since: float
+    until: float | None  # at the latest, where it declared a time
+    stops: bool = False  # it has been asked to end
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhyView:
+    """Why a job waits."""
+
+    id: str
+    name: str
+    state: str
+    code: str  # of core.reasons; "" where it does not wait
+    text: str
+    priority: int
+    needs: dict[str, int]  # gpus, cpus
+    free: dict[str, int] = field(default_factory=dict)
+    holders: list[HolderView] = field(default_factory=list)
+    position: int | None = None  # in line, from 1
+    waiting: int = 0  # jobs in line
+    starts_after: float | None = None  # estimate
+    starts_before: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactView:
+    """A file that a job left, in its newest version or that of the attempt asked about."""
+
+    path: str  # relative to artifacts/
+    attempt: int  # that left this version
+    size_bytes: int
+    modified_at: float
+    mode: int
+    sha256: str  # "" where nobody has read it yet, as the job may still write to it
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusedView:
+    """What lies under artifacts/ and is not kept."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactsView:
+    """The artifacts of a job."""
+
+    job: str
+    artifacts: list[ArtifactView] = field(default_factory=list)
+    refused: list[RefusedView] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFileView:
+    """One file of a checkpoint."""
+
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointView:
+    """A checkpoint of a job. `epoch` and `step` are -1 where its manifest cannot be read."""
+
+    job: str
+    name: str
+    epoch: int
+    step: int
+    created_at: float
+    size_bytes: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    pinned: bool = False
+    names: list[str] = field(default_factory=list)  # links to it, e.g. last
+    files: list[CheckpointFileView] = field(default_factory=list)

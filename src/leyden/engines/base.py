@@ -63,12 +63,19 @@ class Launch:
     submit_dir: str = ""
     environ: Mapping[str, str]
     vars: Mapping[str, str]
+    env: str = "inherit"  # see leyden.core.environment
+    envs: str = ""  # folder in which environments are kept
+    python: str = ""  # the interpreter that the job was submitted for
+    script: str = ""  # relative to cwd, "" where the job runs a command
     gpus: tuple[int, ...] = ()
     cpus: int = 1
     ranks: int = 1
     distributed: bool = False  # whether ranks see torchrun's variables
     time_s: float | None = None
     stop_grace_s: float = 10.0
+    save_signal: str = "TERM"  # what ranks are sent when they are to save a checkpoint and end
+    save_grace_s: float = 30.0
+    resume_from: str = ""  # newest checkpoint of the attempts before, "" where there is none
 
     @property
     def folder(self) -> Path:
@@ -82,12 +89,13 @@ class Launch:
 
 
 class Ending(StrEnum):
-    """How an attempt can end; the first four have a final state of the same name."""
+    """How an attempt can end; most have a final state of the same name."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
     TIMED_OUT = "timed_out"
+    REQUEUE = "requeue"  # the program exited with 75: it wants to be started again
     INFRA = "infra"  # not the program's fault: the worker died, the code could not be unpacked
 
 
@@ -136,8 +144,11 @@ class Engine(ABC):
         """What is known of each, by `engine_ref`; one that cannot be looked at just now is left out."""
 
     @abstractmethod
-    def stop(self, ref: AttemptRef, grace_s: float) -> None:
-        """Ask the attempt to end and return at once; called again until it is gone, force follows by itself."""
+    def stop(self, ref: AttemptRef, grace_s: float, *, save: bool = False) -> None:
+        """Ask the attempt to end and return at once; called again until it is gone, force follows by itself.
+
+        `save`: it is to go on later, so its ranks get the signal and the grace that the launch names for that.
+        """
 
     @abstractmethod
     def release(self, ref: AttemptRef) -> bool:

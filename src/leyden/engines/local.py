@@ -71,12 +71,12 @@ class LocalEngine(Engine):
                 traceback.print_exc()
         return seen
 
-    def stop(self, ref: AttemptRef, grace_s: float) -> None:
+    def stop(self, ref: AttemptRef, grace_s: float, *, save: bool = False) -> None:
         since = self._stop_since.setdefault(ref.engine_ref, self._monotonic())
         force = self._monotonic() - since > grace_s + FORCE_AFTER_S
         if pid := self._worker_pid(ref):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL if force else signal.SIGTERM)
+                os.kill(pid, signal.SIGKILL if force else record.SAVE if save else signal.SIGTERM)
 
     def release(self, ref: AttemptRef) -> bool:
         if not record.read_worker(ref.folder):

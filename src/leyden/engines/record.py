@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 from leyden.engines.base import Ending, Launch, Outcome
 
 ATTEMPT, WORKER, OUTCOME, LOG = "attempt.json", "worker.json", "outcome.json", "worker.log"
+SAVE = signal.SIGUSR1  # tells a worker that its ranks are to save a checkpoint and end
 REF_VARIABLE = "LEYDEN_ENGINE_REF"  # in every rank's environment: finds processes a dead worker left behind
 
 

@@ -8,19 +8,26 @@ No transaction is open while the engine is called.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import final
 
 from sqlalchemy import Connection
 
-from leyden.core.states import State
+from leyden.core.ids import short_id
+from leyden.core.reasons import Reason
+from leyden.core.states import Intent, State
 from leyden.engines.base import AttemptRef, Ending, Engine, Launch, Life, Machine, Outcome, Sighting, attempt_folder
 from leyden.jobs import life
+from leyden.jobs.queue import load_snapshot, said
 from leyden.jobs.rows import AttemptRow, JobRow, unclean_attempts
-from leyden.jobs.schedule import Snapshot, decide
+from leyden.jobs.schedule import decide
+from leyden.jobs.snapshot import Decisions, Snapshot
 from leyden.jobs.store import Store
 from leyden.jobs.transition import LostRaceError
+
+SAVE_GRACE_S = 30.0  # to save a checkpoint in, for a job that does not say
 
 
 @final
@@ -45,6 +52,7 @@ class Keeper:
         self._prepare = prepare
         self._clock = clock
         self._stop_grace_s = stop_grace_s
+        self.last: tuple[Snapshot, Decisions] | None = None  # of the newest pass: `leyden why` reads it
 
     def step(self) -> bool:
         """One pass; True where it freed devices, so that another one should follow at once."""
@@ -62,24 +70,30 @@ class Keeper:
         return freed
 
     def _place(self) -> None:
-        queued, waiting, held = self._store.read(life.load_queue)
-        if not queued:
-            return
-        rows = {job.id: job for job in queued}
         now = self._clock()
-        decisions = decide(Snapshot(now=now, machine=self._machine, waiting=waiting, held=held))
+        snapshot = self._store.read(lambda connection: load_snapshot(connection, self._machine, now=now))
+        decisions = decide(snapshot)
+        self.last = snapshot, decisions
+        if not snapshot.waiting:
+            return
 
-        def admit(job: JobRow, devices: tuple[str, ...]) -> Callable[[Connection], AttemptRow]:
-            return lambda connection: life.admit(connection, job, devices, node=self._machine.node, at=now)
+        def admit(key: str, devices: tuple[str, ...]) -> Callable[[Connection], AttemptRow]:
+            return lambda connection: life.admit(connection, key, devices, node=self._machine.node, at=now)
 
-        admits = [self._store.submit(admit(rows[key], devices)) for key, devices in decisions.starts.items()]
-        changed = {key: reason for key, reason in decisions.reasons.items() if rows[key].reason != reason}
-        if changed:
-            self._store.write(lambda connection: life.explain(connection, changed))
+        admits = [self._store.submit(admit(key, devices)) for key, devices in decisions.starts.items()]
+        self._explain(decisions.reasons)
+        for key, other in decisions.preempts.items():
+            self._store.write(partial(life.preempt, job_id=key, at=now, why=f"makes way for job {short_id(other)}"))
         for one in admits:
             error = one.exception()
             if error and not isinstance(error, LostRaceError):  # that one was cancelled meanwhile
                 traceback.print_exception(error)
+
+    def _explain(self, reasons: Mapping[str, Reason]) -> None:
+        before = self._store.read(said)
+        changed = {key: reason for key, reason in reasons.items() if key in before and before[key] != reason}
+        if changed:
+            self._store.write(lambda connection: life.explain(connection, changed))
 
     def _tend(self, attempt: AttemptRow, job: JobRow, seen: Sighting) -> bool:
         """Bring one attempt's record up to what was seen; True where its devices are free now."""
@@ -105,7 +119,9 @@ class Keeper:
             at, pid = seen.started_at, seen.pid
             self._store.write(lambda connection: life.started(connection, attempt, pid=pid, at=at))
         if job.state is State.STOPPING:
-            self._engine.stop(self._ref(attempt), self._stop_grace_s)
+            save = job.intent in {Intent.PREEMPT, Intent.PAUSE}
+            grace_s = (job.preempt_grace_s or SAVE_GRACE_S) if save else self._stop_grace_s
+            self._engine.stop(self._ref(attempt), grace_s, save=save)
         elif job.state is State.ADMITTED:  # a crash came between the launch and its record
             self._store.write(lambda connection: life.launched(connection, attempt, at=self._clock()))
 

@@ -12,23 +12,17 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from leyden.core.errors import DeniedError
-from leyden.core.ids import new_id
-from leyden.core.states import State
+from leyden.core.errors import ConflictError, DeniedError
+from leyden.core.ids import new_id, short_id
+from leyden.core.reasons import Reason
+from leyden.core.states import Intent, State
 from leyden.engines.base import Ending, Outcome
-from leyden.jobs.placement import Size
-from leyden.jobs.rows import AttemptRow, JobRow, get_attempt, get_job, job_row, queued_jobs
-from leyden.jobs.schedule import Held, Waiting, Who, shorten
+from leyden.jobs.retry import PLACING, what_next
+from leyden.jobs.rows import AttemptRow, JobRow, get_attempt, get_job, job_row
+from leyden.jobs.sentences import shorten
 from leyden.jobs.tables import attempts, jobs, leases
-from leyden.jobs.transition import create, transition
-
-_FINAL = {
-    Ending.SUCCEEDED: State.SUCCEEDED,
-    Ending.FAILED: State.FAILED,
-    Ending.CANCELLED: State.CANCELLED,
-    Ending.TIMED_OUT: State.TIMED_OUT,
-    Ending.INFRA: State.FAILED,
-}
+from leyden.jobs.transition import LostRaceError, create, retarget, transition
+from leyden.jobs.usage import charge
 
 
 def submit(connection: Connection, job: JobRow) -> tuple[JobRow, bool]:
@@ -45,27 +39,11 @@ def find_key(connection: Connection, key: str) -> JobRow | None:
     return job_row(row) if row else None
 
 
-def load_queue(connection: Connection) -> tuple[list[JobRow], list[Waiting], list[Held]]:
-    """What the scheduler decides from."""
-    queued = queued_jobs(connection)
-    waiting = [Waiting(who=_who(job), priority=job.priority, size=size_of(job)) for job in queued]
-    taken = select(leases.c.device, leases.c.acquired_at, jobs).join(jobs, jobs.c.id == leases.c.job_id)
-    held = [
-        Held(device=row.device, who=_who(job_row(row)), since=row.acquired_at)
-        for row in connection.execute(taken.where(leases.c.released_at.is_(None)))
-    ]
-    return queued, waiting, held
-
-
-def size_of(job: JobRow) -> Size:
-    """The size settled at submit."""
-    return Size(
-        gpus=job.gpus, cpus=job.cpus, ranks=job.ranks, gpu_model=job.gpu_model, gpu_memory_bytes=job.gpu_memory_bytes
-    )
-
-
-def admit(connection: Connection, job: JobRow, devices: Sequence[str], *, node: str, at: float) -> AttemptRow:
+def admit(connection: Connection, job_id: str, devices: Sequence[str], *, node: str, at: float) -> AttemptRow:
     """Open the next attempt, with its devices: on record before any engine hears of it."""
+    job = get_job(connection, job_id)
+    if job.state is not State.QUEUED:
+        raise LostRaceError(f"job {job_id} is {job.state} by now")
     number, fence = job.attempt + 1, job.fence + 1
     why = f"placed on {shorten(devices)}"
     transition(connection, job, State.ADMITTED, at=at, who="scheduler", why=why, attempt=number, fence=fence)
@@ -86,11 +64,12 @@ def admit(connection: Connection, job: JobRow, devices: Sequence[str], *, node: 
     return attempt
 
 
-def explain(connection: Connection, reasons: Mapping[str, str]) -> None:
+def explain(connection: Connection, reasons: Mapping[str, Reason]) -> None:
     """Let waiting jobs say why they wait. No state changes, so no version does."""
     waits = (jobs.c.id == bindparam("job_id")) & (jobs.c.state == State.QUEUED)
-    rows = [{"job_id": job_id, "new_reason": reason} for job_id, reason in reasons.items()]
-    connection.execute(update(jobs).where(waits).values(reason=bindparam("new_reason")), rows)
+    rows = [{"job_id": key, "new_text": reason.text, "new_code": reason.code} for key, reason in reasons.items()]
+    change = update(jobs).where(waits).values(reason=bindparam("new_text"), reason_code=bindparam("new_code"))
+    connection.execute(change, rows)
 
 
 def launched(connection: Connection, attempt: AttemptRow, *, at: float) -> None:
@@ -118,9 +97,71 @@ def cancel(connection: Connection, job_id: str, *, at: float, who: str) -> JobRo
     job = get_job(connection, job_id)
     if job.state in {State.QUEUED, State.HELD, State.PAUSED}:
         transition(connection, job, State.CANCELLED, at=at, who=who, why="cancelled", reason="cancelled", ended_at=at)
-    elif job.state.active and job.state is not State.STOPPING:
-        transition(connection, job, State.STOPPING, at=at, who=who, why="cancelled", reason="being cancelled")
+    elif job.state.active:
+        _stop(connection, job, Intent.CANCEL, at=at, who=who, why="cancelled", reason="being cancelled")
     return get_job(connection, job_id)
+
+
+def preempt(connection: Connection, job_id: str, *, at: float, why: str) -> JobRow:
+    """Have it save a checkpoint and make way; it goes back into the queue. Nothing where it stops already."""
+    job = get_job(connection, job_id)
+    if job.state in {State.ADMITTED, State.STARTING, State.RUNNING}:
+        _stop(connection, job, Intent.PREEMPT, at=at, who="scheduler", why=why, reason=why)
+    return get_job(connection, job_id)
+
+
+def pause(connection: Connection, job_id: str, *, at: float, who: str) -> JobRow:
+    """Have it save a checkpoint and give its devices back, until it is resumed. Raises ConflictError."""
+    job = get_job(connection, job_id)
+    if job.state is State.QUEUED:
+        transition(connection, job, State.PAUSED, at=at, who=who, why="paused", reason="paused")
+    elif job.state.active:
+        _stop(connection, job, Intent.PAUSE, at=at, who=who, why="to be paused", reason="being paused")
+    elif job.state is not State.PAUSED:
+        raise _cannot("be paused", job, "Only jobs that wait or run can.")
+    return get_job(connection, job_id)
+
+
+def resume(connection: Connection, job_id: str, *, at: float, who: str) -> JobRow:
+    """Back into the queue; it goes on from its newest checkpoint. Raises ConflictError."""
+    return _queue_again(connection, job_id, State.PAUSED, "be resumed", at=at, who=who)
+
+
+def hold(connection: Connection, job_id: str, *, at: float, who: str) -> JobRow:
+    """Keep a job that waits from starting. Raises ConflictError."""
+    job = get_job(connection, job_id)
+    if job.state is State.QUEUED:
+        transition(connection, job, State.HELD, at=at, who=who, why="held", reason=f"held by {who}")
+    elif job.state is not State.HELD:
+        raise _cannot("be held", job, "Only a job that waits can; `leyden pause` is for those that run.")
+    return get_job(connection, job_id)
+
+
+def release(connection: Connection, job_id: str, *, at: float, who: str) -> JobRow:
+    """Let a held job start. Raises ConflictError."""
+    return _queue_again(connection, job_id, State.HELD, "be released", at=at, who=who)
+
+
+def _queue_again(connection: Connection, job_id: str, state: State, what: str, *, at: float, who: str) -> JobRow:
+    job = get_job(connection, job_id)
+    if job.state is state:
+        transition(connection, job, State.QUEUED, at=at, who=who, why=f"no longer {state}", reason=PLACING)
+    elif job.state is not State.QUEUED:
+        raise _cannot(what, job, f"Only a job that is {state} can.")
+    return get_job(connection, job_id)
+
+
+def _stop(connection: Connection, job: JobRow, intent: Intent, *, at: float, who: str, why: str, reason: str) -> None:
+    """Stop it, or change what becomes of it once it has stopped: a cancel outdoes all else, a pause a preemption."""
+    rank = [Intent.NONE, Intent.PREEMPT, Intent.PAUSE, Intent.CANCEL].index
+    if job.state is not State.STOPPING:
+        transition(connection, job, State.STOPPING, at=at, who=who, why=why, reason=reason, intent=intent)
+    elif rank(intent) > rank(job.intent):
+        retarget(connection, job, intent, at=at, who=who, why=why, reason=reason)
+
+
+def _cannot(what: str, job: JobRow, do: str) -> ConflictError:
+    return ConflictError(asked=f"job {short_id(job.id)} is to {what}", found=f"it is {job.state}", do=do)
 
 
 def check_fence(connection: Connection, uid: str, fence: int) -> AttemptRow:
@@ -149,18 +190,20 @@ def ended(connection: Connection, attempt: AttemptRow, outcome: Outcome, *, at: 
     if row.started_at is None and outcome.started_at is not None:  # it was over before anybody saw it run
         started(connection, row, pid=None, at=outcome.started_at)
     job = get_job(connection, attempt.job_id)
-    final = _FINAL[outcome.kind]
-    if outcome.kind is Ending.INFRA and job.state is State.STOPPING:
-        final, outcome = State.CANCELLED, replace(outcome, kind=Ending.CANCELLED)
+    if job.state is State.STOPPING and outcome.kind is Ending.INFRA:  # it would have ended so a moment later
+        outcome = replace(outcome, kind=Ending.CANCELLED)
     values = {"ended_at": outcome.ended_at, "exit_code": outcome.exit_code}
     _set(connection, attempt, outcome=outcome.kind, message=outcome.message, **values)
     held = (leases.c.attempt_uid == attempt.uid) & leases.c.released_at.is_(None)
     connection.execute(update(leases).where(held).values(released_at=at))
+    charge(connection, job, attempt, until=at)
     if job.state is State.ADMITTED:  # it ended before the launch could be noted
         launched(connection, attempt, at=at)
         job = get_job(connection, attempt.job_id)
-    why = outcome.message or "every rank exited with code 0"
-    transition(connection, job, final, at=at, who="worker", why=why, reason=outcome.message, **values)
+    after = what_next(job, outcome, at=at)
+    columns = {**after.columns, **(values if after.state.final else {})}
+    why = after.why or "every rank exited with code 0"
+    transition(connection, job, after.state, at=at, who="worker", why=why, reason=after.reason, **columns)
     return True
 
 
@@ -171,7 +214,3 @@ def cleaned(connection: Connection, attempt: AttemptRow, *, at: float) -> None:
 
 def _set(connection: Connection, attempt: AttemptRow, **columns: object) -> None:
     connection.execute(update(attempts).where(attempts.c.uid == attempt.uid).values(**columns))
-
-
-def _who(job: JobRow) -> Who:
-    return Who(job_id=job.id, name=job.name, user=job.user)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, select
 
 from leyden.core.errors import NotFoundError
 from leyden.core.ids import ALPHABET, resolve
-from leyden.core.states import ACTIVE, FINAL, State
+from leyden.core.states import ACTIVE, FINAL, Intent, State
 from leyden.jobs.tables import attempts, jobs, leases
 
 T = TypeVar("T")
@@ -44,6 +44,21 @@ class JobRow:
     started_at: float | None = None
     ended_at: float | None = None
     exit_code: int | None = None
+    reason_code: str = ""
+    intent: Intent = Intent.NONE
+    environ: str = ""
+    origin: str = ""
+    resume_from: str = ""
+    time_s: float | None = None
+    preempt_grace_s: float | None = None
+    after: tuple[str, ...] = ()
+    not_before: float | None = None
+    infra_failures: int = 0
+    user_failures: int = 0
+
+    def columns(self) -> dict[str, Any]:
+        """As the table keeps it."""
+        return {**vars(self), "after": json.dumps(self.after)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +86,14 @@ class AttemptRow:
 
 def job_row(row: Row[Any]) -> JobRow:
     """The row as data."""
-    return JobRow(**{**_columns(JobRow, row), "state": State(row.state)})
+    return JobRow(
+        **{
+            **_columns(JobRow, row),
+            "state": State(row.state),
+            "intent": Intent(row.intent),
+            "after": tuple(json.loads(row.after)),
+        }
+    )
 
 
 def attempt_row(row: Row[Any]) -> AttemptRow:
@@ -113,11 +135,6 @@ def list_jobs(connection: Connection, *, since: float | None, limit: int) -> lis
     if since is not None:
         query = query.where(jobs.c.state.not_in(list(FINAL)) | (jobs.c.ended_at >= since))
     return [job_row(row) for row in connection.execute(query)]
-
-
-def queued_jobs(connection: Connection) -> list[JobRow]:
-    """All that wait to be placed."""
-    return [job_row(row) for row in connection.execute(select(jobs).where(jobs.c.state == State.QUEUED))]
 
 
 def get_attempt(connection: Connection, uid: str) -> AttemptRow | None:

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 metadata = MetaData()
+_BIG = BigInteger().with_variant(Integer, "sqlite")  # PostgreSQL's Integer ends at 2^31
+_OPEN, _HELD = text("cleaned_at IS NULL"), text("released_at IS NULL")
 
 jobs = Table(
     "jobs",
@@ -14,6 +29,8 @@ jobs = Table(
     Column("version", Integer, nullable=False),
     Column("state", String, nullable=False, index=True),
     Column("reason", Text, nullable=False),
+    Column("reason_code", String, nullable=False, server_default=""),
+    Column("intent", String, nullable=False, server_default=""),  # what a stopping job becomes: see states.Intent
     Column("name", String, nullable=False),
     Column("user", String, nullable=False),
     Column("priority", Integer, nullable=False),
@@ -23,9 +40,18 @@ jobs = Table(
     Column("submit_dir", String, nullable=False),
     Column("gpus", Integer, nullable=False),  # the size settled at submit
     Column("gpu_model", String, nullable=False),
-    Column("gpu_memory_bytes", Integer, nullable=False),
+    Column("gpu_memory_bytes", _BIG, nullable=False),
     Column("cpus", Integer, nullable=False),
     Column("ranks", Integer, nullable=False),
+    Column("environ", String, nullable=False, server_default=""),  # hash of the submitter's, a file of mode 600
+    Column("origin", String, nullable=False, server_default=""),  # job that this one repeats or goes on from
+    Column("resume_from", Text, nullable=False, server_default=""),  # checkpoint of another job that it begins with
+    Column("time_s", Float),  # declared limit
+    Column("preempt_grace_s", Float),  # NULL: it may not be preempted
+    Column("after", Text, nullable=False, server_default="[]"),  # JSON list of job ids
+    Column("not_before", Float),  # a failed job waits a while before it is tried again
+    Column("infra_failures", Integer, nullable=False, server_default="0"),
+    Column("user_failures", Integer, nullable=False, server_default="0"),
     Column("attempt", Integer, nullable=False),  # number of the current or last one
     Column("fence", Integer, nullable=False),
     Column("created_at", Float, nullable=False),
@@ -55,13 +81,13 @@ attempts = Table(
     Column("exit_code", Integer),
     Column("cleaned_at", Float),  # when the engine had nothing of it left
     UniqueConstraint("job_id", "number"),
-    Index("attempts_open", "cleaned_at", sqlite_where=text("cleaned_at IS NULL")),
+    Index("attempts_open", "cleaned_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
 )
 
 leases = Table(
     "leases",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _BIG, primary_key=True),
     Column("node", String, nullable=False),
     Column("device", String, nullable=False),
     Column("job_id", ForeignKey("jobs.id"), nullable=False),
@@ -69,17 +95,33 @@ leases = Table(
     Column("acquired_at", Float, nullable=False),
     Column("released_at", Float),
     # A device belongs to one attempt: whatever the code above believes.
-    Index("leases_held", "node", "device", unique=True, sqlite_where=text("released_at IS NULL")),
+    Index("leases_held", "node", "device", unique=True, sqlite_where=_HELD, postgresql_where=_HELD),
 )
 
 events = Table(
     "events",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _BIG, primary_key=True),
     Column("job_id", ForeignKey("jobs.id"), nullable=False, index=True),
     Column("at", Float, nullable=False),
     Column("before", String, nullable=False),
     Column("after", String, nullable=False),
     Column("who", String, nullable=False),
     Column("why", Text, nullable=False),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("user", String, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("device_s", Float, nullable=False),  # seconds times GPUs (CPUs where a job has none), decayed to `at`
+)
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("user", String, primary_key=True),  # "*": everybody who has none of their own
+    Column("gpus", Integer),
+    Column("cpus", Integer),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, insert, update
 
-from leyden.core.states import State, may_follow
+from leyden.core.states import Intent, State, may_follow
 from leyden.jobs.rows import JobRow
 from leyden.jobs.tables import events, jobs
 
@@ -15,7 +15,7 @@ class LostRaceError(Exception):
 
 def create(connection: Connection, job: JobRow, *, who: str) -> None:
     """Put a new job on record. Raises IntegrityError where its key is taken."""
-    connection.execute(insert(jobs), vars(job))
+    connection.execute(insert(jobs), job.columns())
     _note(connection, job.id, at=job.created_at, before="", after=job.state, who=who, why="submitted")
 
 
@@ -38,12 +38,24 @@ def transition(
     if not may_follow(job.state, after):
         raise ValueError(f"a job cannot go from {job.state} to {after}")
     guard = (jobs.c.id == job.id) & (jobs.c.version == job.version) & (jobs.c.state == job.state)
-    changed = connection.execute(
-        update(jobs).where(guard).values(state=after, version=job.version + 1, reason=reason, **columns)
-    )
+    values = {"state": after, "version": job.version + 1, "reason": reason, "reason_code": "", **columns}
+    if after is not State.STOPPING:
+        values["intent"] = Intent.NONE
+    changed = connection.execute(update(jobs).where(guard).values(values))
     if changed.rowcount != 1:
         raise LostRaceError(f"job {job.id} is no longer {job.state} in version {job.version}")
     _note(connection, job.id, at=at, before=job.state, after=after, who=who, why=why)
+
+
+def retarget(
+    connection: Connection, job: JobRow, intent: Intent, *, at: float, who: str, why: str, reason: str
+) -> None:
+    """Change what becomes of a stopping job once it has stopped. Raises LostRaceError as `transition` does."""
+    guard = (jobs.c.id == job.id) & (jobs.c.version == job.version) & (jobs.c.state == State.STOPPING)
+    values = {"version": job.version + 1, "intent": intent, "reason": reason}
+    if connection.execute(update(jobs).where(guard).values(values)).rowcount != 1:
+        raise LostRaceError(f"job {job.id} is no longer {job.state} in version {job.version}")
+    _note(connection, job.id, at=at, before=job.state, after=job.state, who=who, why=why)
 
 
 def _note(connection: Connection, job_id: str, *, at: float, before: str, after: str, who: str, why: str) -> None:

@@ -8,7 +8,7 @@ import os
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
@@ -18,18 +18,18 @@ from leyden.core.states import State
 from leyden.core.views import HealthView, JobView
 from leyden.jobs import life
 from leyden.jobs.rows import find_job
-from leyden.server import views
-from leyden.server.bodies import Report, Submission
+from leyden.server import events, views
+from leyden.server.actions import add_actions
+from leyden.server.artifacts import add_artifacts
+from leyden.server.bodies import Report
 from leyden.server.changes import wait_for
-from leyden.server.code import store_code
+from leyden.server.checkpoints import add_checkpoints
+from leyden.server.code import add_code
 from leyden.server.faults import answer_faults
-from leyden.server.launching import code_file
 from leyden.server.logs import check_rank, stream
 from leyden.server.services import Services
-from leyden.server.submitting import submit
 from leyden.server.tokens import Guard
-
-Sha256 = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
+from leyden.server.why import why
 
 
 def create_app(services: Services) -> FastAPI:
@@ -40,9 +40,12 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(Guard, tokens=services.tokens)
     answer_faults(app)
     _add_server(app, services)
-    _add_code(app, services)
+    add_code(app, services)
     _add_jobs(app, services)
+    add_actions(app, services)
     _add_records(app, services)
+    add_artifacts(app, services)
+    add_checkpoints(app, services)
     _add_reports(app, services)
     return app
 
@@ -63,24 +66,8 @@ def _add_server(app: FastAPI, services: Services) -> None:
         return _json(services.store.read(lambda connection: views.machine_view(connection, services.machine)))
 
 
-def _add_code(app: FastAPI, services: Services) -> None:
-    @app.head("/api/code/{sha256}")
-    def has_code(sha256: Sha256) -> Response:
-        return Response(status_code=200 if code_file(services.home, sha256).exists() else 404)
-
-    @app.put("/api/code/{sha256}")
-    async def put_code(sha256: Sha256, request: Request) -> Response:
-        await store_code(services.home, sha256, request.stream())
-        return Response(status_code=204)
-
-
 def _add_jobs(app: FastAPI, services: Services) -> None:
     store, home = services.store, services.home
-
-    @app.post("/api/jobs")
-    def post_job(body: Submission) -> Response:
-        row, new = submit(services, body)
-        return _json(store.read(lambda connection: views.of_row(connection, home, row)), 201 if new else 200)
 
     @app.get("/api/jobs")
     def get_jobs(all: bool = False, limit: Annotated[int, Query(ge=1, le=10_000)] = 200) -> Response:  # noqa: A002
@@ -96,15 +83,29 @@ def _add_jobs(app: FastAPI, services: Services) -> None:
     async def wait(ref: str, timeout_s: Annotated[float, Query(ge=0, le=3600)] = 30) -> Response:
         return _json(await _wait(services, ref, timeout_s))
 
-    @app.post("/api/jobs/{ref}/cancel")
-    def cancel(ref: str) -> Response:
-        def work(connection: Connection) -> JobView:
-            job = find_job(connection, ref)
-            return views.of_row(connection, home, life.cancel(connection, job.id, at=services.clock(), who="user"))
+    @app.get("/api/jobs/{ref}/why")
+    def get_why(ref: str) -> Response:
+        return _json(why(services, ref))
 
-        view = store.write(work)
-        services.keeper.wake()
-        return _json(view)
+    @app.get("/api/events")
+    async def get_events(
+        request: Request,
+        after: Annotated[int, Query(ge=0)] = 0,
+        job: str | None = None,
+        follow: bool = False,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+    ) -> Response:
+        job_id = None
+        if job is not None:
+            job_id = (await run_in_threadpool(store.read, lambda connection: find_job(connection, job))).id
+        if follow:
+            seen = int(request.headers.get("Last-Event-ID") or after)
+            body = events.stream(services, request, after=seen, job_id=job_id)
+            return StreamingResponse(body, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        found = await run_in_threadpool(
+            store.read, lambda connection: events.load_events(connection, after=after, job_id=job_id, limit=limit)
+        )
+        return JSONResponse(found)
 
 
 def _add_records(app: FastAPI, services: Services) -> None:

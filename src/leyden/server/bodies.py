@@ -15,16 +15,39 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Submission(Body):
-    """POST /api/jobs. `job` is checked as a Job of its own, whose errors say more."""
+class From(Body):
+    """Where a job comes from. A `key` seen before names the job made then."""
 
-    job: dict[str, Any]
     code: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
     cwd: str = ""
     submit_dir: str = ""
     environ: dict[str, str] = {}
     user: Annotated[str, Field(max_length=120)] = ""
     key: Annotated[str, Field(min_length=8, max_length=120)]
+
+
+class Submission(From):
+    """POST /api/jobs. `job` is checked as a Job of its own, whose errors say more."""
+
+    job: dict[str, Any]
+
+
+class Batch(From):
+    """POST /api/jobs/batch: many jobs of one tree and one environment."""
+
+    jobs: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=10_000)]
+
+
+class Again(Body):
+    """POST /api/jobs/{ref}/retry and /fork: the same once more, from its newest checkpoint or from that of a step.
+
+    `set` changes arguments of the script: {"lr": "0.1"} replaces or adds `--lr 0.1`.
+    """
+
+    key: Annotated[str, Field(min_length=8, max_length=120)]
+    user: Annotated[str, Field(max_length=120)] = ""
+    step: Annotated[int, Field(ge=0)] | None = None
+    set: dict[str, str] = {}
 
 
 class OutcomeBody(Body):
@@ -49,4 +72,10 @@ class Report(Body):
     outcome: OutcomeBody | None = None
 
 
-KNOWN = {*Submission.model_fields, *Report.model_fields, *OutcomeBody.model_fields}
+KNOWN = {
+    *Submission.model_fields,
+    *Batch.model_fields,
+    *Again.model_fields,
+    *Report.model_fields,
+    *OutcomeBody.model_fields,
+}

@@ -9,10 +9,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from leyden.core.errors import DeniedError, LeydenError, NotFoundError, ServerError, SpecError, nearest
+from leyden.core.errors import ConflictError, DeniedError, LeydenError, NotFoundError, ServerError, SpecError, nearest
 from leyden.server.bodies import KNOWN
 
-_STATUS: dict[type[LeydenError], int] = {DeniedError: 403, NotFoundError: 404, ServerError: 500}
+_STATUS: dict[type[LeydenError], int] = {DeniedError: 403, NotFoundError: 404, ConflictError: 409, ServerError: 500}
 
 
 def answer_faults(app: FastAPI) -> None:

@@ -5,7 +5,9 @@ The submitter's environment may hold secrets: it lies in files of mode 600 only,
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -14,19 +16,29 @@ from leyden.core.home import Home
 from leyden.core.job import Job
 from leyden.engines.base import Launch
 from leyden.engines.record import replace
+from leyden.jobs.keeper import SAVE_GRACE_S
 from leyden.jobs.rows import AttemptRow, JobRow
 from leyden.server.tokens import Tokens
 
-_ENVIRON = "environ.json"
+
+def keep_environ(home: Home, environ: Mapping[str, str]) -> str:
+    """Keep a submitter's environment under its hash, which is returned; a thousand jobs of one batch share it."""
+    text = json.dumps(dict(environ), sort_keys=True)
+    name = hashlib.sha256(text.encode()).hexdigest()
+    if not _environ_file(home, name).exists():
+        _environ_file(home, name).parent.mkdir(exist_ok=True, mode=0o700)
+        replace(_environ_file(home, name), text)
+    return name
 
 
-def write_run(run_dir: Path, row: JobRow, job: Job, environ: dict[str, str]) -> None:
-    """Make the run's folder."""
+def make_run(run_dir: Path, row: JobRow, job: Job) -> None:
+    """Make the run's folder, unless it is there."""
+    if (run_dir / "run.json").exists():
+        return
     for folder in ("logs", "metrics", "checkpoints", "artifacts"):
         (run_dir / folder).mkdir(parents=True, exist_ok=True)
     about = {"id": row.id, "name": row.name, "user": row.user, "created_at": row.created_at, "argv": list(job.argv)}
     replace(run_dir / "run.json", json.dumps(about))
-    replace(run_dir / _ENVIRON, json.dumps(environ))
 
 
 @final
@@ -43,6 +55,7 @@ class Launching:
         """Everything the worker needs to know. Raises OSError where the run's folder is gone."""
         job = Job.model_validate_json(row.spec)
         run_dir = self.home.runs / row.id
+        make_run(run_dir, row, job)
         return Launch(
             engine_ref=attempt.engine_ref,
             job_id=row.id,
@@ -56,8 +69,12 @@ class Launching:
             code=str(code_file(self.home, row.code)) if row.code else "",
             cwd=row.cwd,
             submit_dir=row.submit_dir,
-            environ=json.loads((run_dir / _ENVIRON).read_text()),
+            environ=json.loads(_environ_file(self.home, row.environ).read_text()),
             vars=job.vars,
+            env=job.env,
+            envs=str(self.home.envs),
+            python=job.python,
+            script=job.script or "",
             gpus=tuple(int(name.partition(":")[2]) for name in attempt.devices if name.startswith("gpu:")),
             cpus=row.cpus,
             ranks=row.ranks,
@@ -65,7 +82,20 @@ class Launching:
             distributed=job.ranks is not None or row.gpus > 1,
             time_s=job.time,
             stop_grace_s=self.stop_grace_s,
+            save_signal=job.preempt.signal if job.preempt else "TERM",
+            save_grace_s=job.preempt.grace_s if job.preempt else SAVE_GRACE_S,
+            resume_from=_newest_checkpoint(run_dir) or row.resume_from,
         )
+
+
+def _newest_checkpoint(run_dir: Path) -> str:
+    """The newest of the attempts before; whether it is whole is for the program to see."""
+    found = [one.parent for one in run_dir.glob("checkpoints/[!.]*/manifest.json") if not one.parent.is_symlink()]
+    return str(max(found, key=lambda one: (one / "manifest.json").stat().st_mtime)) if found else ""
+
+
+def _environ_file(home: Home, name: str) -> Path:
+    return home.root / "environs" / f"{name}.json"
 
 
 def code_file(home: Home, sha256: str) -> Path:

@@ -13,9 +13,12 @@ from leyden.core.home import Home
 from leyden.engines.base import Machine
 from leyden.engines.local import LocalEngine
 from leyden.jobs.keeper import Keeper
+from leyden.jobs.snapshot import Decisions, Snapshot
 from leyden.jobs.store import Store
 from leyden.server.changes import Changes
+from leyden.server.keeping import Files
 from leyden.server.launching import Launching
+from leyden.server.settings import Settings
 from leyden.server.tokens import Tokens
 
 PASS_EVERY_S = 1.0
@@ -67,11 +70,21 @@ class Services:
     tokens: Tokens
     changes: Changes
     keeper: KeeperThread
+    files: Files  # that jobs leave
+    last_pass: Callable[[], tuple[Snapshot, Decisions] | None]  # of the scheduler
     clock: Callable[[], float]
     started_at: float = field(default_factory=time.time)
 
     @classmethod
-    def open(cls, home: Home, *, url: str, stop_grace_s: float, clock: Callable[[], float] = time.time) -> Services:
+    def open(
+        cls,
+        home: Home,
+        *,
+        url: str,
+        stop_grace_s: float,
+        settings: Settings | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> Services:
         """Open the store and know the machine; nothing runs yet."""
         changes, tokens, engine = Changes(), Tokens(home), LocalEngine()
         store = Store(home.database, on_commit=changes.ring)
@@ -93,6 +106,8 @@ class Services:
             tokens=tokens,
             changes=changes,
             keeper=KeeperThread(keeper.step),
+            files=Files.open(home, store, settings or Settings(), clock),
+            last_pass=lambda: keeper.last,
             clock=clock,
         )
 
@@ -105,8 +120,10 @@ class Services:
         """Begin to make passes. Call it on the event loop."""
         self.changes.attach()
         self.keeper.start()
+        self.files.keeping.start()
 
     def close(self) -> None:
         """Let go of everything; jobs go on."""
         self.keeper.close()
+        self.files.keeping.close()
         self.store.close()

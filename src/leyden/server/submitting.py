@@ -1,9 +1,11 @@
-"""How does a request become a job? Checked, sized, its folder made, then put on record, in that order."""
+"""How does a request become a job? Checked, sized, its environment kept, then put on record, in that order."""
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Sequence
 from pathlib import PurePosixPath
+
+from sqlalchemy import Connection
 
 from leyden.core.errors import NotFoundError, SpecError
 from leyden.core.ids import new_id
@@ -11,9 +13,10 @@ from leyden.core.job import Job, make_job
 from leyden.core.states import State
 from leyden.jobs import life
 from leyden.jobs.placement import refuse_impossible, settle
-from leyden.jobs.rows import JobRow
-from leyden.server.bodies import Submission
-from leyden.server.launching import code_file, write_run
+from leyden.jobs.retry import PLACING
+from leyden.jobs.rows import JobRow, find_job
+from leyden.server.bodies import Batch, Submission
+from leyden.server.launching import code_file, keep_environ
 from leyden.server.services import Services
 
 
@@ -24,25 +27,73 @@ def submit(services: Services, body: Submission) -> tuple[JobRow, bool]:
         return seen, False
     job = make_job(dict(body.job))
     _check_place(services, body)
-    row = _row(services, job, body)
-    run_dir = services.home.runs / row.id
-    write_run(run_dir, row, job, body.environ)
-    recorded, new = services.store.write(lambda connection: life.submit(connection, row))
-    if not new:  # the same submit came twice at the same time
-        shutil.rmtree(run_dir)
-    services.keeper.wake()
-    return recorded, new
+    row = _row(services, job, body, key=body.key, environ=keep_environ(services.home, body.environ))
+    return _record(services, [row])[0]
 
 
-def _row(services: Services, job: Job, body: Submission) -> JobRow:
-    size = settle(job.resources, services.machine)
+def submit_many(services: Services, body: Batch) -> list[tuple[JobRow, bool]]:
+    """All of them in one transaction, or none. Job number n has the key `<key>-<n>`. Raises as `submit` does."""
+    _check_place(services, body)
+    environ = keep_environ(services.home, body.environ)
+    rows = []
+    for number, fields in enumerate(body.jobs):
+        job = make_job(dict(fields), source=f"job {number} of the batch")
+        rows.append(_row(services, job, body, key=f"{body.key}-{number}", environ=environ))
+    return _record(services, rows)
+
+
+def again(
+    services: Services, origin: JobRow, *, job: Job | None = None, resume_from: str = "", user: str, key: str
+) -> tuple[JobRow, bool]:
+    """A new job with the code and the environment of another; from a checkpoint, if one is named."""
+    spec = job or Job.model_validate_json(origin.spec)
+    size = settle(spec.resources, services.machine)
     refuse_impossible(size, services.machine)
-    return JobRow(
+    kept = {name: getattr(origin, name) for name in ("code", "cwd", "submit_dir", "environ")}
+    fresh = JobRow(
+        **kept,
+        **vars(size),
         id=new_id(),
-        key=body.key,
+        key=key,
         version=1,
         state=State.QUEUED,
-        reason="waits to be placed",
+        reason=PLACING,
+        name=spec.title,
+        user=user or origin.user,
+        priority=spec.priority,
+        spec=spec.model_dump_json(),
+        attempt=0,
+        fence=0,
+        created_at=services.clock(),
+        origin=origin.id,
+        resume_from=resume_from,
+        time_s=spec.time,
+        preempt_grace_s=spec.preempt.grace_s if spec.preempt else None,
+    )
+    return _record(services, [fresh])[0]
+
+
+def _record(services: Services, rows: Sequence[JobRow]) -> list[tuple[JobRow, bool]]:
+    def work(connection: Connection) -> list[tuple[JobRow, bool]]:
+        return [life.submit(connection, row) for row in rows]
+
+    found = services.store.write(work)
+    services.keeper.wake()
+    return found
+
+
+def _row(services: Services, job: Job, body: Submission | Batch, *, key: str, environ: str) -> JobRow:
+    size = settle(job.resources, services.machine)
+    refuse_impossible(size, services.machine)
+    after: tuple[str, ...] = ()
+    if job.after:
+        after = services.store.read(lambda connection: tuple(find_job(connection, one).id for one in job.after))
+    return JobRow(
+        id=new_id(),
+        key=key,
+        version=1,
+        state=State.HELD if job.hold else State.QUEUED,
+        reason="held until it is released" if job.hold else PLACING,
         name=job.title,
         user=body.user or "nobody",
         priority=job.priority,
@@ -58,10 +109,14 @@ def _row(services: Services, job: Job, body: Submission) -> JobRow:
         attempt=0,
         fence=0,
         created_at=services.clock(),
+        environ=environ,
+        after=after,
+        time_s=job.time,
+        preempt_grace_s=job.preempt.grace_s if job.preempt else None,
     )
 
 
-def _check_place(services: Services, body: Submission) -> None:
+def _check_place(services: Services, body: Submission | Batch) -> None:
     folder = PurePosixPath(body.cwd)
     if body.code and (folder.is_absolute() or ".." in folder.parts):
         raise SpecError(

@@ -14,20 +14,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from leyden.core.states import EXIT_REQUEUE
 from leyden.engines import record
 from leyden.engines.base import Ending, Launch, Outcome
 from leyden.worker.bell import Bell
+from leyden.worker.collect import collect
 from leyden.worker.environ import rank_environ, working_folder
 from leyden.worker.ranks import Ranks, start_ranks
 from leyden.worker.report import Reporter
 from leyden.worker.unpack import unpack
 
 HEARTBEAT_S = 10.0
+_SAVED = "stopped to go on later"
 
 
 def run_attempt(folder: Path) -> int:
     """Run the attempt described in the folder; returns the worker's own exit code, which nobody relies on."""
-    bell = Bell(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)  # first of all: a stop may come at any time
+    bell = Bell(signal.SIGTERM, signal.SIGINT, record.SAVE, signal.SIGCHLD)  # first of all: a stop may come at any time
     if not record.claim(folder, record.myself()):
         print("another worker runs this attempt, or it is closed", file=sys.stderr)
         return 0
@@ -44,6 +47,7 @@ def run_attempt(folder: Path) -> int:
     except OSError:  # the disk is full: the server may still hear of it
         _print_trouble()
     reporter.ended(outcome)
+    collect(launch)  # after all: devices are free by now, nobody waits for this
     return 0
 
 
@@ -55,6 +59,13 @@ def _print_trouble() -> None:
 
 def _run(launch: Launch, bell: Bell, reporter: Reporter) -> Outcome:
     unpack(launch)
+    if launch.env != "inherit":
+        from leyden.worker.environment import enter  # 15 ms that most jobs need not pay
+
+        entered = enter(launch, bell)
+        if isinstance(entered, Outcome):
+            return entered
+        launch = entered
     started_at = time.time()
     environs = rank_environ(launch, started_at)
     cwd = working_folder(launch)
@@ -67,6 +78,10 @@ def _run(launch: Launch, bell: Bell, reporter: Reporter) -> Outcome:
     try:
         _note(launch, ranks, started_at)
         reporter.started()
+        if launch.env == "inherit" and launch.script:
+            from leyden.worker.packages import record_environment  # the ranks run already
+
+            record_environment(launch)
         return _watch(launch, ranks, bell, reporter, started_at)
     finally:
         ranks.kill()  # also where the worker itself fails: no rank may outlive it
@@ -88,10 +103,15 @@ def _watch(launch: Launch, ranks: Ranks, bell: Bell, reporter: Reporter, started
         if verdict is None:
             verdict = _verdict(launch, ranks, bell, now, deadline)
             if verdict:
-                ranks.terminate()
-                kill_at = now + launch.stop_grace_s
+                saves = verdict.message == _SAVED
+                ranks.signal(signal.Signals[f"SIG{launch.save_signal}"] if saves else signal.SIGTERM)
+                kill_at = now + (launch.save_grace_s if saves else launch.stop_grace_s)
         elif kill_at and now >= kill_at:
             ranks.kill()
+        elif verdict.message == _SAVED and bell.rung(signal.SIGTERM, signal.SIGINT):  # cancelled after all
+            verdict = _verdict(launch, ranks, bell, now, deadline)
+            ranks.signal(signal.SIGTERM)
+            kill_at = min(kill_at or now, now + launch.stop_grace_s)
         if now >= next_beat:
             reporter.heartbeat()
             next_beat = now + HEARTBEAT_S
@@ -108,6 +128,8 @@ def _verdict(launch: Launch, ranks: Ranks, bell: Bell, now: float, deadline: flo
         return failed
     if bell.rung(signal.SIGTERM, signal.SIGINT):
         return Outcome(kind=Ending.CANCELLED, message="cancelled", ended_at=now)
+    if bell.rung(record.SAVE):
+        return Outcome(kind=Ending.CANCELLED, message=_SAVED, ended_at=now)
     if deadline and now >= deadline:
         message = f"stopped at its time limit of {launch.time_s:g} s"
         return Outcome(kind=Ending.TIMED_OUT, message=message, ended_at=now)
@@ -119,6 +141,9 @@ def _failed_rank(ranks: Ranks) -> Outcome | None:
         return None
     rank, code = ranks.first_failure
     who = "the program" if ranks.count == 1 else f"rank {rank}"
+    if code == EXIT_REQUEUE:
+        message = f"{who} asked to be started again (exit code {code})"
+        return Outcome(kind=Ending.REQUEUE, message=message, exit_code=code, ended_at=0)
     if code > 0:
         return Outcome(kind=Ending.FAILED, message=f"{who} exited with code {code}", exit_code=code, ended_at=0)
     name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"

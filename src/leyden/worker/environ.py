@@ -64,6 +64,7 @@ def working_folder(launch: Launch) -> Path:
 
 def _leyden(launch: Launch, started_at: float) -> dict[str, str]:
     deadline = {"LEYDEN_DEADLINE": f"{started_at + launch.time_s:.3f}"} if launch.time_s else {}
+    resume = {"LEYDEN_RESUME_FROM": launch.resume_from} if launch.resume_from else {}
     return {
         "LEYDEN_JOB_ID": launch.job_id,
         "LEYDEN_ATTEMPT": str(launch.number),
@@ -75,6 +76,7 @@ def _leyden(launch: Launch, started_at: float) -> dict[str, str]:
         "LEYDEN_SUBMIT_DIR": launch.submit_dir,
         REF_VARIABLE: launch.engine_ref,
         **deadline,
+        **resume,
     }
 
 

@@ -43,11 +43,11 @@ class Ranks:
                 self.first_failure = (rank, code)
         return alive
 
-    def terminate(self) -> None:
-        """Ask all of them to end."""
+    def signal(self, number: signal.Signals) -> None:
+        """Send it to all that run."""
         for process in self._popen:
             if process.poll() is None:
-                _signal_group(process.pid, signal.SIGTERM)
+                _signal_group(process.pid, number)
 
     def kill(self) -> None:
         """End all of them and whatever is left of their process groups; returns when all are gone."""

@@ -17,12 +17,19 @@ if TYPE_CHECKING:
     from leyden.train.trainer import Trainer
 
 
-def find_checkpoint(trainer: Trainer, asked: str | Path | None, *, fitting: bool) -> Path | None:
+def find_checkpoint(
+    trainer: Trainer, asked: str | Path | None, *, fitting: bool, environ: Mapping[str, str] = os.environ
+) -> Path | None:
     """The folder of the checkpoint asked for; None to start anew. Raises CheckpointError where there is none.
+
+    A fit that asks for none, in a job that is tried again or was forked, takes what LEYDEN_RESUME_FROM names.
 
     "last" is the newest; "auto" the newest that is whole, for runs nobody watches. In `fit` both start anew where
     nothing has been saved yet, so that one command line serves first run and resume.
     """
+    if asked is None and fitting and (given := environ.get("LEYDEN_RESUME_FROM")):
+        own = environ.get("LEYDEN_CHECKPOINT_DIR")
+        return checkpoint.newest_whole(Path(own)) if own and Path(given).parent == Path(own) else Path(given)
     if asked is None or (trainer.fast_dev_run and str(asked) in ("auto", "best", "last")):
         return None  # a quick trial saves nothing that could be found again
     if str(asked) == "best":

@@ -1,0 +1,47 @@
+"""Who has used how much of late? Device-seconds a user, halved every day, so that yesterday counts half."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Connection, insert, select, update
+
+from leyden.jobs.rows import AttemptRow, JobRow
+from leyden.jobs.tables import usage
+
+HALF_LIFE_S: Final = 86_400.0
+CPUS_OF_A_GPU: Final = 8  # as machines are built; where there is no GPU it is but a unit
+
+
+def decayed(device_s: float, age_s: float) -> float:
+    """What is left of it after that long.
+
+    >>> decayed(100.0, 2 * HALF_LIFE_S)
+    25.0
+    """
+    return float(device_s * 0.5 ** (max(0.0, age_s) / HALF_LIFE_S))
+
+
+def device_count(gpus: int, cpus: int) -> float:
+    """What a job is charged for: its GPUs, or an eighth of its CPUs where that is more.
+
+    >>> device_count(2, 4), device_count(0, 4), device_count(1, 64)
+    (2, 0.5, 8.0)
+    """
+    return max(gpus, cpus / CPUS_OF_A_GPU)
+
+
+def charge(connection: Connection, job: JobRow, attempt: AttemptRow, *, until: float) -> None:
+    """Add an attempt that has given its devices back."""
+    spent = device_count(job.gpus, job.cpus) * max(0.0, until - attempt.created_at)
+    before = connection.execute(select(usage).where(usage.c.user == job.user)).one_or_none()
+    if before is None:
+        connection.execute(insert(usage), {"user": job.user, "at": until, "device_s": spent})
+        return
+    total = decayed(before.device_s, until - before.at) + spent
+    connection.execute(update(usage).where(usage.c.user == job.user).values(at=until, device_s=total))
+
+
+def load_usage(connection: Connection, *, now: float) -> dict[str, float]:
+    """Device-seconds by user, of attempts that have ended."""
+    return {row.user: decayed(row.device_s, now - row.at) for row in connection.execute(select(usage))}
