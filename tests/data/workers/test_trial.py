@@ -38,6 +38,14 @@ def test_two_threads_against_one() -> None:
     assert pool.only is None
 
 
+def test_it_is_looked_at_again_ever_less_often() -> None:
+    tried, pool, _ = trial()
+    assert feed(tried, pool, alone=1, both=1) == 2.0
+    for batches in (32, 64, 128):
+        assert feed(tried, pool, alone=1, both=1, most=batches - 1) is None
+        assert feed(tried, pool, alone=1, both=1, most=1) == 2.0
+
+
 def test_nothing_is_said_while_others_have_the_processors_but_not_for_ever() -> None:
     tried, pool, _ = trial()
     assert feed(tried, pool, alone=0.010, both=0.030, queued=0.5, most=24) is None

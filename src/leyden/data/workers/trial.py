@@ -13,7 +13,8 @@ _FIRST: Final = 2  # batches that do not count: code is loaded, files are opened
 _CALM: Final = 4  # batches made by both, by which it is seen whether there is calm enough to measure anything
 _ALONE: Final = 3  # batches made by one
 _BOTH: Final = 8  # batches made by both
-_LATER: Final = 32  # batches by both after which it is looked at again
+_LATER: Final = 32  # batches by both after which it is looked at again; twice as many each time
+_LATEST: Final = 2048
 _CROWDED: Final = 0.2  # of their time waited for a processor: others have it, downloads perhaps; nothing can be said
 _PUT_OFF: Final = 8  # times at most
 
@@ -24,7 +25,7 @@ class Trial:
 
     def __init__(self, pool: Pool, one: Worker, other: Worker) -> None:
         self._pool, self._one, self._other = pool, one, other
-        self._skip, self._wanted, self._put_off = _FIRST, _CALM, 0
+        self._skip, self._wanted, self._put_off, self._later = _FIRST, _CALM, 0, _LATER
         self._both: list[Times] = []
         self._alone: list[Times] = []
 
@@ -54,7 +55,7 @@ class Trial:
         if not self._alone:
             self._pool.only, self._skip = self._one, 1  # what it made first, it did not make all alone
             return None
-        self._wanted = _LATER
+        self._wanted, self._later = self._later, min(_LATEST, 2 * self._later)
         return 2 * _seconds(self._alone) / max(both, 1e-9)
 
     def _is_crowded(self, seen: list[Times]) -> bool:
