@@ -8,24 +8,17 @@ No transaction is open while the engine is called.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
-from sqlalchemy import Connection
-
-from leyden.core.ids import short_id
-from leyden.core.reasons import Reason
 from leyden.core.states import Intent, State
 from leyden.engines.base import AttemptRef, Ending, Engine, Launch, Life, Machine, Outcome, Sighting, attempt_folder
 from leyden.jobs import life
-from leyden.jobs.queue import load_snapshot, said
+from leyden.jobs.placing import Placing
 from leyden.jobs.rows import AttemptRow, JobRow, unclean_attempts
-from leyden.jobs.schedule import decide
 from leyden.jobs.snapshot import Decisions, Snapshot
 from leyden.jobs.store import Store
-from leyden.jobs.transition import LostRaceError
 
 SAVE_GRACE_S = 30.0  # to save a checkpoint in, for a job that does not say
 
@@ -52,11 +45,16 @@ class Keeper:
         self._prepare = prepare
         self._clock = clock
         self._stop_grace_s = stop_grace_s
-        self.last: tuple[Snapshot, Decisions] | None = None  # of the newest pass: `leyden why` reads it
+        self._placing = Placing(store=store, machine=machine, clock=clock)
+
+    @property
+    def last(self) -> tuple[Snapshot, Decisions] | None:
+        """What the newest pass saw and decided: `leyden why` reads it."""
+        return self._placing.last
 
     def step(self) -> bool:
         """One pass; True where it freed devices, so that another one should follow at once."""
-        self._place()
+        self._placing.step()
         unclean = self._store.read(unclean_attempts)
         sightings = self._engine.poll([self._ref(attempt) for attempt, _ in unclean])
         freed = False
@@ -68,32 +66,6 @@ class Keeper:
             except Exception:  # one attempt's trouble, e.g. its folder was deleted, must not stop the others
                 traceback.print_exc()
         return freed
-
-    def _place(self) -> None:
-        now = self._clock()
-        snapshot = self._store.read(lambda connection: load_snapshot(connection, self._machine, now=now))
-        decisions = decide(snapshot)
-        self.last = snapshot, decisions
-        if not snapshot.waiting:
-            return
-
-        def admit(key: str, devices: tuple[str, ...]) -> Callable[[Connection], AttemptRow]:
-            return lambda connection: life.admit(connection, key, devices, node=self._machine.node, at=now)
-
-        admits = [self._store.submit(admit(key, devices)) for key, devices in decisions.starts.items()]
-        self._explain(decisions.reasons)
-        for key, other in decisions.preempts.items():
-            self._store.write(partial(life.preempt, job_id=key, at=now, why=f"makes way for job {short_id(other)}"))
-        for one in admits:
-            error = one.exception()
-            if error and not isinstance(error, LostRaceError):  # that one was cancelled meanwhile
-                traceback.print_exception(error)
-
-    def _explain(self, reasons: Mapping[str, Reason]) -> None:
-        before = self._store.read(said)
-        changed = {key: reason for key, reason in reasons.items() if key in before and before[key] != reason}
-        if changed:
-            self._store.write(lambda connection: life.explain(connection, changed))
 
     def _tend(self, attempt: AttemptRow, job: JobRow, seen: Sighting) -> bool:
         """Bring one attempt's record up to what was seen; True where its devices are free now."""

@@ -1,150 +1,243 @@
-"""Which waiting jobs start now, on which devices, and why does every other one wait?
+"""Which waiting jobs start now, on which devices, who makes way, and why does every other one wait?
 
-A pure function over a snapshot: priority first (higher wins), then order of submit. A job never overtakes one before it
-that waits for the same kind of device, so big jobs do not starve; jobs that need only other kinds go past.
+A pure function over a snapshot. Jobs are looked at as they stand in line (`fairness`). The first that cannot start for
+want of some devices is the head of the line for these: it gets a reservation, which those behind it must leave alone
+(`backfill`), and jobs of lower priority may have to make way for it (`preemption`). ADR 0009 says why so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
+from typing import final
 
 from leyden.core.errors import PlacementError
-from leyden.core.ids import short_id
-from leyden.core.units import format_duration
+from leyden.core.reasons import Reason, ReasonCode
 from leyden.engines.base import Machine
+from leyden.jobs import sentences
+from leyden.jobs.backfill import Book, Need, Reservation
+from leyden.jobs.estimate import expected
+from leyden.jobs.fairness import in_line, rank, standings_of
 from leyden.jobs.placement import Size, refuse_impossible
+from leyden.jobs.preemption import Lack, victims
+from leyden.jobs.quotas import quota_of
+from leyden.jobs.snapshot import Decisions, Quota, Running, Snapshot, Waiting, Who
 
-
-@dataclass(frozen=True, kw_only=True)
-class Who:
-    """What messages say of a job."""
-
-    job_id: str
-    name: str
-    user: str
-
-    def __str__(self) -> str:
-        return f"job {short_id(self.job_id)} {self.name!r} ({self.user})"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Waiting:
-    """A job in the queue. Ids sort by the time of submit."""
-
-    who: Who
-    priority: int
-    size: Size
-
-
-@dataclass(frozen=True, kw_only=True)
-class Held:
-    """A device that is taken."""
-
-    device: str
-    who: Who
-    since: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """All that decisions are made from."""
-
-    now: float
-    machine: Machine
-    waiting: Sequence[Waiting]
-    held: Sequence[Held]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decisions:
-    """Devices of every job that starts; a reason for every one that does not."""
-
-    starts: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
+_NOT_YET = Reason(code=ReasonCode.NOT_YET, text="waits a moment before it is tried again")
 
 
 def decide(snapshot: Snapshot) -> Decisions:
     """One pass over the queue."""
-    decisions = Decisions()
-    held = {one.device: one for one in snapshot.held}
-    first_in_line: dict[str, Who] = {}  # kind of device → the job that waits for it
-    for job in sorted(snapshot.waiting, key=lambda one: (-one.priority, one.who.job_id)):
-        try:
-            refuse_impossible(job.size, snapshot.machine)
-        except PlacementError as error:  # the machine shrank since the submit; nobody else need wait for that
-            decisions.reasons[job.who.job_id] = f"cannot start: {error}"
-            continue
-        wanted = _wanted(job.size, snapshot.machine)
-        free = {kind: [one for one in wanted[kind] if one not in held] for kind in wanted}
-        needs = {"gpu": job.size.gpus, "cpu": job.size.cpus}
-        short = [kind for kind in wanted if len(free[kind]) < needs[kind]]
-        ahead = [kind for kind in wanted if needs[kind] and kind in first_in_line]
-        if not short and not ahead:
-            devices = tuple(device for kind in wanted for device in free[kind][: needs[kind]])
-            decisions.starts[job.who.job_id] = devices
-            held.update({one: Held(device=one, who=job.who, since=snapshot.now) for one in devices})
-            continue
-        for kind in short:
-            first_in_line.setdefault(kind, job.who)
-        if ahead:
-            decisions.reasons[job.who.job_id] = _behind(ahead, first_in_line)
-        else:
-            decisions.reasons[job.who.job_id] = _lacking(short, wanted, needs, held, snapshot.now)
-    return decisions
+    standings = standings_of(snapshot)
+    one = _Pass(snapshot, Decisions(standings=standings))
+    for job in in_line(snapshot.waiting, standings):
+        one.look_at(job)
+    one.decisions.expected.update(expected(snapshot.machine, one.running(), one.line, snapshot.now))
+    return one.decisions
 
 
-def _wanted(size: Size, machine: Machine) -> dict[str, list[str]]:
-    """The devices of each kind that would do."""
-    gpus = [gpu.device for gpu in machine.gpus if size.takes(gpu)]
-    return {"gpu": gpus, "cpu": [f"cpu:{number}" for number in range(machine.cpus)]}
+@dataclass(kw_only=True, slots=True)
+class _Line:
+    """Who waits for the same devices, behind a head that has a reservation."""
+
+    contested: frozenset[str]
+    kept: Reservation
+    last: Who
 
 
-def _behind(kinds: Sequence[str], first_in_line: dict[str, Who]) -> str:
-    names = " and ".join(f"{kind.upper()}s" for kind in kinds)
-    others = dict.fromkeys(str(first_in_line[kind]) for kind in kinds)
-    return f"waits for {names} behind {' and '.join(others)}, ahead of it in the queue"
+@dataclass(kw_only=True, slots=True)
+class _Class:
+    """What is known of jobs of one size, so that ten thousand of them are not tried one by one."""
+
+    needs: list[Need]
+    counts: dict[str, int]
+    impossible: Reason | None
+    passes_s: float = inf  # a job that may run longer than this cannot start any more in this pass
+    line: _Line | None = None
+    awaits: str = ""  # "GPUs", "CPUs" or both
+    kept: Reason | None = None  # they would fit, but for a reservation
 
 
-def _lacking(
-    kinds: Sequence[str], wanted: dict[str, list[str]], needs: dict[str, int], held: dict[str, Held], now: float
-) -> str:
-    """E.g. "waits for cpu:0–1, held by job 0q7k 'digits' (ada) for 3m"."""
-    holders: dict[Who, list[Held]] = {}
-    for kind in kinds:
-        for device in wanted[kind]:
-            if device in held:
-                holders.setdefault(held[device].who, []).append(held[device])
-    parts = [
-        f"{shorten([one.device for one in theirs])}, held by {who} for {_age(now - theirs[0].since)}"
-        for who, theirs in holders.items()
-    ]
-    more = f"; and {len(parts) - 3} more jobs" if len(parts) > 3 else ""
-    whole = sum(len(theirs) for theirs in holders.values())
-    missing = {kind: needs[kind] - sum(one not in held for one in wanted[kind]) for kind in kinds}
-    some = " and ".join(f"{count} {kind.upper()}{'s' * (count != 1)} of " for kind, count in missing.items())
-    return f"waits for {some if sum(missing.values()) < whole else ''}{'; '.join(parts[:3])}{more}"
+@dataclass(kw_only=True, slots=True)
+class _Holding:
+    """What a user holds, and may."""
+
+    quota: Quota
+    counts: dict[str, int] = field(default_factory=lambda: {"GPU": 0, "CPU": 0})
 
 
-def shorten(devices: Sequence[str]) -> str:
-    """Devices with neighbours joined.
+@final
+class _Pass:
+    def __init__(self, snapshot: Snapshot, decisions: Decisions) -> None:
+        self.decisions = decisions
+        self.line: list[Waiting] = []
+        self._snapshot = snapshot
+        self._started: list[Running] = []
+        self._victims: dict[str, Running] = {}
+        self._lines: list[_Line] = []
+        self._classes: dict[Size, _Class] = {}
+        self._cpus = [f"cpu:{number}" for number in range(snapshot.machine.cpus)]
+        gpus = [gpu.device for gpu in snapshot.machine.gpus]
+        self._book = Book([*gpus, *self._cpus], snapshot.now)
+        self._holdings: dict[str, _Holding] = {}
+        for job in snapshot.running:
+            self._book.take(job)
+            self._hold(job)
 
-    >>> shorten(["gpu:3", "cpu:0", "cpu:1", "cpu:2", "cpu:4"])
-    'gpu:3, cpu:0–2, cpu:4'
-    """
-    runs: list[tuple[str, int, int]] = []
-    for device in devices:
-        kind, _, text = device.partition(":")
-        number = int(text)
-        if runs and runs[-1][0] == kind and runs[-1][2] == number - 1:
-            runs[-1] = (kind, runs[-1][1], number)
-        else:
-            runs.append((kind, number, number))
-    return ", ".join(f"{kind}:{first}" + (f"–{last}" if last > first else "") for kind, first, last in runs)
+    def running(self) -> list[Running]:
+        """What holds devices after this pass; those that make way no longer count."""
+        return [job for job in self._snapshot.running if job.who.job_id not in self._victims] + self._started
+
+    def look_at(self, job: Waiting) -> None:
+        """Start it, or say why not."""
+        known = self._classes.get(job.size) or self._class_of(job.size)
+        reason = job.blocked or known.impossible or self._may_not(job, known)
+        if reason is None:
+            limit = inf if job.time_s is None else job.time_s
+            reason = self._try(job, known, limit) if limit <= known.passes_s else self._behind(job, known)
+            if reason is None:
+                return
+            self.line.append(job)
+            self.decisions.order.append(job.who.job_id)
+        self.decisions.reasons[job.who.job_id] = reason
+
+    def _class_of(self, size: Size) -> _Class:
+        machine = self._snapshot.machine
+        gpus = Need(kind="GPU", count=size.gpus, devices=[gpu.device for gpu in machine.gpus if size.takes(gpu)])
+        cpus = Need(kind="CPU", count=size.cpus, devices=self._cpus)
+        known = _Class(
+            needs=[need for need in (gpus, cpus) if need.count],
+            counts={"GPU": size.gpus, "CPU": size.cpus},
+            impossible=_impossible(size, machine),
+        )
+        self._classes[size] = known
+        return known
+
+    def _may_not(self, job: Waiting, known: _Class) -> Reason | None:
+        if job.not_before is not None and job.not_before > self._snapshot.now:
+            return _NOT_YET
+        if not self._snapshot.quotas:
+            return None
+        holding = self._holding(job.who.user)
+        return sentences.over_quota(job.who.user, known.counts, holding.counts, holding.quota)
+
+    def _try(self, job: Waiting, known: _Class, limit: float) -> Reason | None:
+        """None where it starts."""
+        free = [[one for one in need.devices if one not in self._book.holders] for need in known.needs]
+        short = [need for need, there in zip(known.needs, free, strict=True) if len(there) < need.count]
+        if short:
+            known.passes_s, known.kept = -inf, None
+            for line in self._lines:
+                if kinds := [f"{need.kind}s" for need in short if not line.contested.isdisjoint(need.devices)]:
+                    known.line, known.awaits = line, " and ".join(kinds)
+                    return self._behind(job, known)
+            return self._head(job, known, short)
+        if not self._leaves_enough(known, free, limit):
+            spans = [line.kept.until - self._snapshot.now for line in self._lines]
+            known.passes_s = max((span for span in spans if self._leaves_enough(known, free, span)), default=-inf)
+            known.kept = sentences.kept(
+                known.needs,
+                [line.kept for line in self._lines if self._bars(line.kept, limit)],
+                self._snapshot.now,
+                self._snapshot.zone,
+            )
+            return known.kept
+        self._start(job, self._choose(known, free, limit))
+        return None
+
+    def _bars(self, kept: Reservation, limit: float) -> bool:
+        return self._snapshot.now + limit > kept.until
+
+    def _leaves_enough(self, known: _Class, free: Sequence[Sequence[str]], limit: float) -> bool:
+        """Whether it can start and leave alone what is kept for longer than it may run."""
+        return all(len(there) >= need.count for need, there in zip(known.needs, self._usable(free, limit), strict=True))
+
+    def _usable(self, free: Sequence[Sequence[str]], limit: float) -> list[list[str]]:
+        barred = frozenset[str]().union(*(line.kept.devices for line in self._lines if self._bars(line.kept, limit)))
+        return [[one for one in there if one not in barred] for there in free]
+
+    def _choose(self, known: _Class, free: Sequence[Sequence[str]], limit: float) -> tuple[str, ...]:
+        """The first that will do, but rather such as are kept for nobody."""
+        chosen: list[str] = []
+        for need, there in zip(known.needs, self._usable(free, limit), strict=True):
+            chosen += sorted(there, key=lambda one: one in self._book.kept)[: need.count]
+        return tuple(chosen)
+
+    def _start(self, job: Waiting, devices: tuple[str, ...]) -> None:
+        now = self._snapshot.now
+        starts = Running(
+            who=job.who, priority=job.priority, devices=devices, since=now, time_s=job.time_s, lasts=job.lasts
+        )
+        self.decisions.starts[job.who.job_id] = devices
+        self._started.append(starts)
+        self._book.take(starts)
+        self._hold(starts)
+
+    def _behind(self, job: Waiting, known: _Class) -> Reason:
+        if known.kept:
+            return known.kept
+        assert known.line  # it failed before
+        reason = sentences.behind(known.awaits, known.line.last)
+        known.line.last = job.who
+        return reason
+
+    def _head(self, job: Waiting, known: _Class, short: Sequence[Need]) -> Reason:
+        """It is the first to wait for these devices."""
+        now, zone = self._snapshot.now, self._snapshot.zone
+        self._make_way(job, known)
+        kept = self._book.reserve(job.who, known.needs)
+        self._book.give(kept, job.time_s)
+        contested = frozenset(device for need in short for device in need.devices)
+        known.line = _Line(contested=contested, kept=kept, last=job.who)
+        known.awaits = " and ".join(f"{need.kind}s" for need in short)
+        self._lines.append(known.line)
+        going = [one for one in self._snapshot.running if one.makes_way or one.who.job_id in self._victims]
+        going = [one for one in going if not kept.devices.isdisjoint(one.devices)]
+        if not going:
+            return sentences.lacking(short, self._book.holders, now, zone)
+        return sentences.preempting([one for job in going for one in job.devices if one in kept.devices], going)
+
+    def _make_way(self, job: Waiting, known: _Class) -> None:
+        """Choose who is to be stopped for it, unless those that stop already, or end soon, will do."""
+        book, now = self._book, self._snapshot.now
+        missing = [
+            Lack(count=need.count - sum(book.surely[one] <= now for one in there), devices=frozenset(there))
+            for need in known.needs
+            for there in [[one for one in need.devices if one not in book.kept]]
+        ]
+        lacks = [lack for lack in missing if lack.count > 0]
+        place = rank(job, self.decisions.standings)
+        chosen = victims(lacks, (one for one in self._snapshot.running if self._may_stop(one, job.priority, place)))
+        longest = max((one.grace_s or 0.0 for one in chosen), default=0.0)
+        if not chosen or book.reserve(job.who, known.needs).at <= now + longest:
+            return
+        for one in chosen:
+            self._victims[one.who.job_id] = one
+            self.decisions.preempts[one.who.job_id] = job.who.job_id
+            book.clear(one)
+
+    def _may_stop(self, one: Running, priority: int, place: tuple[int, str]) -> bool:
+        """Of lower priority; and not one that would stand before it in line, and take its devices back."""
+        if one.stops or one.grace_s is None or one.who.job_id in self._victims:
+            return False
+        return one.priority < priority and place < rank(one, self.decisions.standings)
+
+    def _holding(self, user: str) -> _Holding:
+        if (holding := self._holdings.get(user)) is None:
+            holding = self._holdings[user] = _Holding(quota=quota_of(user, self._snapshot.quotas))
+        return holding
+
+    def _hold(self, job: Running) -> None:
+        counts = self._holding(job.who.user).counts
+        gpus = sum(device.startswith("gpu:") for device in job.devices)
+        counts["GPU"] += gpus
+        counts["CPU"] += len(job.devices) - gpus
 
 
-def _age(seconds: float) -> str:
-    """Whole minutes below an hour: reasons are stored, and should not change every second."""
-    if seconds < 60:
-        return "less than a minute"
-    return f"{int(seconds // 60)}m" if seconds < 3600 else format_duration(seconds)
+def _impossible(size: Size, machine: Machine) -> Reason | None:
+    try:
+        refuse_impossible(size, machine)
+    except PlacementError as error:  # the machine shrank since the submit; nobody else need wait for that
+        return Reason(code=ReasonCode.IMPOSSIBLE, text=f"cannot start: {error}")
+    return None

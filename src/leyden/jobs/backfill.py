@@ -1,0 +1,98 @@
+"""Which later jobs may go first? Those that leave the first in line its devices at its time.
+
+The first in line that cannot start gets a reservation: devices, and when they will be free. Where nobody declared how
+long they hold them that time is not known, and others may use the devices only as long as such holders run in any
+case, as far as history says. Neither limit moves on with time, so whoever is first in line starts (ADR 0009).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import final
+
+from leyden.jobs.snapshot import Running, Who
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """So many of these devices."""
+
+    kind: str  # "GPU" or "CPU"
+    count: int
+    devices: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reservation:
+    """What is kept for a job."""
+
+    who: Who
+    devices: frozenset[str]
+    at: float  # when all of them are free at the latest; inf where that is not known
+    until: float  # who ends before may use them
+
+
+@final
+class Book:
+    """When will each device be free? It changes as jobs are started and devices reserved."""
+
+    def __init__(self, devices: Iterable[str], now: float) -> None:
+        self.now = now
+        self.surely = dict.fromkeys(devices, now)  # at the latest; inf where nobody knows
+        self.likely = dict(self.surely)  # not before, as far as one knows
+        self.holders: dict[str, Running] = {}
+        self.kept: set[str] = set()
+
+    def take(self, job: Running) -> None:
+        """The job holds its devices."""
+        end = inf if job.time_s is None else max(self.now, job.since + job.time_s)
+        soon = job.since + job.lasts.low if job.lasts else self.now
+        for device in job.devices:
+            self.holders[device] = job
+            self.surely[device] = self.now if job.stops else end
+            self.likely[device] = self.now if job.stops else min(end, max(self.now, soon))
+
+    def clear(self, job: Running) -> None:
+        """The job is asked to stop."""
+        for device in job.devices:
+            if device not in self.kept:
+                self.surely[device] = self.likely[device] = self.now
+
+    def reserve(self, who: Who, needs: Sequence[Need]) -> Reservation:
+        """The devices that are all free first; of these not such as are free now, so that others may use them."""
+        at = max(sorted(self.surely[device] for device in need.devices)[need.count - 1] for need in needs)
+        chosen = self._known(needs, at) if at < inf else self._unknown(needs)
+        until = at if at < inf else max(self.likely[device] for device in chosen)
+        return Reservation(who=who, devices=frozenset(chosen), at=at, until=until)
+
+    def give(self, kept: Reservation, time_s: float | None) -> None:
+        """Nobody after it counts on these devices."""
+        self.kept |= kept.devices
+        for device in kept.devices:
+            self.surely[device] = inf if time_s is None else kept.at + time_s
+
+    def _known(self, needs: Sequence[Need], at: float) -> list[str]:
+        chosen: list[str] = []
+        for need in needs:
+            there = [device for device in need.devices[::-1] if self.surely[device] <= at]
+            chosen += sorted(there, key=lambda device: -self.surely[device])[: need.count]
+        return chosen
+
+    def _unknown(self, needs: Sequence[Need]) -> list[str]:
+        """With GPUs whose holders end nobody knows when come their CPUs.
+
+        Holders with the fewest are chosen: if another ends first, more come free than were counted on.
+        """
+        chosen: list[str] = []
+        ending: set[str] = set()
+        for need in needs:
+            chosen += sorted(need.devices[::-1], key=lambda device: self._order(device, ending))[: need.count]
+            ending = {self.holders[one].who.job_id for one in chosen if self.surely[one] == inf and one in self.holders}
+        return chosen
+
+    def _order(self, device: str, ending: set[str]) -> tuple[bool, float, int]:
+        holder = self.holders.get(device)
+        comes_along = holder is not None and holder.who.job_id in ending
+        return not comes_along, self.surely[device], len(holder.devices) if holder else 0

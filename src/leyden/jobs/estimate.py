@@ -1,0 +1,97 @@
+"""When will those in line start? Everybody takes, in turn, the devices that are free first.
+
+Done twice: once where all end as early as such jobs do and everybody fills gaps, once where all end as late as they
+may and nobody does. Where somebody ahead may hold a device for any time, nothing is said.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from math import inf
+from typing import final
+
+from leyden.engines.base import Machine
+from leyden.jobs.placement import Size
+from leyden.jobs.snapshot import Interval, Running, Waiting
+
+STOPS_S = 30.0  # a job that has been asked to end is taken to need that long
+
+
+def expected(machine: Machine, running: Sequence[Running], line: Iterable[Waiting], now: float) -> dict[str, Interval]:
+    """Start times of those in line, first to last, as far as they can be said."""
+    soon = _Plan(machine, {device: _end(job, now).low for job in running for device in job.devices}, now)
+    late = _Plan(machine, {device: _end(job, now).high for job in running for device in job.devices}, now)
+    times: dict[str, Interval] = {}
+    for job in line:
+        least, most = _lasting(job)
+        high = late.add(job.size, most, fills_gaps=False)
+        if high == late.cpus[0] == inf:
+            break  # of nobody after it anything can be said
+        low = soon.add(job.size, least, fills_gaps=True)
+        if high < inf:
+            times[job.who.job_id] = Interval(low=min(low, high), high=high)
+    return times
+
+
+def _lasting(job: Waiting | Running) -> tuple[float, float]:
+    """As such jobs lasted before, and no longer than it declares."""
+    most = inf if job.time_s is None else job.time_s
+    return (min(job.lasts.low, most), min(job.lasts.high, most)) if job.lasts else (0.0, most)
+
+
+def _end(job: Running, now: float) -> Interval:
+    if job.stops:
+        return Interval(low=now, high=now + STOPS_S)
+    low, high = _lasting(job)
+    elapsed = now - job.since
+    if elapsed > high:  # longer than most of its like: it may take as long again, but not longer than declared
+        high = elapsed * 2 if job.time_s is None else min(elapsed * 2, max(elapsed, job.time_s))
+    return Interval(low=max(now, job.since + low), high=max(now, job.since + high))
+
+
+@final
+class _Plan:
+    """The times at which devices of each kind become free, sorted."""
+
+    def __init__(self, machine: Machine, ends: dict[str, float], now: float) -> None:
+        self.cpus = sorted(ends.get(f"cpu:{number}", now) for number in range(machine.cpus))
+        self._gpus: dict[tuple[str, int], list[float]] = {}
+        self._alike = {gpu.device: (gpu.name, gpu.memory_bytes) for gpu in machine.gpus}
+        for device, alike in self._alike.items():
+            self._gpus.setdefault(alike, []).append(ends.get(device, now))
+        for times in self._gpus.values():
+            times.sort()
+        self._fitting: dict[Size, list[list[float]]] = {}
+        self._machine = machine
+
+    def add(self, size: Size, lasts_s: float, *, fills_gaps: bool) -> float:
+        """When a job of that size starts; its devices are free again when it has ended."""
+        start = self.cpus[size.cpus - 1] if size.cpus else self.cpus[0]
+        gpus = self._taken(size) if size.gpus else []
+        if gpus:
+            all_times = gpus[0] if len(gpus) == 1 else sorted(time for times in gpus for time in times)
+            start = max(start, all_times[size.gpus - 1])
+        end = start + lasts_s
+        _occupy(self.cpus, size.cpus, start, end, fills_gaps)
+        left = size.gpus
+        for times in gpus:
+            left -= _occupy(times, left, start, end, fills_gaps)
+        return start
+
+    def _taken(self, size: Size) -> list[list[float]]:
+        if (known := self._fitting.get(size)) is None:
+            alike = dict.fromkeys(self._alike[gpu.device] for gpu in self._machine.gpus if size.takes(gpu))
+            known = self._fitting[size] = [self._gpus[one] for one in alike]
+        return known
+
+
+def _occupy(times: list[float], count: int, start: float, end: float, fills_gaps: bool) -> int:
+    """Let that many devices free by `start` be free again at `end`; how many there were."""
+    there = bisect_right(times, start)
+    count = min(count, there)
+    first = there - count if fills_gaps else 0
+    del times[first : first + count]
+    at = bisect_right(times, end)
+    times[at:at] = [end] * count
+    return count

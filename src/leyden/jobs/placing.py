@@ -1,0 +1,81 @@
+"""How do the scheduler's decisions get on record? Load, decide, apply; nothing where nothing has changed."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Hashable
+from functools import partial
+from itertools import islice
+from typing import Final, final
+
+from leyden.core.ids import short_id
+from leyden.core.reasons import Reason
+from leyden.engines.base import Machine
+from leyden.jobs import life
+from leyden.jobs.history import History, load_history
+from leyden.jobs.queue import last_change, load_snapshot
+from leyden.jobs.schedule import decide
+from leyden.jobs.snapshot import Decisions, Snapshot
+from leyden.jobs.store import Store
+from leyden.jobs.transition import LostRaceError
+
+LOOK_AGAIN_S: Final = 30.0  # though nothing has changed: shares and what reasons tell of times move on
+HISTORY_S: Final = 30.0
+AT_ONCE: Final = 5000  # reasons written in one pass; the writer has more to do
+
+
+@final
+class Placing:
+    """Makes passes of the scheduler; one thread only."""
+
+    def __init__(self, *, store: Store, machine: Machine, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._machine = machine
+        self._clock = clock
+        self._history, self._read_at = History(), float("-inf")
+        self._seen: Hashable = None
+        self._valid = 0.0, 0.0  # from when to when the newest pass would decide the same, if nothing changes
+        self.last: tuple[Snapshot, Decisions] | None = None  # of the newest pass: `leyden why` reads it
+
+    def step(self) -> None:
+        """One pass, if there may be anything to decide."""
+        now = self._clock()
+        change = self._store.read(last_change)
+        if change == self._seen and self._valid[0] <= now < self._valid[1]:
+            return
+        self._seen = None
+        if not self._read_at <= now < self._read_at + HISTORY_S:
+            self._history, self._read_at = self._store.read(load_history), now
+        load = partial(load_snapshot, machine=self._machine, now=now, history=self._history)
+        snapshot = self._store.read(load)
+        decisions = decide(snapshot)
+        self.last = snapshot, decisions
+        if self._apply(snapshot, decisions):
+            later = [one.not_before for one in snapshot.waiting if one.not_before and one.not_before > now]
+            self._seen, self._valid = change, (now, min([now + LOOK_AGAIN_S, *later]))
+
+    def _apply(self, snapshot: Snapshot, decisions: Decisions) -> bool:
+        """True where all of it is on record. A job that has changed since the snapshot is left as it is."""
+        node, at = self._machine.node, snapshot.now
+        admits = [
+            self._store.submit(partial(life.admit, job_id=key, devices=devices, node=node, at=at))
+            for key, devices in decisions.starts.items()
+        ]
+        whole = self._explain(snapshot, decisions)
+        for key, other in decisions.preempts.items():
+            self._store.write(partial(life.preempt, job_id=key, at=at, why=f"makes way for job {short_id(other)}"))
+        for one in admits:
+            error = one.exception()
+            if error and not isinstance(error, LostRaceError):  # that one was cancelled meanwhile
+                traceback.print_exception(error)
+                whole = False
+        return whole
+
+    def _explain(self, snapshot: Snapshot, decisions: Decisions) -> bool:
+        reasons = decisions.reasons
+        says = {job.who.job_id: job.says for job in snapshot.waiting}
+        changed = ((key, reason) for key, reason in reasons.items() if says[key] != reason.text)
+        first: dict[str, Reason] = dict(islice(changed, AT_ONCE))
+        if first:
+            self._store.write(lambda connection: life.explain(connection, first))
+        return len(first) < AT_ONCE

@@ -1,0 +1,72 @@
+"""How much may a user hold at a time, and how much do they hold and use?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from leyden.core.errors import SpecError
+from leyden.core.states import ACTIVE
+from leyden.jobs.snapshot import Quota
+from leyden.jobs.tables import jobs, leases, quotas
+from leyden.jobs.usage import device_count, load_usage
+
+EVERYBODY: Final = "*"  # who has no quota of their own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """Of one user. `used_s` counts device-seconds, halved every day; `share` is their part of what all have used."""
+
+    gpus: int = 0  # held now
+    cpus: int = 0
+    used_s: float = 0.0
+    share: float = 0.0
+
+
+def set_quota(connection: Connection, user: str, quota: Quota) -> None:
+    """From now on; what runs already goes on. Raises SpecError for a quota below 0."""
+    for what, most in (("GPUs", quota.gpus), ("CPUs", quota.cpus)):
+        if most is not None and most < 0:
+            raise SpecError(
+                asked=f"a quota of {what}", found=f"found {most}", do="Give 0 or more, or none for no limit."
+            )
+    delete_quota(connection, user)
+    connection.execute(insert(quotas), {"user": user, "gpus": quota.gpus, "cpus": quota.cpus})
+
+
+def delete_quota(connection: Connection, user: str) -> bool:
+    """The user has the quota of everybody again; False where they had none of their own."""
+    return connection.execute(delete(quotas).where(quotas.c.user == user)).rowcount > 0
+
+
+def all_quotas(connection: Connection) -> dict[str, Quota]:
+    """By user; "*" stands for everybody who is not named."""
+    return {row.user: Quota(gpus=row.gpus, cpus=row.cpus) for row in connection.execute(select(quotas))}
+
+
+def quota_of(user: str, known: Mapping[str, Quota]) -> Quota:
+    """The user's own, else everybody's, else no limit."""
+    return known.get(user) or known.get(EVERYBODY) or Quota()
+
+
+def usage_of(connection: Connection, now: float) -> dict[str, Use]:
+    """Of every user who has used anything of late."""
+    held: dict[str, tuple[int, int]] = {}
+    used = load_usage(connection, now=now)
+    since = select(leases.c.job_id, func.min(leases.c.acquired_at).label("since"))
+    since_when = since.where(leases.c.released_at.is_(None)).group_by(leases.c.job_id).subquery()
+    query = select(jobs.c.user, jobs.c.gpus, jobs.c.cpus, since_when.c.since)
+    active = query.join(since_when, since_when.c.job_id == jobs.c.id).where(jobs.c.state.in_(list(ACTIVE)))
+    for user, gpus, cpus, at in connection.execute(active):
+        so_far = held.get(user, (0, 0))
+        held[user] = so_far[0] + gpus, so_far[1] + cpus
+        used[user] = used.get(user, 0.0) + device_count(gpus, cpus) * max(0.0, now - at)
+    total = sum(used.values()) or 1.0
+    return {
+        user: Use(gpus=held.get(user, (0, 0))[0], cpus=held.get(user, (0, 0))[1], used_s=used_s, share=used_s / total)
+        for user, used_s in sorted(used.items())
+    }
