@@ -68,10 +68,13 @@ class Launch:
     python: str = ""  # the interpreter that the job was submitted for
     script: str = ""  # relative to cwd, "" where the job runs a command
     gpus: tuple[int, ...] = ()
+    fake_gpus: bool = False  # they are only numbers, to try the platform with
     cpus: int = 1
     ranks: int = 1
     distributed: bool = False  # whether ranks see torchrun's variables
     time_s: float | None = None
+    idle_s: float | None = None  # stopped when no GPU of it did anything for that long
+    stall_s: float | None = None  # ended, as not the program's fault, after so long without progress
     stop_grace_s: float = 10.0
     save_signal: str = "TERM"  # what ranks are sent when they are to save a checkpoint and end
     save_grace_s: float = 30.0

@@ -1,10 +1,28 @@
-"""Which GPUs may this server give away? Asked of NVIDIA's driver; none where there is no driver."""
+"""Which GPUs may this server give away? Asked of NVIDIA's driver; none where there is no driver.
+
+LEYDEN_FAKE_GPUS=8 makes eight that are none, to try queues and placement with: jobs get their numbers like any others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
+from leyden.core.errors import UsageError
 from leyden.engines.base import Gpu
+
+FAKE_GPUS: Final = "LEYDEN_FAKE_GPUS"
+FAKE_MEMORY_BYTES: Final = 80_000_000_000
+
+
+def machine_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
+    """The fake ones that LEYDEN_FAKE_GPUS asks for, else the real ones. Raises UsageError."""
+    wanted = environ.get(FAKE_GPUS, "")
+    if not wanted:
+        return nvidia_gpus(environ)
+    if not wanted.isdecimal():
+        raise UsageError(asked=f"{FAKE_GPUS}={wanted}", found="that is no number", do="Set it to e.g. 8, or unset it.")
+    return tuple(Gpu(index=index, name="Fake GPU", memory_bytes=FAKE_MEMORY_BYTES) for index in range(int(wanted)))
 
 
 def nvidia_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:

@@ -81,6 +81,8 @@ class Launching:
             # Without a word about ranks one process runs, so that Trainer(devices=2) can start its own.
             distributed=job.ranks is not None or row.gpus > 1,
             time_s=job.time,
+            idle_s=job.limits.idle,
+            stall_s=job.limits.stall,
             stop_grace_s=self.stop_grace_s,
             save_signal=job.preempt.signal if job.preempt else "TERM",
             save_grace_s=job.preempt.grace_s if job.preempt else SAVE_GRACE_S,

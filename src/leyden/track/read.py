@@ -19,7 +19,8 @@ from leyden.core.errors import NotFoundError, nearest
 from leyden.core.views import MetricView, SeriesView
 from leyden.track import frames
 
-_FILE = re.compile(r"a(\d+)-r(\d+)\.frames$")
+_FILE = re.compile(r"a(\d+)-(?:r(\d+)|w)\.frames$")
+_WORKER = 1 << 30  # after every rank: what ranks say of themselves goes first
 
 
 @dataclass
@@ -60,7 +61,7 @@ def read_run(run_dir: Path) -> dict[str, Series]:
     ranks: dict[int, list[tuple[int, Path]]] = {}
     for path in (run_dir / "metrics").glob("*.frames"):
         if match := _FILE.match(path.name):
-            ranks.setdefault(int(match.group(2)), []).append((int(match.group(1)), path))
+            ranks.setdefault(int(match.group(2) or _WORKER), []).append((int(match.group(1)), path))
     run: dict[str, Series] = {}
     for rank in sorted(ranks):
         for name, series in _read_attempts([path for _, path in sorted(ranks[rank])]).items():

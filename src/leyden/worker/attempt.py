@@ -6,26 +6,29 @@ disk before anybody is told, so a server that is down, or dies right then, finds
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from leyden.core.states import EXIT_REQUEUE
 from leyden.engines import record
 from leyden.engines.base import Ending, Launch, Outcome
 from leyden.worker.bell import Bell
-from leyden.worker.collect import collect
+from leyden.worker.collect import collect, collect_if_it_goes_on
 from leyden.worker.environ import rank_environ, working_folder
 from leyden.worker.ranks import Ranks, start_ranks
 from leyden.worker.report import Reporter
+from leyden.worker.stall import dump_stacks
+from leyden.worker.stamps import EVERY_S, Stamps
 from leyden.worker.unpack import unpack
+from leyden.worker.usage import Usage
+from leyden.worker.verdict import Judge, Stop, failed
 
 HEARTBEAT_S = 10.0
-_SAVED = "stopped to go on later"
 
 
 def run_attempt(folder: Path) -> int:
@@ -42,30 +45,37 @@ def run_attempt(folder: Path) -> int:
         _print_trouble()
         message = f"the worker could not run the job: {type(error).__name__}: {error}"
         outcome = Outcome(kind=Ending.INFRA, message=message, ended_at=time.time())
+    collect_if_it_goes_on(launch, outcome)
+    written = _write(folder, outcome)
+    reporter.ended(outcome)
+    if not written:
+        _write(folder, outcome)
+    collect(launch)
+    return 0
+
+
+def _write(folder: Path, outcome: Outcome) -> bool:
     try:
         record.write_outcome(folder, outcome)
-    except OSError:  # the disk is full: the server may still hear of it
+    except OSError:  # the disk is full: the server may still hear of it, or there is room a little later
         _print_trouble()
-    reporter.ended(outcome)
-    collect(launch)  # after all: devices are free by now, nobody waits for this
-    return 0
+        return False
+    return True
 
 
 def _print_trouble() -> None:
     import traceback  # 4 ms, almost never needed
 
-    traceback.print_exc()
+    with contextlib.suppress(OSError):  # worker.log lies on the disk that may be full
+        traceback.print_exc()
 
 
 def _run(launch: Launch, bell: Bell, reporter: Reporter) -> Outcome:
     unpack(launch)
-    if launch.env != "inherit":
-        from leyden.worker.environment import enter  # 15 ms that most jobs need not pay
-
-        entered = enter(launch, bell)
-        if isinstance(entered, Outcome):
-            return entered
-        launch = entered
+    entered = _entered(launch, bell)
+    if isinstance(entered, Outcome):
+        return entered
+    launch = entered
     started_at = time.time()
     environs = rank_environ(launch, started_at)
     cwd = working_folder(launch)
@@ -78,84 +88,74 @@ def _run(launch: Launch, bell: Bell, reporter: Reporter) -> Outcome:
     try:
         _note(launch, ranks, started_at)
         reporter.started()
-        if launch.env == "inherit" and launch.script:
-            from leyden.worker.packages import record_environment  # the ranks run already
-
-            record_environment(launch)
+        _record_packages(launch)
         return _watch(launch, ranks, bell, reporter, started_at)
     finally:
         ranks.kill()  # also where the worker itself fails: no rank may outlive it
 
 
+def _entered(launch: Launch, bell: Bell) -> Launch | Outcome:
+    """The launch in the environment the job asks for, or how the attempt ends without one."""
+    if launch.env == "inherit":
+        return launch
+    from leyden.worker.environment import enter  # 15 ms that most jobs need not pay
+
+    return enter(launch, bell)
+
+
+def _record_packages(launch: Launch) -> None:
+    if launch.env != "inherit" or not launch.script:
+        return
+    from leyden.worker.packages import record_environment  # the ranks run already
+
+    try:
+        record_environment(launch)
+    except OSError:
+        _print_trouble()
+
+
 def _note(launch: Launch, ranks: Ranks, started_at: float) -> None:
     file = record.WorkerFile(worker=record.myself(), ranks=ranks.processes, started_at=started_at)
-    record.update_worker(launch.folder, file)
+    try:
+        record.update_worker(launch.folder, file)
+    except OSError:  # the disk is full: whoever looks for its ranks finds them by their environment
+        _print_trouble()
 
 
 def _watch(launch: Launch, ranks: Ranks, bell: Bell, reporter: Reporter, started_at: float) -> Outcome:
-    """Wait for the ranks; stop all of them when one fails, at the time limit, or when asked to."""
-    deadline = started_at + launch.time_s if launch.time_s else None
-    verdict: Outcome | None = None
-    kill_at: float | None = None
-    next_beat = started_at + HEARTBEAT_S
+    """Wait for the ranks; stop all of them when one fails, at a limit, or when asked to."""
+    begun = time.monotonic()  # the other clock may be set while they run
+    logs = [Path(launch.run_dir) / f"logs/a{launch.number}-r{rank}.log" for rank in range(ranks.count)]
+    stamps, usage = Stamps(logs), Usage(launch, ranks.processes, started_at=started_at)
+    usage.start()
+    judge = Judge(launch, ranks, bell, usage, begun=begun)
+    stop: Stop | None = None
+    kill_at, next_beat = math.inf, begun + HEARTBEAT_S
     while ranks.running():
-        now = time.time()
-        if verdict is None:
-            verdict = _verdict(launch, ranks, bell, now, deadline)
-            if verdict:
-                saves = verdict.message == _SAVED
-                ranks.signal(signal.Signals[f"SIG{launch.save_signal}"] if saves else signal.SIGTERM)
-                kill_at = now + (launch.save_grace_s if saves else launch.stop_grace_s)
-        elif kill_at and now >= kill_at:
+        now = time.monotonic()
+        stamps.note()
+        if stop is None:
+            if stop := judge.stop(now):
+                if stop.stacks:
+                    dump_stacks(launch, ranks.processes, stop.message)
+                ranks.signal(stop.signal)
+                kill_at = now + stop.grace_s
+        elif now >= kill_at:
             ranks.kill()
-        elif verdict.message == _SAVED and bell.rung(signal.SIGTERM, signal.SIGINT):  # cancelled after all
-            verdict = _verdict(launch, ranks, bell, now, deadline)
-            ranks.signal(signal.SIGTERM)
-            kill_at = min(kill_at or now, now + launch.stop_grace_s)
+        elif stop.saves and (cancel := judge.cancelled()):
+            stop, kill_at = cancel, min(kill_at, now + cancel.grace_s)
+            ranks.signal(stop.signal)
         if now >= next_beat:
             reporter.heartbeat()
             next_beat = now + HEARTBEAT_S
-        waits = [next_beat, *([kill_at] if kill_at else [deadline] if deadline else [])]
-        bell.wait(max(0.0, min(waits) - time.time()))
+        bell.wait(min(EVERY_S, max(0.0, kill_at - time.monotonic())))
     ranks.kill()  # children a rank left in its process group hold devices and log files
-    ended = verdict or _failed_rank(ranks) or Outcome(kind=Ending.SUCCEEDED, message="", exit_code=0, ended_at=0)
+    usage.close()
+    stamps.close()
+    if stop is None and ranks.first_failure:
+        stop = failed(launch, *ranks.first_failure)
+    ended = stop.outcome if stop else Outcome(kind=Ending.SUCCEEDED, message="", exit_code=0, ended_at=0)
     return replace(ended, started_at=started_at, ended_at=time.time())
-
-
-def _verdict(launch: Launch, ranks: Ranks, bell: Bell, now: float, deadline: float | None) -> Outcome | None:
-    """Why all ranks must stop now, None where they may go on."""
-    if failed := _failed_rank(ranks):
-        return failed
-    if bell.rung(signal.SIGTERM, signal.SIGINT):
-        return Outcome(kind=Ending.CANCELLED, message="cancelled", ended_at=now)
-    if bell.rung(record.SAVE):
-        return Outcome(kind=Ending.CANCELLED, message=_SAVED, ended_at=now)
-    if deadline and now >= deadline:
-        message = f"stopped at its time limit of {launch.time_s:g} s"
-        return Outcome(kind=Ending.TIMED_OUT, message=message, ended_at=now)
-    return None
-
-
-def _failed_rank(ranks: Ranks) -> Outcome | None:
-    if ranks.first_failure is None:
-        return None
-    rank, code = ranks.first_failure
-    who = "the program" if ranks.count == 1 else f"rank {rank}"
-    if code == EXIT_REQUEUE:
-        message = f"{who} asked to be started again (exit code {code})"
-        return Outcome(kind=Ending.REQUEUE, message=message, exit_code=code, ended_at=0)
-    if code > 0:
-        return Outcome(kind=Ending.FAILED, message=f"{who} exited with code {code}", exit_code=code, ended_at=0)
-    name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
-    hint = _SIGNAL_HINTS.get(name, "")
-    return Outcome(kind=Ending.FAILED, message=f"{who} was killed by {name}{hint}", exit_code=128 - code, ended_at=0)
-
-
-_SIGNAL_HINTS: Mapping[str, str] = {
-    "SIGKILL": " (often the kernel's out-of-memory killer)",
-    "SIGSEGV": " (a crash in native code)",
-    "SIGBUS": " (often shared memory, /dev/shm, is full)",
-}
 
 
 def _cannot_start(launch: Launch, cwd: Path, error: OSError) -> Outcome:

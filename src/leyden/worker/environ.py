@@ -34,6 +34,7 @@ def rank_environ(launch: Launch, started_at: float) -> list[dict[str, str]]:
         **submitted,
         **launch.vars,
         "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",  # a crash leaves stacks in the log, and so does a rank that hangs: stall.py
         # The numbers of leases are NVML's, which counts in PCI order; CUDA by itself counts fastest first.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": ",".join(str(index) for index in launch.gpus),

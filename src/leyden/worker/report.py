@@ -6,6 +6,7 @@ worker.json and outcome.json later, so trying is bounded and never holds up a ra
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import threading
@@ -58,10 +59,15 @@ class Reporter:
             connection.request("POST", f"/api/attempts/{self._launch.uid}/report", json.dumps(body), headers)
             status = connection.getresponse().status
         except (OSError, http.client.HTTPException) as error:
-            print(f"{kind} not reported: {error}", file=sys.stderr)
+            _say(f"{kind} not reported: {error}")
             return False
         finally:
             connection.close()
         if status >= 400:
-            print(f"{kind} refused with status {status}", file=sys.stderr)
+            _say(f"{kind} refused with status {status}")
         return status < 500
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # worker.log lies on a disk that may be full
+        print(text, file=sys.stderr, flush=True)

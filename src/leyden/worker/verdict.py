@@ -1,0 +1,115 @@
+"""Why must all ranks of an attempt stop now, how are they told, and what is said about it?"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, final
+
+from leyden.core.states import EXIT_REQUEUE
+from leyden.core.units import format_duration
+from leyden.engines import record
+from leyden.engines.base import Ending, Launch, Outcome
+from leyden.worker.bell import Bell
+from leyden.worker.ranks import Ranks
+from leyden.worker.stall import Progress
+from leyden.worker.usage import Usage
+
+LOOK_EVERY_S: Final = 1.0  # at progress and use
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """What the ranks are sent, how long they then have, and how the attempt ends."""
+
+    kind: Ending
+    message: str
+    signal: signal.Signals = signal.SIGTERM
+    grace_s: float
+    exit_code: int | None = None
+    saves: bool = False  # it is to go on later; a cancel may still outdo this
+    stacks: bool = False  # print them first
+
+    @property
+    def outcome(self) -> Outcome:
+        """Without its times."""
+        return Outcome(kind=self.kind, message=self.message, exit_code=self.exit_code, ended_at=0)
+
+
+@final
+class Judge:
+    """Looks at one attempt. Times are those of a clock that nobody sets."""
+
+    def __init__(self, launch: Launch, ranks: Ranks, bell: Bell, usage: Usage, *, begun: float) -> None:
+        self._launch, self._ranks, self._bell, self._usage = launch, ranks, bell, usage
+        self._deadline = begun + launch.time_s if launch.time_s else float("inf")
+        self._progress = Progress(launch, now=begun) if launch.stall_s else None
+        self._next_look = begun + LOOK_EVERY_S
+
+    def stop(self, now: float) -> Stop | None:
+        """Why they must stop; None where they may go on."""
+        launch = self._launch
+        if self._ranks.first_failure:
+            return failed(launch, *self._ranks.first_failure)
+        if stop := self.cancelled():
+            return stop
+        if self._bell.rung(record.SAVE):
+            return Stop(
+                kind=Ending.CANCELLED,
+                message="stopped to go on later",
+                signal=signal.Signals[f"SIG{launch.save_signal}"],
+                grace_s=launch.save_grace_s,
+                saves=True,
+            )
+        if now >= self._deadline:
+            return self._limit(Ending.TIMED_OUT, f"stopped at its time limit of {launch.time_s:g} s")
+        if now >= self._next_look:
+            self._next_look = now + LOOK_EVERY_S
+            return self._hangs(now) or self._idles()
+        return None
+
+    def cancelled(self) -> Stop | None:
+        """Whether somebody wants it to end for good."""
+        asked = self._bell.rung(signal.SIGTERM, signal.SIGINT)
+        return self._limit(Ending.CANCELLED, "cancelled") if asked else None
+
+    def _hangs(self, now: float) -> Stop | None:
+        limit_s = self._launch.stall_s
+        if not self._progress or not limit_s or self._progress.stalled_s(now=now) < limit_s:
+            return None
+        message = f"no progress for {format_duration(limit_s)}; stacks are in the log of each rank"
+        return Stop(kind=Ending.INFRA, message=message, grace_s=self._launch.stop_grace_s, stacks=True)
+
+    def _idles(self) -> Stop | None:
+        limit_s = self._launch.idle_s
+        if not limit_s or self._usage.idle_s < limit_s:
+            return None
+        message = f"stopped at its idle limit: no GPU of it did anything for {format_duration(limit_s)}"
+        return self._limit(Ending.TIMED_OUT, message)
+
+    def _limit(self, kind: Ending, message: str) -> Stop:
+        return Stop(kind=kind, message=message, grace_s=self._launch.stop_grace_s)
+
+
+def failed(launch: Launch, rank: int, code: int) -> Stop:
+    """What the first rank that failed makes of the attempt."""
+    who = "the program" if launch.ranks == 1 else f"rank {rank}"
+    kind = Ending.FAILED
+    if code == EXIT_REQUEUE:
+        kind, message = Ending.REQUEUE, f"{who} asked to be started again (exit code {code})"
+    elif code > 0:
+        message = f"{who} exited with code {code}"
+    else:
+        name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
+        message = f"{who} was killed by {name}{_SIGNAL_HINTS.get(name, '')}"
+    exit_code = code if code > 0 else 128 - code
+    return Stop(kind=kind, message=message, exit_code=exit_code, grace_s=launch.stop_grace_s)
+
+
+_SIGNAL_HINTS: Mapping[str, str] = {
+    "SIGKILL": " (often the kernel's out-of-memory killer)",
+    "SIGSEGV": " (a crash in native code)",
+    "SIGBUS": " (often shared memory, /dev/shm, is full)",
+}
