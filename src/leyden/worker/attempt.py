@@ -18,7 +18,6 @@ from pathlib import Path
 from leyden.engines import record
 from leyden.engines.base import Ending, Launch, Outcome
 from leyden.worker.bell import Bell
-from leyden.worker.collect import collect, collect_if_it_goes_on
 from leyden.worker.environ import rank_environ, working_folder
 from leyden.worker.ranks import Ranks, start_ranks
 from leyden.worker.report import Reporter
@@ -45,12 +44,10 @@ def run_attempt(folder: Path) -> int:
         _print_trouble()
         message = f"the worker could not run the job: {type(error).__name__}: {error}"
         outcome = Outcome(kind=Ending.INFRA, message=message, ended_at=time.time())
-    collect_if_it_goes_on(launch, outcome)
     written = _write(folder, outcome)
     reporter.ended(outcome)
     if not written:
         _write(folder, outcome)
-    collect(launch)
     return 0
 
 
@@ -72,10 +69,6 @@ def _print_trouble() -> None:
 
 def _run(launch: Launch, bell: Bell, reporter: Reporter) -> Outcome:
     unpack(launch)
-    entered = _entered(launch, bell)
-    if isinstance(entered, Outcome):
-        return entered
-    launch = entered
     started_at = time.time()
     environs = rank_environ(launch, started_at)
     cwd = working_folder(launch)
@@ -88,30 +81,9 @@ def _run(launch: Launch, bell: Bell, reporter: Reporter) -> Outcome:
     try:
         _note(launch, ranks, started_at)
         reporter.started()
-        _record_packages(launch)
         return _watch(launch, ranks, bell, reporter, started_at)
     finally:
         ranks.kill()  # also where the worker itself fails: no rank may outlive it
-
-
-def _entered(launch: Launch, bell: Bell) -> Launch | Outcome:
-    """The launch in the environment the job asks for, or how the attempt ends without one."""
-    if launch.env == "inherit":
-        return launch
-    from leyden.worker.environment import enter  # 15 ms that most jobs need not pay
-
-    return enter(launch, bell)
-
-
-def _record_packages(launch: Launch) -> None:
-    if launch.env != "inherit" or not launch.script:
-        return
-    from leyden.worker.packages import record_environment  # the ranks run already
-
-    try:
-        record_environment(launch)
-    except OSError:
-        _print_trouble()
 
 
 def _note(launch: Launch, ranks: Ranks, started_at: float) -> None:
