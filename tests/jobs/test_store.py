@@ -1,121 +1,39 @@
-"""Does one writer serve many threads, undo what fails alone, and keep what it confirmed?"""
+"""Does SQLite do what every database of jobs must, keep what it confirmed, and open what older Leydens wrote?"""
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
 import subprocess
 import sys
-import textwrap
-import threading
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import Connection, func, insert, select
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
-from leyden.core.errors import ServerError
-from leyden.jobs import life
+from leyden.core.errors import ServerError, UsageError
+from leyden.core.states import State
+from leyden.jobs import life, migrations
+from leyden.jobs.failpoint import Failpoint
+from leyden.jobs.rows import all_attempts, held_devices, list_jobs
 from leyden.jobs.store import Store
-from leyden.jobs.tables import events, jobs
+from tests.conformance.store import StoreSuite, Where, count
 from tests.jobs.samples import a_job
 
 
-def test_all_writes_happen_on_one_thread_in_few_commits(store: Store) -> None:
-    seen: set[int] = set()
-
-    def work(connection: Connection) -> None:
-        seen.add(threading.get_ident())
-        life.submit(connection, a_job())
-
-    with ThreadPoolExecutor(8) as pool:
-        futures = [
-            future
-            for batch in pool.map(lambda _: [store.submit(work) for _ in range(50)], range(8))
-            for future in batch
-        ]
-    for future in futures:
-        future.result()
-    assert len(seen) == 1
-    assert seen != {threading.get_ident()}
-    assert store.read(lambda connection: connection.scalar(select(func.count()).select_from(jobs))) == 400
+class TestSqlite(StoreSuite):
+    @pytest.fixture
+    def where(self, tmp_path: Path) -> Where:
+        return tmp_path / "leyden.db"
 
 
-def test_work_that_fails_undoes_only_itself(store: Store) -> None:
-    good, bad = a_job(), a_job()
-    hold = threading.Event()
-    first = store.submit(lambda _connection: hold.wait(10))  # so that the next three share a commit
-
-    def fail(connection: Connection) -> None:
-        life.submit(connection, bad)
-        raise KeyError("on purpose")
-
-    futures: list[Future[Any]] = [store.submit(lambda connection: life.submit(connection, good)), store.submit(fail)]
-    hold.set()
-    first.result()
-    futures[0].result()
-    with pytest.raises(KeyError):
-        futures[1].result()
-    assert store.read(lambda connection: connection.scalars(select(jobs.c.id)).all()) == [good.id]
-
-
-def test_a_reader_does_not_wait_for_the_writer(store: Store) -> None:
-    store.write(lambda connection: life.submit(connection, a_job()))
-    hold, began = threading.Event(), threading.Event()
-
-    def slow(connection: Connection) -> None:
-        life.submit(connection, a_job())
-        began.set()
-        assert hold.wait(10)
-
-    writing = store.submit(slow)
-    assert began.wait(10)
-    assert store.read(lambda connection: connection.scalar(select(func.count()).select_from(jobs))) == 1
-    hold.set()
-    writing.result()
-
-
-def test_commits_are_durable(tmp_path: Path) -> None:
-    store = Store(tmp_path / "x.db")
+def test_commits_are_durable(store: Store) -> None:
     modes = store.read(
         lambda connection: [
             connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
         ]
     )
-    store.close()
     assert modes == ["wal", 2]
-
-
-def test_what_was_confirmed_outlives_sigkill(tmp_path: Path) -> None:
-    program = """
-        import sys
-        from pathlib import Path
-        from leyden.jobs import life
-        from leyden.jobs.store import Store
-        from tests.jobs.samples import a_job
-        store = Store(Path(sys.argv[1]))
-        while True:
-            job = a_job()
-            store.write(lambda connection: life.submit(connection, job))
-            print(job.id, flush=True)
-    """
-    path = tmp_path / "leyden.db"
-    with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program), str(path)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    ) as writer:
-        assert writer.stdout
-        confirmed = [writer.stdout.readline().strip() for _ in range(20)]
-        os.kill(writer.pid, signal.SIGKILL)
-        confirmed += writer.stdout.read().splitlines()[:-1]  # the last line may be torn
-    store = Store(path)
-    kept = store.read(lambda connection: connection.scalars(select(jobs.c.id)).all())
-    store.close()
-    assert set(confirmed) <= set(kept)
 
 
 def test_a_full_disk_fails_the_write_and_the_store_goes_on(store: Store) -> None:
@@ -129,7 +47,7 @@ def test_a_full_disk_fails_the_write_and_the_store_goes_on(store: Store) -> None
     store.write(lambda connection: life.submit(connection, job))
 
 
-def test_a_store_of_a_newer_leyden_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_of_a_newer_leyden_is_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "leyden.db") as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
@@ -137,7 +55,69 @@ def test_a_store_of_a_newer_leyden_is_left_alone(tmp_path: Path) -> None:
         Store(tmp_path / "leyden.db")
 
 
-def test_events_need_a_job(store: Store) -> None:
-    row = {"job_id": "none", "at": 0.0, "before": "", "after": "", "who": "", "why": ""}
-    with pytest.raises(Exception, match="FOREIGN KEY"):
-        store.write(lambda connection: connection.execute(insert(events).values(**row)))
+def test_a_file_written_before_there_were_revisions_keeps_its_jobs(tmp_path: Path) -> None:
+    """The dump of a real one: three jobs, one of them running."""
+    path = tmp_path / "leyden.db"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(Path(__file__).with_name("first_version.sql").read_text())
+    connection.close()
+    store = Store(path)
+    jobs = store.read(lambda connection: list_jobs(connection, since=None, limit=10))
+    assert [job.state for job in jobs] == [State.QUEUED, State.RUNNING, State.SUCCEEDED]
+    assert store.read(held_devices) == {"cpu:0": jobs[1].id, "cpu:1": jobs[1].id}
+    assert store.read(lambda connection: all_attempts(connection, jobs[2].id))[0].outcome == "succeeded"
+    version = store.read(lambda connection: connection.exec_driver_sql("PRAGMA user_version").scalar())
+    assert version == int(migrations.HEAD)  # so that the Leyden which wrote it refuses it from now on
+    store.close()
+
+
+def test_the_newest_revision_is_the_one_the_code_asks_for() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    assert ScriptDirectory.from_config(config).get_heads() == [migrations.HEAD]
+
+
+def test_opening_loads_nothing_of_alembic(tmp_path: Path) -> None:
+    program = (
+        "import sys; from leyden.jobs.store import Store; Store(sys.argv[1]).close(); print('alembic' in sys.modules)"
+    )
+    for _ in range(2):  # a new file, and one that is up to date
+        done = subprocess.run(
+            [sys.executable, "-c", program, tmp_path / "x.db"], capture_output=True, text=True, check=True
+        )
+        assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("url", ["sqlite:///{}", "{}"])
+def test_a_path_may_be_written_as_a_url(tmp_path: Path, url: str) -> None:
+    store = Store(url.format(tmp_path / "x.db"))
+    assert count(store) == 0
+    store.close()
+    assert (tmp_path / "x.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("where", "kind", "says"),
+    [
+        ("mysql://root@localhost/x", UsageError, "Leyden keeps its jobs in SQLite or PostgreSQL"),
+        ("/nowhere/x.db", ServerError, "its folder cannot be written: .*No such file"),
+        ("/dev/null/x.db", ServerError, "its folder cannot be written: .*Not a directory"),
+    ],
+)
+def test_a_database_that_cannot_be_is_named(where: str, kind: type[Exception], says: str) -> None:
+    with pytest.raises(kind, match=says):
+        Store(where)
+
+
+def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    path.write_text("not a database, but long enough to be one " * 100)
+    with pytest.raises(ServerError, match=r"opening the database .*; file is not a database"):
+        Store(path)
+    assert path.read_text().startswith("not a database")
+
+
+@pytest.mark.parametrize("text", ["0", "x", "3:during", "-1"])
+def test_a_failpoint_that_cannot_be_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="LEYDEN_FAILPOINT"):
+        Failpoint.parse(text)

@@ -1,8 +1,8 @@
-"""How do many threads write to one SQLite file, fast and without losing a commit that was confirmed?
+"""How do many threads write to one database, fast and without losing a commit that was confirmed?
 
 One thread owns the only connection that writes. It takes whatever waits, runs each piece of work in its own savepoint
-and commits all of them with one fsync, so the rate grows with the load; a piece that fails undoes only itself.
-Reads use other connections and never wait for the writer (WAL).
+and commits all of them at once, with one fsync, so the rate grows with the load; a piece that fails undoes only itself.
+Reads use other connections and never wait for the writer.
 """
 
 from __future__ import annotations
@@ -15,27 +15,28 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from leyden.core.errors import ServerError
-from leyden.jobs.tables import metadata
+from leyden.jobs.database import Database, open_database
+from leyden.jobs.failpoint import Failpoint
+from leyden.jobs.migrations import bring_forward
 
 T = TypeVar("T")
-SCHEMA_VERSION = 1
 GROUP = 256  # pieces of work in one commit
 
 
 @final
 class Store:
-    """The database of jobs."""
+    """The jobs on record, in the database at a path or URL (see database.py). Raises ServerError, UsageError."""
 
-    def __init__(self, path: Path, on_commit: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, where: Path | str, on_commit: Callable[[], None] = lambda: None, *, failpoint: Failpoint | None = None
+    ) -> None:
         self._on_commit = on_commit
-        self._writer = _engine(path, begin="BEGIN IMMEDIATE", size=1)
-        self._reader = _engine(path, begin="BEGIN", size=8)
-        _create_tables(self._writer, path)
+        self._failpoint = failpoint
+        self._database = _open(where)
         self._work: queue.SimpleQueue[_Piece | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="store-writer", daemon=True)
         self._thread.start()
@@ -52,15 +53,14 @@ class Store:
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Do the work on one snapshot."""
-        with self._reader.begin() as connection:
+        with self._database.reader.begin() as connection:
             return work(connection)
 
     def close(self) -> None:
-        """Finish what was asked for and let go of the file."""
+        """Finish what was asked for and let go of the database."""
         self._work.put(None)
         self._thread.join()
-        self._reader.dispose()
-        self._writer.dispose()
+        self._database.close()
 
     def _write_all(self) -> None:
         while (first := self._work.get()) is not None:
@@ -77,11 +77,15 @@ class Store:
 
     def _commit(self, group: list[_Piece]) -> None:
         try:
-            with self._writer.begin() as connection:
+            with self._database.writer.begin() as connection:
                 for piece in group:
                     piece.run(connection)
-                    if piece.error and not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
-                        raise piece.error  # SQLite gave up the whole transaction, as it does when the disk is full
+                    if piece.error and self._database.gave_up(connection):
+                        raise piece.error
+                if self._failpoint:
+                    self._failpoint.reach(before=True)
+            if self._failpoint:
+                self._failpoint.reach(before=False)
         except BaseException as error:  # the commit itself failed, e.g. the disk is full: nobody's work is done
             for piece in group:
                 piece.error = error
@@ -107,7 +111,7 @@ class _Piece:
             savepoint.commit()
         except Exception as error:
             self.error = error
-            with contextlib.suppress(SQLAlchemyError):  # it is gone where SQLite undid everything
+            with contextlib.suppress(SQLAlchemyError):  # it is gone where the database undid everything
                 savepoint.rollback()
 
     def tell(self) -> None:
@@ -117,35 +121,20 @@ class _Piece:
             self.future.set_result(self._result)
 
 
-def _engine(path: Path, *, begin: str, size: int) -> Engine:
-    engine = create_engine(
-        f"sqlite:///{path}",
-        poolclass=QueuePool,
-        pool_size=size,
-        max_overflow=0 if size == 1 else 32,
-        connect_args={"check_same_thread": False, "isolation_level": None, "timeout": 10},
-    )
-
-    @event.listens_for(engine, "connect")
-    def _settings(connection: Any, _record: object) -> None:
-        for line in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {line}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)  # SQLAlchemy's own begin is lazy, which savepoints do not survive
-
-    return engine
-
-
-def _create_tables(engine: Engine, path: Path) -> None:
-    with engine.begin() as connection:
-        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-        if version > SCHEMA_VERSION:
-            raise ServerError(
-                asked=f"opening the store {path}",
-                found=f"a newer Leyden wrote it (version {version}, this one knows {SCHEMA_VERSION})",
-                do="Upgrade Leyden, or set LEYDEN_HOME to another folder.",
-            )
-        metadata.create_all(connection)
-        connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
+def _open(where: Path | str) -> Database:
+    """With today's tables in it."""
+    database = open_database(where)
+    try:
+        with database.writer.begin() as connection:
+            bring_forward(connection, database.shown)
+    except DBAPIError as error:
+        database.close()
+        raise ServerError(
+            asked=f"opening the database {database.shown}",
+            found=" ".join(str(error.orig).split()),
+            do="Check its name, that it can be reached, and that Leyden may write to it.",
+        ) from error
+    except BaseException:
+        database.close()
+        raise
+    return database
