@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -50,7 +50,8 @@ def find(home: Home) -> Endpoint | None:
 def connect(home: Home, environ: Mapping[str, str] = os.environ) -> Client | None:
     """A client of the server that runs; None where none does. Starts nothing."""
     if named := named_server(environ):
-        return Client(named)
+        # A rank's own token is good for its reports alone; a job of the server's owner may bring more jobs.
+        return Client((find(home) if "LEYDEN_JOB_ID" in environ else None) or named)
     endpoint = find(home)
     return Client(endpoint) if endpoint and answers(endpoint) else None
 
@@ -74,6 +75,7 @@ def start(
     home: Home,
     *,
     port: int | None = None,
+    options: Sequence[str] = (),
     deadline_s: float = START_DEADLINE_S,
     on_start: Callable[[], None] = lambda: None,
 ) -> Endpoint:
@@ -86,7 +88,7 @@ def start(
             return endpoint
         on_start()
         log_start = home.log_file.stat().st_size if home.log_file.exists() else 0
-        process = _spawn(home, port)
+        process = _spawn(home, port, options)
         while time.monotonic() < until:
             over = process.poll() is not None  # read first: a server that found another one running leaves to it
             endpoint = find(home)
@@ -118,11 +120,12 @@ def stop(home: Home, *, deadline_s: float = STOP_DEADLINE_S) -> Endpoint | None:
     return endpoint
 
 
-def command_line(home: Home, port: int | None = None) -> list[str]:
+def command_line(home: Home, port: int | None = None, options: Sequence[str] = ()) -> list[str]:
     """The server's command line. -P: no file of the current folder may stand in for a module of the server."""
     return [
         *(sys.executable, "-P", "-m", "leyden.server", "--home", str(home.root)),
         *(("--port", str(port)) if port is not None else ()),
+        *options,
     ]
 
 
@@ -136,14 +139,14 @@ def log_tail(home: Home, *, lines: int = 12, start: int = 0) -> str:
         return ""
 
 
-def _spawn(home: Home, port: int | None) -> subprocess.Popen[bytes]:
+def _spawn(home: Home, port: int | None, options: Sequence[str]) -> subprocess.Popen[bytes]:
     import subprocess  # 13 ms; only who starts a server pays
 
     # Nothing of the job that this may be called from: a server is nobody's rank.
     environ = {key: value for key, value in os.environ.items() if not key.startswith("LEYDEN_") or key == "LEYDEN_HOME"}
     with home.log_file.open("ab") as log:
         return subprocess.Popen(
-            command_line(home, port),
+            command_line(home, port, options),
             cwd=home.root,  # so that no project folder is kept busy
             env=environ,
             stdin=subprocess.DEVNULL,

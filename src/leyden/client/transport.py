@@ -65,9 +65,10 @@ class Transport:
         content_type: str = "application/json",
         size_bytes: int | None = None,
         timeout_s: float | None = None,
+        more_headers: Mapping[str, str] | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
         """The answer, to be read by the caller; a connection that breaks meanwhile raises UnreachableError."""
-        headers = {"Authorization": f"Bearer {self.endpoint.token}", "Accept": "*/*"}
+        headers = {"Authorization": f"Bearer {self.endpoint.token}", "Accept": "*/*", **(more_headers or {})}
         if body is not None:
             headers["Content-Type"] = content_type
         if size_bytes is not None:

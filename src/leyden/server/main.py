@@ -14,6 +14,7 @@ from types import FrameType
 from leyden.core.errors import LeydenError
 from leyden.core.home import Home
 from leyden.server.embedded import listen, lock_home, publish, remember_port, withdraw
+from leyden.server.settings import Settings, save, told
 
 STOP_GRACE_S = 10.0  # as Docker and Kubernetes-minded people expect: 10 s between TERM and KILL
 
@@ -24,18 +25,27 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--home", type=Path, help="folder it keeps everything in (default: $LEYDEN_HOME or ~/.leyden)")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: any free one)")
     parser.add_argument("--stop-grace-s", type=float, default=STOP_GRACE_S, help="between SIGTERM and SIGKILL of a job")
+    parser.add_argument("--store", help="where artifacts are kept, from now on: local, a folder, s3://bucket/prefix, …")
+    parser.add_argument("--keep-checkpoints", type=int, help="of each job, once it has ended so long ago; 0: all")
+    parser.add_argument("--keep-days", type=float, help="how long ago")
     options = parser.parse_args(arguments)
     home = Home(options.home.expanduser().absolute()) if options.home else Home.from_environ()
     try:
         with lock_home(home.create()):
-            _serve(home, options.port, options.stop_grace_s)
+            settings = told(
+                home,
+                store=options.store,
+                keep_checkpoints=options.keep_checkpoints,
+                keep_days=options.keep_days,
+            )
+            _serve(home, options.port, options.stop_grace_s, settings)
     except LeydenError as error:
         print(f"leyden server: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def _serve(home: Home, port: int, stop_grace_s: float) -> None:
+def _serve(home: Home, port: int, stop_grace_s: float, settings: Settings) -> None:
     listener = listen(home, port)  # before the heavy imports: a taken port is told at once
     import uvicorn
 
@@ -43,7 +53,8 @@ def _serve(home: Home, port: int, stop_grace_s: float) -> None:
     from leyden.server.services import Services
 
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    services = Services.open(home, url=url, stop_grace_s=stop_grace_s)
+    services = Services.open(home, url=url, stop_grace_s=stop_grace_s, settings=settings)
+    save(home, settings)
     config = uvicorn.Config(
         create_app(services), http="h11", loop="asyncio", ws="none", lifespan="off", log_level="warning",
         access_log=False, timeout_graceful_shutdown=3,

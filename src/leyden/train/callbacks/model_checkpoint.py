@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leyden.core.errors import CheckpointError, ConfigurationError, nearest
+from leyden.track.checkpoints import is_pinned
 from leyden.train.callbacks.base import Callback
 from leyden.train.callbacks.early_stopping import check_mode, read_monitor
 from leyden.train.checkpoints import checkpoint
@@ -197,7 +198,7 @@ class ModelCheckpoint(Callback):
         keep = {path, *self._ranked()[: self.save_top_k]}
         for one in [one for one in self._kept if one not in keep]:
             del self._kept[one]
-            if remove and (Path(one) / checkpoint.MANIFEST).exists():
+            if remove and (Path(one) / checkpoint.MANIFEST).exists() and not is_pinned(Path(one)):
                 shutil.rmtree(one, ignore_errors=True)
 
 

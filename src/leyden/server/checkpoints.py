@@ -1,0 +1,144 @@
+"""What can be asked of a job's checkpoints: which there are, their files, that they stay, that they go?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from leyden.core.errors import ConflictError, NotFoundError, UsageError, nearest
+from leyden.core.ids import short_id
+from leyden.core.views import CheckpointFileView, CheckpointView
+from leyden.jobs.rows import JobRow, find_job
+from leyden.server.artifacts import Digests, open_file
+from leyden.server.ranges import respond
+from leyden.server.retention import Retention, expired, needed
+from leyden.server.services import Services
+from leyden.track import checkpoints
+from leyden.track.checkpoints import Checkpoint
+
+
+def add_checkpoints(app: FastAPI, services: Services) -> None:
+    """The routes."""
+    digests, runs = Digests(), services.home.runs
+
+    def job_of(ref: str) -> JobRow:
+        return services.store.read(lambda connection: find_job(connection, ref))
+
+    @app.get("/api/jobs/{ref}/checkpoints")
+    def get_checkpoints(ref: str) -> Response:
+        job = job_of(ref)
+        found = checkpoints.found(runs / job.id / checkpoints.FOLDER)
+        return JSONResponse([asdict(view(job.id, one)) for one in found])
+
+    @app.api_route("/api/jobs/{ref}/checkpoints/{name}/files/{path:path}", methods=["GET", "HEAD"])
+    def get_file(request: Request, ref: str, name: str, path: str) -> Response:
+        job = job_of(ref)
+        one = pick(runs / job.id, job, name)
+        try:
+            content = open_file(runs / job.id / checkpoints.FOLDER / one.name, path, digests)
+        except OSError:
+            content = None
+        if content is None:
+            raise NotFoundError(
+                asked=f"the file {path!r} of checkpoint {one.name}",
+                found="it has no such file",
+                do=f"It has {', '.join(file.path for file in one.files)}.",
+            )
+        return respond(request, content)
+
+    @app.put("/api/jobs/{ref}/checkpoints/{name}/pin")
+    def put_pin(ref: str, name: str) -> Response:
+        return _pin(ref, name, pinned=True)
+
+    @app.delete("/api/jobs/{ref}/checkpoints/{name}/pin")
+    def delete_pin(ref: str, name: str) -> Response:
+        return _pin(ref, name, pinned=False)
+
+    def _pin(ref: str, name: str, *, pinned: bool) -> Response:
+        job = job_of(ref)
+        one = pick(runs / job.id, job, name)
+        checkpoints.pin(runs / job.id / checkpoints.FOLDER, one.name, pinned=pinned)
+        return JSONResponse(asdict(view(job.id, pick(runs / job.id, job, one.name))))
+
+    @app.delete("/api/jobs/{ref}/checkpoints/{name}")
+    def delete_checkpoint(ref: str, name: str) -> Response:
+        job = job_of(ref)
+        one = pick(runs / job.id, job, name)
+        refuse_removal(job, one, checkpoints.found(runs / job.id / checkpoints.FOLDER))
+        path = runs / job.id / checkpoints.FOLDER / one.name
+        if by := services.store.read(needed).get(str(path)):
+            raise _must_stay(job, one, f"job {short_id(by)} is to start from it", "Wait until that job has ended.")
+        checkpoints.remove(path.parent, one.name)
+        return JSONResponse(asdict(view(job.id, one)))
+
+    @app.get("/api/checkpoints/expired")
+    def get_expired(
+        keep: Annotated[int | None, Query(ge=1)] = None, days: Annotated[float | None, Query(ge=0)] = None
+    ) -> Response:
+        rule = services.files.retention
+        if keep is not None or days is not None:
+            rule = Retention(
+                keep=keep or (rule.keep if rule else 1), days=(rule.days if rule else 0.0) if days is None else days
+            )
+        if rule is None:
+            raise UsageError(
+                asked="checkpoints that have expired",
+                found="this server removes none",
+                do="Say what would be kept: --keep 1 --days 30; or start it with --keep-checkpoints and --keep-days.",
+            )
+        found = expired(services.store, services.home, rule, now=services.clock())
+        return JSONResponse([asdict(view(job_id, one)) for job_id, one in found])
+
+
+def pick(run_dir: Path, job: JobRow, name: str) -> Checkpoint:
+    """The checkpoint of that name, link ("last") or step. Raises NotFoundError."""
+    found = checkpoints.found(run_dir / checkpoints.FOLDER)
+    step = name.removeprefix("step=")
+    for one in found:
+        if name == one.name or name in one.names:
+            return one
+    for one in found:
+        if step.isdigit() and one.step == int(step):
+            return one
+    if name == "newest" and found:
+        return found[0]
+    known = [one.name for one in found]
+    raise NotFoundError(
+        asked=f"checkpoint {name!r} of job {job.id}",
+        found="there is none of that name or step" if known else "the job has none",
+        do=f"See `leyden ckpt ls {short_id(job.id)}`" + (f"; {nearest(name, known)}" if known else "."),
+    )
+
+
+def refuse_removal(job: JobRow, one: Checkpoint, found: list[Checkpoint]) -> None:
+    """Raise ConflictError for what must stay."""
+    if one.pinned:
+        do = f"Unpin it first: `leyden ckpt pin --off {short_id(job.id)} {one.name}`."
+        raise _must_stay(job, one, "it is pinned", do)
+    if not job.state.final and found and one.name == found[0].name:
+        why = f"it is the newest, and the job, which is {job.state}, may go on from it"
+        raise _must_stay(job, one, why, "Remove older ones, or wait until the job has ended.")
+
+
+def _must_stay(job: JobRow, one: Checkpoint, why: str, do: str) -> ConflictError:
+    return ConflictError(asked=f"checkpoint {one.name} of job {short_id(job.id)} was to be removed", found=why, do=do)
+
+
+def view(job_id: str, one: Checkpoint) -> CheckpointView:
+    """As the API tells it."""
+    return CheckpointView(
+        job=job_id,
+        name=one.name,
+        epoch=one.epoch,
+        step=one.step,
+        created_at=one.created_at,
+        size_bytes=one.size_bytes,
+        metrics=one.metrics,
+        pinned=one.pinned,
+        names=list(one.names),
+        files=[CheckpointFileView(path=file.path, size_bytes=file.size_bytes) for file in one.files],
+    )
