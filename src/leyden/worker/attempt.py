@@ -16,6 +16,7 @@ from pathlib import Path
 from leyden.engines import record
 from leyden.engines.base import Ending, Launch, Outcome
 from leyden.worker.bell import Bell
+from leyden.worker.collect import collect, collect_if_it_goes_on
 from leyden.worker.environ import rank_environ, working_folder
 from leyden.worker.ranks import Ranks, start_ranks
 from leyden.worker.report import Reporter
@@ -36,10 +37,12 @@ def run_attempt(folder: Path) -> int:
         _print_trouble()
         message = f"the worker could not run the job: {type(error).__name__}: {error}"
         outcome = Outcome(kind=Ending.INFRA, message=message, ended_at=time.time())
+    collect_if_it_goes_on(launch, outcome)
     written = _write(folder, outcome)
     reporter.ended(outcome)
     if not written:
         _write(folder, outcome)
+    collect(launch)
     return 0
 
 
