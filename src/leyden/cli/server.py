@@ -31,11 +31,20 @@ def command() -> None:
     "--keep-checkpoints", type=click.IntRange(0), metavar="N", help="Of jobs long ended keep so many; 0: all."
 )
 @click.option("--keep-days", type=click.FloatRange(0), metavar="D", help="So many days count as long.")
+@click.option(
+    "--fake-gpus", type=click.IntRange(0, 1024), metavar="N", help="N GPUs that are none, to try things with."
+)
 def start(
-    port: int | None, foreground: bool, store: str | None, keep_checkpoints: int | None, keep_days: float | None
+    port: int | None,
+    foreground: bool,
+    store: str | None,
+    keep_checkpoints: int | None,
+    keep_days: float | None,
+    fake_gpus: int | None,
 ) -> None:
-    """Start the server, unless it runs already. What is said of files holds for servers that start later, too."""
-    given = {"--store": store, "--keep-checkpoints": keep_checkpoints, "--keep-days": keep_days}
+    """Start the server, unless it runs already. All but the port holds for servers that start later, too."""
+    files = {"--store": store, "--keep-checkpoints": keep_checkpoints, "--keep-days": keep_days}
+    given = {**files, "--fake-gpus": fake_gpus}
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     home = Home.from_environ().create()
     if (found := embedded.find(home)) and embedded.answers(found):

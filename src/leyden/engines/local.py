@@ -15,13 +15,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import final
 
 import psutil
 
 from leyden.engines import record
 from leyden.engines.base import AttemptRef, Engine, Launch, Life, Machine, Sighting
-from leyden.engines.gpus import nvidia_gpus
+from leyden.engines.gpus import FAKE_GPUS, machine_gpus
 from leyden.engines.leftovers import kill_leftovers
 
 FORCE_AFTER_S = 3.0  # beyond the grace: the worker needs a moment to kill and to write the outcome
@@ -44,13 +45,13 @@ class LocalEngine(Engine):
             node=socket.gethostname(),
             cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
             memory_bytes=psutil.virtual_memory().total,
-            gpus=nvidia_gpus(self._environ),
+            gpus=machine_gpus(self._environ),
         )
 
     def launch(self, launch: Launch) -> None:
         if launch.engine_ref in self._children or record.read_worker(launch.folder):
             return
-        record.write_launch(launch)
+        record.write_launch(replace(launch, fake_gpus=bool(self._environ.get(FAKE_GPUS))))
         with (launch.folder / record.LOG).open("ab") as log:
             self._children[launch.engine_ref] = subprocess.Popen(
                 [sys.executable, "-P", "-m", "leyden.worker", str(launch.folder)],

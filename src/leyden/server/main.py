@@ -28,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--store", help="where artifacts are kept, from now on: local, a folder, s3://bucket/prefix, …")
     parser.add_argument("--keep-checkpoints", type=int, help="of each job, once it has ended so long ago; 0: all")
     parser.add_argument("--keep-days", type=float, help="how long ago")
+    parser.add_argument("--fake-gpus", type=int, help="so many, to try the platform with; 0: those there are")
     options = parser.parse_args(arguments)
     home = Home(options.home.expanduser().absolute()) if options.home else Home.from_environ()
     try:
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
                 store=options.store,
                 keep_checkpoints=options.keep_checkpoints,
                 keep_days=options.keep_days,
+                fake_gpus=options.fake_gpus,
             )
             _serve(home, options.port, options.stop_grace_s, settings)
     except LeydenError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import traceback
@@ -11,6 +12,7 @@ from typing import final
 
 from leyden.core.home import Home
 from leyden.engines.base import Machine
+from leyden.engines.gpus import FAKE_GPUS
 from leyden.engines.local import LocalEngine
 from leyden.jobs.keeper import Keeper
 from leyden.jobs.snapshot import Decisions, Snapshot
@@ -86,7 +88,9 @@ class Services:
         clock: Callable[[], float] = time.time,
     ) -> Services:
         """Open the store and know the machine; nothing runs yet."""
-        changes, tokens, engine = Changes(), Tokens(home), LocalEngine()
+        settings = settings or Settings()
+        fake = {FAKE_GPUS: str(settings.fake_gpus)} if settings.fake_gpus else {}
+        changes, tokens, engine = Changes(), Tokens(home), LocalEngine({**os.environ, **fake})
         store = Store(home.database, on_commit=changes.ring)
         machine = engine.inventory()
         launching = Launching(home=home, url=url, tokens=tokens, stop_grace_s=stop_grace_s)
@@ -106,7 +110,7 @@ class Services:
             tokens=tokens,
             changes=changes,
             keeper=KeeperThread(keeper.step),
-            files=Files.open(home, store, settings or Settings(), clock),
+            files=Files.open(home, store, settings, clock),
             last_pass=lambda: keeper.last,
             clock=clock,
         )

@@ -1,6 +1,6 @@
 """What was this home's server told, once, that the next one must still know? A server starts by itself when needed.
 
-settings.json   {"store": "s3://team/leyden", "keep_checkpoints": 2, "keep_days": 30}
+settings.json   {"store": "s3://team/leyden", "keep_checkpoints": 2, "keep_days": 30, "fake_gpus": 0}
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ LOCAL: Final = "local"  # the store of artifacts in LEYDEN_HOME
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """`keep_checkpoints` 0: checkpoints are never removed."""
+    """`keep_checkpoints` 0: checkpoints are never removed. `fake_gpus` 0: the machine's own, if it has any."""
 
     store: str = LOCAL
     keep_checkpoints: int = 0
     keep_days: float = 0.0
+    fake_gpus: int = 0
 
 
 def settings_file(home: Home) -> Path:
@@ -45,9 +46,11 @@ def load(home: Home) -> Settings:
         ) from None
 
 
-def told(home: Home, *, store: str | None, keep_checkpoints: int | None, keep_days: float | None) -> Settings:
+def told(
+    home: Home, *, store: str | None, keep_checkpoints: int | None, keep_days: float | None, fake_gpus: int | None
+) -> Settings:
     """The settings of before with what is given now; not yet on record."""
-    given = {"store": store, "keep_checkpoints": keep_checkpoints, "keep_days": keep_days}
+    given = {"store": store, "keep_checkpoints": keep_checkpoints, "keep_days": keep_days, "fake_gpus": fake_gpus}
     return replace(load(home), **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
