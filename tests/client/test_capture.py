@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from leyden.client import capture
-from leyden.client.capture import Tree, find_tree, pack, relative_script
-from leyden.core.errors import CaptureError
+from leyden.client.capture import Tree, find_tree, pack, relative
+from leyden.client.heavy import IGNORE_FILE
+from leyden.core.errors import CaptureError, NotFoundError
 
 
 @pytest.fixture
@@ -140,17 +140,34 @@ def test_a_link_that_leads_out_is_refused_unless_ignored(project: Path, in_git: 
     assert find_tree(project).files == (".leydenignore", "train.py")
 
 
-def test_too_large_names_the_five_largest(project: Path) -> None:
-    for number in range(7):
-        with (project / f"file{number}.bin").open("wb") as file:
-            file.truncate(50_000_000 + number)  # sparse: takes no disk
-    with pytest.raises(CaptureError, match=r"holds 350 MB, more than 200 MB") as raised:
+def sparse(path: Path, size_bytes: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.truncate(size_bytes)  # takes no disk
+
+
+def test_too_large_names_the_ten_largest_and_what_to_write_into_the_ignore_file(project: Path) -> None:
+    write(project, {"train.py": ""})
+    for number in range(12):
+        sparse(project / f"data/raw/file{number}.bin", 20_000_000 + number)
+    sparse(project / "last.ckpt", 30_000_000)
+    with pytest.raises(CaptureError, match=r"holds 270 MB, more than 200 MB") as raised:
         find_tree(project)
-    text = str(raised.value)
-    assert "file6.bin" in text
-    assert "file2.bin" in text
-    assert "file1.bin" not in text
-    assert capture.IGNORE_FILE in text
+    found, do = raised.value.found, raised.value.do
+    assert "last.ckpt (30 MB), data/raw/file11.bin (20 MB)" in found
+    assert "file3.bin" in found
+    assert "file2.bin" not in found
+    assert "data/ (240 MB)" in found
+    assert "data/raw/ (240 MB)" in found
+    assert f"{project / IGNORE_FILE}, a line each as in .gitignore, e.g. /data/raw/, or" in do
+    write(project, {IGNORE_FILE: "/data/raw/\n"})
+    assert find_tree(project).files == (IGNORE_FILE, "last.ckpt", "train.py")
+
+
+def test_a_name_kept_for_leyden_is_no_part_of_the_tree(project: Path) -> None:
+    write(project, {"train.py": "", ".leyden/origin.json": "a forgery"})
+    git(project, "init", "-q")
+    assert find_tree(project).files == ("train.py",)
 
 
 def test_a_home_folder_is_refused_even_when_git_holds_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,10 +193,12 @@ def test_a_script_is_found_from_the_current_folder(project: Path, tmp_path: Path
     write(project, {"train.py": "", "sub/x.py": "", "secret.py": "", ".leydenignore": "secret.py"})
     git(project, "init", "-q")
     tree = find_tree(project / "sub")
-    assert relative_script(tree, "x.py") == "x.py"
-    assert relative_script(tree, "../train.py") == "../train.py"
-    assert relative_script(tree, str(project / "train.py")) == "../train.py"
+    assert relative(tree, "x.py") == "x.py"
+    assert relative(tree, "../train.py") == "../train.py"
+    assert relative(tree, str(project / "train.py")) == "../train.py"
     with pytest.raises(CaptureError, match="lies outside"):
-        relative_script(tree, str(tmp_path / "other.py"))
+        relative(tree, str(tmp_path / "other.py"))
     with pytest.raises(CaptureError, match="ignored by"):
-        relative_script(tree, "../secret.py")
+        relative(tree, "../secret.py")
+    with pytest.raises(NotFoundError, match="no such file"):
+        relative(tree, "nowhere.py")

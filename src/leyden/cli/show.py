@@ -17,7 +17,7 @@ from leyden.core.units import format_duration
 from leyden.core.views import AttemptView, EventView, JobDetail
 
 # What a spec says that the lines above it say already, or that is the same for nearly every job.
-_SHOWN_ABOVE = frozenset({"name", "script", "command", "args", "python", "priority"})
+_SHOWN_ABOVE = frozenset({"name", "script", "command", "args", "python", "priority", "env", "git"})
 
 
 @click.command(context_settings=SETTINGS)
@@ -57,6 +57,9 @@ def page(detail: JobDetail, *, now: float) -> str:
         ("devices", f"{compact(job.devices)} on {job.node}" if job.devices else ""),
         ("asked for", ", ".join(f"{key} {value}" for key, value in _asked(detail))),
         ("code", detail.code[:12] or "in place, no copy"),
+        ("environment", env if (env := str(detail.spec.get("env", "inherit"))) != "inherit" else ""),
+        ("commit", detail.commit.describe().removeprefix("commit ") if detail.commit else ""),
+        ("from", detail.commit.remote if detail.commit else ""),
         ("run folder", job.run_dir),
     ]
     width = max(len(name) for name, _ in facts)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from leyden.core.address import parse_git
 from leyden.core.errors import NotFoundError, SpecError, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 JOB_FILES = (".toml", ".yaml", ".yml")
 
 _FLAGS = (
-    click.argument("words", metavar="SCRIPT [ARGS]…", nargs=-1, required=True, type=click.UNPROCESSED),
+    click.argument("words", metavar="SCRIPT [ARGS]…", nargs=-1, type=click.UNPROCESSED),
     click.option("--gpus", metavar="N", help="GPUs: 2, A100:2 or 24GB:1; 0 for none."),
     click.option("--cpus", type=int, metavar="N", help="CPU cores."),
     click.option("--ranks", type=int, metavar="N", help="Processes; one a GPU by default."),
@@ -34,7 +35,10 @@ _FLAGS = (
     click.option("--idle", metavar="T", help="Stop it after so long without any use of its GPUs."),
     click.option("--name", metavar="TEXT", help="What to call it; the script's name by default."),
     click.option("--var", metavar="K=V", multiple=True, help="An environment variable; may be repeated."),
+    click.option("--env", metavar="E", help="Packages: inherit (default), requirements.txt, uv.lock …, script, infer."),
+    click.option("--git", metavar="URL", help="Code from URL[@ref][:path/train.py] instead of this folder."),
     click.option("--in-place", is_flag=True, help="Run in this folder itself, not in a copy of it."),
+    click.option("--cold", "warm", flag_value=False, type=bool, default=None, help="Start Python anew; fork nothing."),
 )
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -68,6 +72,8 @@ def make(words: Sequence[str], given: dict[str, Any]) -> Job:
     from leyden.core.job import load_job_file, make_job  # pydantic: 60 ms that the other commands need not pay
     from leyden.core.sbatch import SUFFIXES, read_sbatch
 
+    if not words or _whole(given.get("git")):
+        return _of_git(words, given)
     first, *rest = words
     source = "job"
     if first.endswith(JOB_FILES):
@@ -83,7 +89,22 @@ def make(words: Sequence[str], given: dict[str, Any]) -> Job:
         fields = {"command": list(words)}
     fields |= {key: value for key, value in given.items() if value is not None}
     job = make_job(fields, source=source)
-    _check_program(job)
+    if not job.git:  # what a repository holds is known once it is here
+        _check_program(job)
+    return job.model_copy(update={"name": job.title})
+
+
+def _whole(git: str | None) -> bool:
+    """Whether `--git` names the script too, so that all words are its arguments."""
+    return bool(git and parse_git(git).path)
+
+
+def _of_git(words: Sequence[str], given: dict[str, Any]) -> Job:
+    from leyden.core.job import make_job
+
+    if not _whole(given.get("git")):
+        raise click.MissingParameter(param_type="argument", param_hint="SCRIPT [ARGS]…")
+    job = make_job({"args": list(words)} | {key: value for key, value in given.items() if value is not None})
     return job.model_copy(update={"name": job.title})
 
 
@@ -116,7 +137,7 @@ def _check_program(job: Job) -> None:
             _check_syntax(Path(job.script))
         return
     program = job.command[0]
-    if shutil.which(program):
+    if shutil.which(program) or job.env != "inherit":  # it may come with the environment
         return
     if Path(program).is_file() and "/" in program:
         raise SpecError(

@@ -1,7 +1,8 @@
 """What does a job run from? From a copy of the working tree as it is on disk now, uncommitted changes included.
 
 In a git checkout: everything git does not ignore, from the top of the checkout. Elsewhere: the current folder without
-environments, caches and dot-folders. The same files give the same tar.gz, so the server is sent each tree once.
+environments, caches and dot-folders. The same files on the same commit give the same tar.gz, so the server is sent each
+tree once.
 """
 
 from __future__ import annotations
@@ -11,22 +12,23 @@ import hashlib
 import io
 import os
 import stat
-import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
-from leyden.core.errors import CaptureError
-from leyden.core.units import format_size
+from leyden.client.git import git, said
+from leyden.client.heavy import IGNORE_FILE, check_size
+from leyden.client.source import Asking, Source
+from leyden.core.errors import CaptureError, NotFoundError
+from leyden.core.origin import RESERVED
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 MAX_BYTES = 200_000_000
-IGNORE_FILE = ".leydenignore"
 # Never part of a tree unless git tracks them: environments, caches, and the records of earlier runs.
 SKIPPED = frozenset({".venv", "__pycache__", ".git", "node_modules", "leyden_runs"})
 _MTIME = (
@@ -42,6 +44,8 @@ class Tree:
     cwd: str  # the current folder, relative to root
     files: tuple[str, ...]
     size_bytes: int
+    source: Source | None = None  # the commit below it, where there is one
+    title: str = ""  # how to speak of it, where its folder means nothing to the user
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,47 +69,70 @@ def find_tree(folder: Path, *, leave_out: Path | None = None) -> Tree:
             found="that is a home folder or the whole disk",
             do="Change to the project's folder first, or say --in-place to run without a copy.",
         )
-    names = _git_files(root) if in_git else _walk(root)
     spec = _ignored(root)
+    if not in_git:
+        return _tree(root, folder, _walk(root), spec, leave_out)
+    with Asking(root) as asking:
+        tree = _tree(root, folder, _git_files(root), spec, leave_out)
+        source = asking.answer(tree.files, lambda name: bool(spec and spec.match_file(name)))
+    return replace(tree, source=source)
+
+
+def of_commit(root: Path, names: Iterable[str], source: Source) -> Tree:
+    """The tree of a commit that was checked out into `root`, with these files; raises CaptureError."""
+    title = f"{source.origin.remote} at {source.origin.commit[:7]}"
+    return replace(_tree(root, root, names, _ignored(root), None), source=source, title=title)
+
+
+def _tree(root: Path, folder: Path, names: Iterable[str], spec: GitIgnoreSpec | None, leave_out: Path | None) -> Tree:
     kept = sorted((name for name in set(names) if not (spec and spec.match_file(name))), key=os.fsencode)
+    kept = [name for name in kept if not f"{name}/".startswith(RESERVED)]
     if leave_out and leave_out.is_relative_to(root):
         kept = [name for name in kept if not (root / name).is_relative_to(leave_out)]
     sizes = {name: size for name in kept if (size := _size(root / name)) is not None}
-    _check_size(root, sizes)
+    check_size(root, sizes, limit_bytes=MAX_BYTES)
     for name in sizes:
         _check_link(root, name)
     cwd = folder.relative_to(root).as_posix()
     return Tree(root=root, cwd=cwd, files=tuple(sizes), size_bytes=sum(sizes.values()))
 
 
-def relative_script(tree: Tree, script: str) -> str:
-    """The script relative to the current folder, after a check that the copy will hold it."""
+def relative(tree: Tree, name: str, *, use: str = "run") -> str:
+    """The file relative to the current folder, after a check that the copy will hold it."""
     here = tree.root / tree.cwd
-    path = Path(os.path.normpath(here / script))
+    path = Path(os.path.normpath(here / name))
     if not path.is_relative_to(tree.root):
         path = path.resolve()
     if not path.is_relative_to(tree.root):
         raise CaptureError(
-            asked=f"{script} is to run from a copy of {tree.root}",
+            asked=f"{name} is to {use} from a copy of {tree.root}",
             found="it lies outside that folder",
             do=f"Change to {path.parent} first, or say --in-place to run without a copy.",
         )
+    asked = f"{name} is to {use} from a copy of {tree.title or tree.root}"
+    if not os.path.lexists(path):
+        raise NotFoundError(asked=asked, found="there is no such file", do="Check the path.")
     if path.relative_to(tree.root).as_posix() not in tree.files:
         raise CaptureError(
-            asked=f"{script} is to run from a copy of {tree.root}",
+            asked=asked,
             found=f"it is ignored by .gitignore or {IGNORE_FILE}, so the copy would lack it",
             do="Take it out of the ignore file, or say --in-place to run without a copy.",
         )
     return os.path.relpath(path, here)
 
 
-def pack(tree: Tree) -> Archive:
-    """The tree as tar.gz: same names, same contents, same mode bits give the same bytes."""
+def pack(tree: Tree, notes: Mapping[str, bytes] | None = None) -> Archive:
+    """The tree as tar.gz: same names, contents and mode bits on the same commit give the same bytes.
+
+    First in it are its source and the `notes`, files under the reserved name.
+    """
     file = tempfile.TemporaryFile()  # noqa: SIM115  the caller reads it
     with (
         gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4, mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8") as tar,
     ):
+        for name, content in {**(tree.source.notes() if tree.source else {}), **(notes or {})}.items():
+            _add_content(tar, tarfile.TarInfo(name), content)
         for name in tree.files:
             _add(tar, tree.root, name)
     size_bytes = file.tell()
@@ -118,10 +145,9 @@ def pack(tree: Tree) -> Archive:
 def _add(tar: tarfile.TarFile, root: Path, name: str) -> None:
     path = root / name
     entry = tarfile.TarInfo(name)
-    entry.mtime = _MTIME
     try:
         if path.is_symlink():
-            entry.type, entry.linkname = tarfile.SYMTYPE, _link_target(root, path)
+            entry.type, entry.linkname, entry.mtime = tarfile.SYMTYPE, _link_target(root, path), _MTIME
             tar.addfile(entry)
             return
         content = path.read_bytes()
@@ -131,31 +157,34 @@ def _add(tar: tarfile.TarFile, root: Path, name: str) -> None:
     except OSError as error:
         found = f"it cannot be read ({error.strerror})"
         raise _refusal(name, found, f"Make it readable, or list it in {IGNORE_FILE}.") from None
-    entry.size = len(content)
+    _add_content(tar, entry, content)
+
+
+def _add_content(tar: tarfile.TarFile, entry: tarfile.TarInfo, content: bytes) -> None:
+    entry.size, entry.mtime = len(content), _MTIME
     tar.addfile(entry, io.BytesIO(content))
 
 
 def _git_top(folder: Path) -> Path | None:
     """The top of the git checkout around `folder`; None outside of one, or without git."""
     try:
-        done = _git(folder, "rev-parse", "--show-toplevel")
+        done = git(folder, "rev-parse", "--show-toplevel")
     except FileNotFoundError:
         return None
     if done.returncode == 0:
         return Path(os.fsdecode(done.stdout.removesuffix(b"\n")))
-    said = done.stderr.decode(errors="replace")
-    if "not a git repository" in said or "must be run in a work tree" in said:
+    why = said(done)
+    if "not a git repository" in why or "must be run in a work tree" in why:
         return None
-    raise _refusal(str(folder), f"git says: {' '.join(said.split())}", "Mend that, then try again.")
+    raise _refusal(str(folder), f"git says: {why}", "Mend that, then try again.")
 
 
 def _git_files(top: Path, prefix: str = "") -> Iterator[str]:
     """Tracked and untracked files that git does not ignore; submodules and nested checkouts included."""
     skipped = (f"--exclude={name}" for name in sorted(SKIPPED))
-    done = _git(top / prefix, "ls-files", "-z", "-co", "--exclude-standard", *skipped)
+    done = git(top / prefix, "ls-files", "-z", "-co", "--exclude-standard", *skipped)
     if done.returncode:
-        said = " ".join(done.stderr.decode(errors="replace").split())
-        raise _refusal(str(top / prefix), f"git says: {said}", "Mend that, then try again.")
+        raise _refusal(str(top / prefix), f"git says: {said(done)}", "Mend that, then try again.")
     for raw in done.stdout.split(b"\0"):
         name = prefix + os.fsdecode(raw.removesuffix(b"/"))
         if raw and (top / name).is_dir() and not (top / name).is_symlink():
@@ -163,11 +192,6 @@ def _git_files(top: Path, prefix: str = "") -> Iterator[str]:
                 yield from _git_files(top, f"{name}/")
         elif raw:
             yield name
-
-
-def _git(folder: Path, *args: str) -> subprocess.CompletedProcess[bytes]:
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")} | {"LC_ALL": "C"}
-    return subprocess.run(["git", *args], cwd=folder, env=environ, capture_output=True, check=False)
 
 
 def _walk(root: Path) -> Iterator[str]:
@@ -195,19 +219,6 @@ def _size(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     return found.st_size if stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode) else None
-
-
-def _check_size(root: Path, sizes: dict[str, int]) -> None:
-    total = sum(sizes.values())
-    if total <= MAX_BYTES:
-        return
-    largest = sorted(sizes, key=lambda name: -sizes[name])[:5]
-    listed = ", ".join(f"{name} ({format_size(sizes[name])})" for name in largest)
-    raise CaptureError(
-        asked=f"a job runs from a copy of {root}",
-        found=f"it holds {format_size(total)}, more than {format_size(MAX_BYTES)}; the largest files: {listed}",
-        do=f"List what the job does not need in {root / IGNORE_FILE} (patterns as in .gitignore), or say --in-place.",
-    )
 
 
 def _check_link(root: Path, name: str) -> None:

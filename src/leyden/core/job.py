@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from leyden.core.address import parse_git
 from leyden.core.environment import Kind, kind_of
 from leyden.core.errors import NotFoundError, SpecError, nearest
 from leyden.core.policy import Limits, Preempt, Retry, Seconds
@@ -76,9 +77,9 @@ class Job(BaseModel):
     """A description of what to run, where, and by which policy.
 
     Exactly one of `script` (with the current interpreter) and `command` (any program) says what runs. `after` names
-    jobs that must have succeeded before; a job on `hold` waits until it is released. `env` is "inherit", "script", "infer"
-    or a file of the tree that lists packages (leyden.core.environment); `git` a repository, with `@` and a branch, tag or
-    commit, whose code runs in place of the current folder's.
+    jobs that must have succeeded before; a job on `hold` waits until it is released. `env` is "inherit", "script",
+    "infer" or a file of the tree that lists packages (leyden.core.environment); `git` is a repository, with `@` and a
+    branch, tag or commit, whose code runs in place of the current folder's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -101,12 +102,22 @@ class Job(BaseModel):
     limits: Limits = Limits()
     after: tuple[str, ...] = ()
     hold: bool = False
+    warm: bool = True
 
     @field_validator("gpus")
     @classmethod
     def _gpus(cls, value: int | str | None) -> int | str | None:
         parse_gpus(value)
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _script_of_git(cls, fields: Any) -> Any:
+        """`git` may name the script too."""
+        address = parse_git(fields["git"]) if isinstance(fields, dict) and fields.get("git") else None
+        if address and address.path and not fields.get("script"):
+            return {**fields, "git": address.without_path(), "script": address.path}
+        return fields
 
     @model_validator(mode="after")
     def _one_program(self) -> Self:

@@ -79,6 +79,7 @@ class Launch:
     save_signal: str = "TERM"  # what ranks are sent when they are to save a checkpoint and end
     save_grace_s: float = 30.0
     resume_from: str = ""  # newest checkpoint of the attempts before, "" where there is none
+    warm: bool = True  # whether it may be forked off a process that has torch imported already
 
     @property
     def folder(self) -> Path:

@@ -87,6 +87,7 @@ class Launching:
             save_signal=job.preempt.signal if job.preempt else "TERM",
             save_grace_s=job.preempt.grace_s if job.preempt else SAVE_GRACE_S,
             resume_from=_newest_checkpoint(run_dir) or row.resume_from,
+            warm=job.warm,
         )
 
 

@@ -7,11 +7,13 @@ import json
 from sqlalchemy import Connection, select
 
 from leyden.core.home import Home
+from leyden.core.origin import read_origin
 from leyden.core.states import State
 from leyden.core.views import AttemptView, EventView, GpuView, JobDetail, JobView, MachineView
 from leyden.engines.base import Machine
 from leyden.jobs.rows import AttemptRow, JobRow, all_attempts, find_job, held_devices, last_attempts, list_jobs
 from leyden.jobs.tables import events
+from leyden.server.launching import code_file
 
 RECENT_S = 600.0
 
@@ -41,6 +43,7 @@ def detail(connection: Connection, home: Home, reference: str) -> JobDetail:
         job=of_row(connection, home, row),
         spec=json.loads(row.spec),
         code=row.code,
+        commit=read_origin(code_file(home, row.code)) if row.code else None,
         attempts=[_attempt_view(attempt) for attempt in all_attempts(connection, row.id)],
         events=[
             EventView(at=one.at, before=one.before, after=one.after, who=one.who, why=one.why)

@@ -64,6 +64,10 @@ def _print_trouble() -> None:
 
 def _run(launch: Launch, bell: Bell, reporter: Reporter) -> Outcome:
     unpack(launch)
+    entered = _entered(launch, bell)
+    if isinstance(entered, Outcome):
+        return entered
+    launch = entered
     started_at = time.time()
     environs = rank_environ(launch, started_at)
     cwd = working_folder(launch)
@@ -76,11 +80,32 @@ def _run(launch: Launch, bell: Bell, reporter: Reporter) -> Outcome:
     try:
         _note(launch, ranks, started_at)
         reporter.started()
+        _record_packages(launch)
         from leyden.worker.watch import watch  # 5 ms that the ranks need not wait for
 
         return watch(launch, ranks, bell, reporter, started_at)
     finally:
         ranks.kill()  # also where the worker itself fails: no rank may outlive it
+
+
+def _entered(launch: Launch, bell: Bell) -> Launch | Outcome:
+    """The launch in the environment the job asks for, or how the attempt ends without one."""
+    if launch.env == "inherit":
+        return launch
+    from leyden.worker.environment import enter  # 15 ms that most jobs need not pay
+
+    return enter(launch, bell)
+
+
+def _record_packages(launch: Launch) -> None:
+    if launch.env != "inherit" or not launch.script:
+        return
+    from leyden.worker.packages import record_environment  # the ranks run already
+
+    try:
+        record_environment(launch)
+    except OSError:
+        _print_trouble()
 
 
 def _note(launch: Launch, ranks: Ranks, started_at: float) -> None:

@@ -1,0 +1,206 @@
+"""How do ranks get the environment that their job asks for?
+
+Built with uv under <home>/envs/<key>; the key is the content of what lists the packages, the Python and the platform,
+so the next job that says the same waits for nothing. Built as a draft and renamed, by one attempt at a time.
+
+The ranks see exactly the packages that were asked for, not the submitter's: or a job would depend on what is not on
+record. `leyden` alone comes along, by a link to the one that runs this worker, as a job must report to the server
+that started it; what its Trainer needs besides torch is installed where there is torch.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from leyden.core.environment import installed
+from leyden.core.errors import LeydenError, NotFoundError
+from leyden.engines import record
+from leyden.engines.base import Ending, Launch, Outcome
+from leyden.worker.bell import Bell
+from leyden.worker.packages import record_environment, site_packages
+from leyden.worker.recipe import OURS, Recipe, make_recipe
+
+TRAINER_NEEDS = ("psutil>=6", "rich>=13.9", "safetensors>=0.5")  # as in pyproject.toml; torch is the job's own choice
+_ASK_S = 0.1  # between looks at a lock that another attempt holds
+_WORDS = 800  # characters of uv's complaint that a job's reason holds; its log has all of it
+
+
+class _StoppedError(Exception):
+    """The attempt was asked to end."""
+
+
+class _BuildError(Exception):
+    """uv could not build it; holds its words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Site:
+    """One build: who asks, from what, where to."""
+
+    launch: Launch
+    recipe: Recipe
+    bell: Bell
+    uv: str
+    log: BinaryIO
+    final: Path
+
+    @property
+    def draft(self) -> Path:
+        return self.final.with_name(f".{self.final.name}.draft")
+
+    def say(self, text: str) -> None:
+        """A line in the log of rank 0, where the user waits for the first one of the script."""
+        self.log.write(f"leyden: {text}\n".encode())
+        self.log.flush()
+
+
+def enter(launch: Launch, bell: Bell) -> Launch | Outcome:
+    """The launch in its environment, built if need be; or how the attempt ends without one."""
+    try:
+        recipe = make_recipe(launch)
+        final = Path(launch.envs) / recipe.key
+        if not final.exists():
+            _build(launch, recipe, bell, final)
+    except _StoppedError:
+        kind, message = Ending.CANCELLED, "cancelled while its environment was built"
+    except (LeydenError, _BuildError) as error:
+        kind, message = Ending.FAILED, str(error)
+    else:
+        inside = _inside(launch, final)
+        record_environment(replace(inside, argv=(str(final / "bin" / "python"),)), key=recipe.key)
+        return inside
+    code = 1 if kind is Ending.FAILED else None
+    return Outcome(kind=kind, message=message, exit_code=code, ended_at=time.time())
+
+
+def _inside(launch: Launch, final: Path) -> Launch:
+    scripts = str(final / "bin")
+    kept = {key: value for key, value in launch.environ.items() if key not in {"PYTHONHOME", "CONDA_PREFIX"}}
+    path = f"{scripts}{os.pathsep}{kept.get('PATH', os.defpath)}"
+    first = f"{scripts}/python" if launch.script else launch.argv[0]
+    return replace(launch, argv=(first, *launch.argv[1:]), environ={**kept, "VIRTUAL_ENV": str(final), "PATH": path})
+
+
+def _build(launch: Launch, recipe: Recipe, bell: Bell, final: Path) -> None:
+    """Make the environment at `final`, whole or not at all."""
+    final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    logs = Path(launch.run_dir) / "logs"
+    logs.mkdir(exist_ok=True)
+    with (logs / f"a{launch.number}-r0.log").open("a+b") as log:
+        site = _Site(launch=launch, recipe=recipe, bell=bell, uv=_find_uv(launch), log=log, final=final)
+        with _alone(site):
+            if final.exists():  # the one waited for has built it
+                return
+            shutil.rmtree(site.draft, ignore_errors=True)
+            began = time.monotonic()
+            site.say(f"building the environment of {launch.env}")
+            try:
+                _install(site)
+                site.draft.rename(final)
+            finally:
+                shutil.rmtree(site.draft, ignore_errors=True)
+            count = sum(len(installed(folder)) for folder in site_packages(final / "bin" / "python"))
+            spent_s = time.monotonic() - began
+            site.say(f"environment {recipe.key} built in {spent_s:.1f} s; packages: {count}")
+
+
+@contextmanager
+def _alone(site: _Site) -> Iterator[None]:
+    """Hold the lock of that environment; the kernel lets go of it however the worker ends."""
+    with site.final.with_name(f".{site.final.name}.lock").open("w") as lock:
+        told = False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    site.say(f"waiting for another job that builds the environment of {site.launch.env}")
+                told = True
+                _wait(site.bell, _ASK_S)
+        yield
+
+
+def _install(site: _Site) -> None:
+    python = str(site.draft / "bin" / "python")
+    # Relocatable: its programs find their Python by where they lie, so the draft can be renamed.
+    _uv(site, "venv", "--quiet", "--relocatable", "--no-project", "--python", site.recipe.wants, str(site.draft))
+    for arguments in site.recipe.steps(python):
+        _uv(site, *arguments)
+    folders = site_packages(Path(python))
+    if any((folder / "torch").exists() for folder in folders):
+        _uv(site, "pip", "install", "--python", python, *TRAINER_NEEDS)
+    for folder in folders:
+        if not (folder / "leyden").exists():
+            (folder / "leyden").symlink_to(OURS)
+
+
+def _uv(site: _Site, *arguments: str) -> None:
+    """Run uv with its output in the rank's log. Raises _BuildError with its words, _StoppedError."""
+    begin = site.log.seek(0, os.SEEK_END)
+    # Its own session: nothing that reaches the worker's group ends it halfway, and all it starts ends with it.
+    process = subprocess.Popen(
+        [site.uv, *arguments, "--no-progress", "--color", "never"],
+        cwd=site.recipe.folder, env=_environ(site), stdin=subprocess.DEVNULL, stdout=site.log, stderr=site.log,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        while process.poll() is None:
+            _wait(site.bell, 1.0)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.returncode:
+        site.log.seek(begin)
+        words = _words(site.log.read().decode(errors="replace"))
+        raise _BuildError(f"the environment of {site.launch.env} cannot be built; uv says: {words}")
+
+
+def _environ(site: _Site) -> dict[str, str]:
+    """The submitter's, with its proxies and UV_ settings; nothing that points uv at another environment.
+
+    The job's own Python comes first where the project wants any of several versions.
+    """
+    dropped = {"VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "UV_PYTHON", "UV_NO_PROGRESS"}
+    kept = {**site.launch.environ, **site.launch.vars}
+    kept = {key: value for key, value in kept.items() if key not in dropped}
+    path = f"{site.recipe.interpreter}{os.pathsep}{kept.get('PATH', os.defpath)}"
+    return kept | {"UV_PROJECT_ENVIRONMENT": str(site.draft), "PATH": path}
+
+
+def _wait(bell: Bell, timeout_s: float) -> None:
+    if bell.rung(signal.SIGTERM, signal.SIGINT, record.SAVE):
+        raise _StoppedError
+    bell.wait(timeout_s)
+
+
+def _words(text: str) -> str:
+    """What matters of uv's output: from its complaint on, on one line."""
+    found = text.splitlines()
+    starts = [at for at, line in enumerate(found) if line.lstrip().startswith(("×", "error:"))]
+    said = " ".join(" ".join(found[starts[0] if starts else 0 :]).replace("×", "").replace("╰─▶", "").split())
+    return said if len(said) <= _WORDS else f"{said[:_WORDS]}…"
+
+
+def _find_uv(launch: Launch) -> str:
+    beside = shutil.which("uv", path=str(Path(sys.executable).parent))
+    found = beside or shutil.which("uv", path=launch.environ.get("PATH"))
+    if found:
+        return found
+    raise NotFoundError(
+        asked=f"the environment of {launch.env} is to be built",
+        found="uv is not installed where the job runs",
+        do="Install it there: pip install 'leyden[env]'.",
+    )
