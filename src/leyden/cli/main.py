@@ -19,6 +19,7 @@ COMMANDS = {
     "show": "everything about one job: state, devices, attempts, events, folders",
     "logs": "print a job's output; -f follows it",
     "metrics": "what a job logged: a table, curves (--plot), JSON or CSV",
+    "diff": "what differed between two jobs: code, arguments, environment",
     "why": "why a job waits: for whom, and until when",
     "events": "every change of every job's state; -f as it happens",
     "cancel": "stop jobs",
