@@ -2,52 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leyden.engines.base import Gpu, Machine
-from leyden.jobs.placement import Size
-from leyden.jobs.schedule import decide
-from leyden.jobs.snapshot import Decisions, Running, Snapshot, Waiting, Who
-
-GB = 1_000_000_000
-PLAIN = Machine(node="n", cpus=2, memory_bytes=24 * GB)
-GPUS = Machine(
-    node="n",
-    cpus=8,
-    memory_bytes=24 * GB,
-    gpus=(
-        Gpu(index=0, name="NVIDIA A100-SXM4-80GB", memory_bytes=85 * GB),
-        Gpu(index=1, name="NVIDIA A100-SXM4-80GB", memory_bytes=85 * GB),
-        Gpu(index=2, name="NVIDIA L4", memory_bytes=24 * GB),
-    ),
-)
-
-
-def waiting(
-    number: int, *, gpus: int = 0, cpus: int = 1, priority: int = 50, model: str = "", memory: int = 0
-) -> Waiting:
-    size = Size(gpus=gpus, cpus=cpus, ranks=1, gpu_model=model, gpu_memory_bytes=memory)
-    return Waiting(who=who(number), priority=priority, size=size)
-
-
-def who(number: int) -> Who:
-    return Who(job_id=f"00000000{number:02}", name="digits", user="ada")
-
-
-def held(device: str, number: int, since: float = 0.0) -> Running:
-    return Running(devices=(device,), who=who(number), priority=50, since=since)
-
-
-def decided(
-    machine: Machine, queue: list[Waiting], taken: list[Running] | None = None, now: float = 190.0
-) -> Decisions:
-    return decide(Snapshot(now=now, machine=machine, waiting=queue, running=taken or []))
-
-
-def words(decisions: Decisions) -> dict[str, str]:
-    return {key: reason.text for key, reason in decisions.reasons.items()}
+from leyden.core.reasons import Reason, ReasonCode
+from leyden.jobs.snapshot import Quota
+from tests.jobs.lines import GB, GPUS, PLAIN, decided, running, said, started, waiting, words
 
 
 def test_a_job_takes_the_lowest_free_devices() -> None:
@@ -60,13 +23,13 @@ def test_order_is_priority_then_submit() -> None:
 
 
 def test_the_reason_names_the_holder() -> None:
-    taken = [held("cpu:0", 7), held("cpu:1", 7)]
+    taken = [running(7, "cpu:0"), running(7, "cpu:1")]
     decisions = decided(PLAIN, [waiting(8, cpus=2)], taken)
     assert words(decisions) == {"0000000008": "waits for cpu:0–1, held by job 0007 'digits' (ada) for 3m"}
 
 
 def test_the_reason_says_how_many_of_which_are_missing() -> None:
-    taken = [held("cpu:0", 6), held("cpu:1", 7, since=180.0)]
+    taken = [running(6, "cpu:0"), running(7, "cpu:1", since=180.0)]
     assert decided(PLAIN, [waiting(8)], taken).reasons["0000000008"].text == (
         "waits for 1 CPU of cpu:0, held by job 0006 'digits' (ada) for 3m; "
         "cpu:1, held by job 0007 'digits' (ada) for less than a minute"
@@ -74,7 +37,7 @@ def test_the_reason_says_how_many_of_which_are_missing() -> None:
 
 
 def test_nobody_overtakes_a_bigger_job_that_waits_for_the_same_kind() -> None:
-    decisions = decided(PLAIN, [waiting(1, cpus=2), waiting(2)], [held("cpu:0", 9)])
+    decisions = decided(PLAIN, [waiting(1, cpus=2), waiting(2)], [running(9, "cpu:0")])
     assert decisions.starts == {}
     assert (
         decisions.reasons["0000000002"].text
@@ -83,7 +46,7 @@ def test_nobody_overtakes_a_bigger_job_that_waits_for_the_same_kind() -> None:
 
 
 def test_a_job_that_needs_another_kind_goes_past() -> None:
-    taken = [held(f"gpu:{number}", 9) for number in range(3)]
+    taken = [running(9, f"gpu:{number}") for number in range(3)]
     assert decided(GPUS, [waiting(1, gpus=1), waiting(2)], taken).starts == {"0000000002": ("cpu:0",)}
 
 
@@ -103,6 +66,57 @@ def test_a_job_the_machine_can_no_longer_run_says_so_and_blocks_nobody() -> None
     )
 
 
+def test_the_reason_says_until_when_if_the_holder_declared_it() -> None:
+    taken = [running(7, "cpu:0", time_s=3601.0), running(8, "cpu:1", since=100.0, time_s=100_000.0)]
+    assert said(decided(PLAIN, [waiting(9)], taken), 9) == (
+        "waits for 1 CPU of cpu:0, held by job 0007 'digits' (ada) for 3m, until 01:01 at the latest; "
+        "cpu:1, held by job 0008 'digits' (ada) for 1m, until 2 January 03:49 at the latest"
+    )
+
+
+def test_reasons_do_not_change_with_the_seconds() -> None:
+    taken = [running(7, "cpu:0", time_s=3600.0), running(8, "cpu:1")]
+    queue = [waiting(number, cpus=1 + number % 2) for number in range(10, 20)]
+    assert words(decided(PLAIN, queue, taken, now=180.0)) == words(decided(PLAIN, queue, taken, now=239.0))
+
+
+def test_each_is_told_the_job_before_it_so_that_one_start_changes_few_reasons() -> None:
+    taken = [running(7, "cpu:0"), running(8, "cpu:1")]
+    queue = [waiting(number) for number in range(10, 20)]
+    before, after = words(decided(PLAIN, queue, taken)), words(decided(PLAIN, queue[1:], taken))
+    assert sum(after[key] != before[key] for key in after) == 1
+
+
+def test_who_may_not_start_blocks_nobody_and_stands_in_no_line() -> None:
+    blocked = Reason(code=ReasonCode.AFTER, text="comes after job 0001, which has not succeeded yet")
+    queue = [
+        replace(waiting(1), blocked=blocked),
+        replace(waiting(2), not_before=200.0),
+        waiting(3, cpus=2),
+        waiting(4),
+    ]
+    decisions = decided(PLAIN, queue, now=190.0)
+    assert started(decisions) == {3}
+    assert decisions.order == ["0000000004"]
+    assert [reason.code for reason in decisions.reasons.values()] == ["after", "not_yet", "devices"]
+    assert 2 in started(decided(PLAIN, queue, now=200.0))
+
+
+def test_a_user_holds_no_more_than_their_quota_and_others_go_past() -> None:
+    queue = [waiting(2, gpus=1), waiting(3, gpus=1), waiting(4, gpus=1, user="bob"), waiting(5, gpus=2)]
+    decisions = decided(GPUS, queue, [running(1, "gpu:0", "cpu:0")], quotas={"ada": Quota(gpus=1), "*": Quota(cpus=4)})
+    assert started(decisions) == {4}
+    assert decisions.reasons["0000000002"].code is ReasonCode.QUOTA
+    assert said(decisions, 2) == "asks for 1 GPU; ada holds 1 of a quota of 1"
+    assert said(decisions, 5) == "asks for 2 GPUs, more than the quota of 1 that ada has"
+
+
+def test_jobs_of_one_pass_count_against_the_quota_of_everybody() -> None:
+    queue = [waiting(number, cpus=2, user="bob") for number in range(3)]
+    assert started(decided(GPUS, queue, quotas={"*": Quota(cpus=4)})) == {0, 1}
+    assert started(decided(GPUS, queue, quotas={"*": Quota(cpus=4), "bob": Quota()})) == {0, 1, 2}
+
+
 sizes = st.tuples(
     st.integers(0, 4), st.integers(1, 9), st.integers(0, 100), st.sampled_from(["", "a100", "l4", "h100"])
 )
@@ -117,7 +131,7 @@ def test_no_device_is_given_twice_and_everybody_who_waits_has_a_reason(
         waiting(number, gpus=gpus, cpus=cpus, priority=priority, model=model)
         for number, (gpus, cpus, priority, model) in enumerate(queue)
     ]
-    decisions = decided(GPUS, jobs, [held(device, 99) for device in sorted(taken)])
+    decisions = decided(GPUS, jobs, [running(99, device) for device in sorted(taken)])
     given_away = [device for devices in decisions.starts.values() for device in devices]
     assert len(given_away) == len(set(given_away))
     assert not set(given_away) & taken

@@ -76,8 +76,8 @@ class Book:
     def _known(self, needs: Sequence[Need], at: float) -> list[str]:
         chosen: list[str] = []
         for need in needs:
-            there = [device for device in need.devices[::-1] if self.surely[device] <= at]
-            chosen += sorted(there, key=lambda device: -self.surely[device])[: need.count]
+            backwards = [device for device in need.devices[::-1] if self.surely[device] <= at]
+            chosen += sorted(backwards, key=lambda device: -self.surely[device])[: need.count]
         return chosen
 
     def _unknown(self, needs: Sequence[Need]) -> list[str]:
@@ -88,7 +88,8 @@ class Book:
         chosen: list[str] = []
         ending: set[str] = set()
         for need in needs:
-            chosen += sorted(need.devices[::-1], key=lambda device: self._order(device, ending))[: need.count]
+            backwards = need.devices[::-1]
+            chosen += sorted(backwards, key=lambda device: self._order(device, ending))[: need.count]
             ending = {self.holders[one].who.job_id for one in chosen if self.surely[one] == inf and one in self.holders}
         return chosen
 

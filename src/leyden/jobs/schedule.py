@@ -133,25 +133,30 @@ class _Pass:
                     known.line, known.awaits = line, " and ".join(kinds)
                     return self._behind(job, known)
             return self._head(job, known, short)
-        if not self._leaves_enough(known, free, limit):
-            spans = [line.kept.until - self._snapshot.now for line in self._lines]
-            known.passes_s = max((span for span in spans if self._leaves_enough(known, free, span)), default=-inf)
-            known.kept = sentences.kept(
-                known.needs,
-                [line.kept for line in self._lines if self._bars(line.kept, limit)],
-                self._snapshot.now,
-                self._snapshot.zone,
-            )
+        if missing := self._missing(known, free, limit):
+            known.kept = self._kept(known, free, missing, limit)
             return known.kept
         self._start(job, self._choose(known, free, limit))
         return None
 
+    def _kept(self, known: _Class, free: Sequence[Sequence[str]], missing: Sequence[Need], limit: float) -> Reason:
+        """It would fit, but for reservations: who has most of what it misses, and how short would be short enough?"""
+        now = self._snapshot.now
+        spans = [line.kept.until - now for line in self._lines]
+        known.passes_s = max((span for span in spans if not self._missing(known, free, span)), default=-inf)
+        devices = {one for need in missing for one in need.devices}
+        barring = [line.kept for line in self._lines if self._bars(line.kept, limit)]
+        most = max(barring, key=lambda kept: len(kept.devices & devices))
+        kinds = " and ".join(f"{need.kind}s" for need in missing)
+        return sentences.kept(kinds, most.who, now + known.passes_s, now, self._snapshot.zone)
+
     def _bars(self, kept: Reservation, limit: float) -> bool:
         return self._snapshot.now + limit > kept.until
 
-    def _leaves_enough(self, known: _Class, free: Sequence[Sequence[str]], limit: float) -> bool:
-        """Whether it can start and leave alone what is kept for longer than it may run."""
-        return all(len(there) >= need.count for need, there in zip(known.needs, self._usable(free, limit), strict=True))
+    def _missing(self, known: _Class, free: Sequence[Sequence[str]], limit: float) -> list[Need]:
+        """What it lacks if it leaves alone what is kept for longer than it may run."""
+        usable = self._usable(free, limit)
+        return [need for need, there in zip(known.needs, usable, strict=True) if len(there) < need.count]
 
     def _usable(self, free: Sequence[Sequence[str]], limit: float) -> list[list[str]]:
         barred = frozenset[str]().union(*(line.kept.devices for line in self._lines if self._bars(line.kept, limit)))

@@ -8,7 +8,7 @@ from math import inf
 
 from leyden.core.reasons import Reason, ReasonCode
 from leyden.core.units import format_duration
-from leyden.jobs.backfill import Need, Reservation
+from leyden.jobs.backfill import Need
 from leyden.jobs.snapshot import Quota, Running, Who
 
 
@@ -40,13 +40,11 @@ def behind(kinds: str, who: Who) -> Reason:
     return Reason(code=ReasonCode.BEHIND, text=f"waits for {kinds} behind {who}, ahead of it in the queue")
 
 
-def kept(needs: Sequence[Need], reservations: Sequence[Reservation], now: float, zone: tzinfo | None) -> Reason:
-    """Of who would fit now, but must leave devices to others."""
-    first = min(reservations, key=lambda one: one.until)
-    kinds = " and ".join(f"{need.kind}s" for need in needs if not first.devices.isdisjoint(need.devices))
-    text = behind(kinds, first.who).text
-    if first.until > now:
-        text += f"; a job whose --time ends before {time_of_day(first.until, now, zone, up=False)} may go first"
+def kept(kinds: str, who: Who, until: float, now: float, zone: tzinfo | None) -> Reason:
+    """Of who would fit now, but must leave devices to another."""
+    text = behind(kinds, who).text
+    if until > now:
+        text += f"; a job whose --time ends before {time_of_day(until, now, zone, up=False)} may go first"
     return Reason(code=ReasonCode.BEHIND, text=text)
 
 
