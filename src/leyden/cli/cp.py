@@ -54,7 +54,7 @@ def command(source: str, goal: Path | None, force: bool, attempt: int | None, ou
     if goal is None:
         _list(view, [one for one, _ in chosen], output)
         return 0
-    here = _goals(chosen, goal)
+    here = _goals(chosen, goal, one_file=[one.path for one, _ in chosen] == [_plain(path)])
     wanted = [
         Wanted(
             url_path=f"/api/jobs/{view.job}/artifacts/{quote(one.path)}",
@@ -75,7 +75,7 @@ def command(source: str, goal: Path | None, force: bool, attempt: int | None, ou
 
 def choose(view: ArtifactsView, path: str) -> list[tuple[ArtifactView, str]]:
     """The artifacts meant, each with its name at the goal. Raises NotFoundError."""
-    wanted = path.removeprefix("./").strip("/")
+    wanted = _plain(path)
     if wanted in {"", "."}:
         if not view.artifacts:
             raise NotFoundError(
@@ -115,14 +115,17 @@ def matches(path: Sequence[str], pattern: Sequence[str]) -> bool:
     return bool(path) and fnmatch.fnmatchcase(path[0], pattern[0]) and matches(path[1:], pattern[1:])
 
 
+def _plain(path: str) -> str:
+    return path.removeprefix("./").strip("/")
+
+
 def _under(path: str, folder: str) -> str:
     return path.removeprefix(f"{folder}/") if folder else path
 
 
-def _goals(chosen: Sequence[tuple[ArtifactView, str]], goal: Path) -> list[Path]:
-    """Where each goes: as cp does, a single file may get a new name. Raises UsageError."""
-    single = len(chosen) == 1 and "/" not in chosen[0][1]
-    if single and not goal.is_dir() and not str(goal).endswith("/"):
+def _goals(chosen: Sequence[tuple[ArtifactView, str]], goal: Path, *, one_file: bool) -> list[Path]:
+    """Where each goes: into a folder; as with cp, one file that was named may get a new name. Raises UsageError."""
+    if one_file and not goal.is_dir():
         return [goal]
     if goal.exists() and not goal.is_dir():
         raise UsageError(

@@ -57,7 +57,8 @@ class Bar:
     def __init__(self, *, total: int) -> None:
         self._total, self._done, self._name = total, 0, ""
         self._width = columns(sys.stderr)
-        self._began = self._drawn = time.monotonic()
+        self._began = time.monotonic()
+        self._drawn = 0.0  # when
 
     def begin(self, name: str) -> None:
         """The next file."""

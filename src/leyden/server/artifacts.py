@@ -35,7 +35,7 @@ def add_artifacts(app: FastAPI, services: Services) -> None:
     """The routes."""
     digests = Digests()
 
-    @app.get("/api/jobs/{ref}/artifacts")
+    @app.get("/api/jobs/{ref}/artifacts", response_model=ArtifactsView)
     def get_artifacts(ref: str, attempt: Attempt = None) -> Response:
         job = services.store.read(lambda connection: find_job(connection, ref))
         return JSONResponse(asdict(listed(services.home.runs / job.id, job, attempt)))

@@ -28,7 +28,7 @@ def add_checkpoints(app: FastAPI, services: Services) -> None:
     def job_of(ref: str) -> JobRow:
         return services.store.read(lambda connection: find_job(connection, ref))
 
-    @app.get("/api/jobs/{ref}/checkpoints")
+    @app.get("/api/jobs/{ref}/checkpoints", response_model=list[CheckpointView])
     def get_checkpoints(ref: str) -> Response:
         job = job_of(ref)
         found = checkpoints.found(runs / job.id / checkpoints.FOLDER)
@@ -50,11 +50,11 @@ def add_checkpoints(app: FastAPI, services: Services) -> None:
             )
         return respond(request, content)
 
-    @app.put("/api/jobs/{ref}/checkpoints/{name}/pin")
+    @app.put("/api/jobs/{ref}/checkpoints/{name}/pin", response_model=CheckpointView)
     def put_pin(ref: str, name: str) -> Response:
         return _pin(ref, name, pinned=True)
 
-    @app.delete("/api/jobs/{ref}/checkpoints/{name}/pin")
+    @app.delete("/api/jobs/{ref}/checkpoints/{name}/pin", response_model=CheckpointView)
     def delete_pin(ref: str, name: str) -> Response:
         return _pin(ref, name, pinned=False)
 
@@ -64,7 +64,7 @@ def add_checkpoints(app: FastAPI, services: Services) -> None:
         checkpoints.pin(runs / job.id / checkpoints.FOLDER, one.name, pinned=pinned)
         return JSONResponse(asdict(view(job.id, pick(runs / job.id, job, one.name))))
 
-    @app.delete("/api/jobs/{ref}/checkpoints/{name}")
+    @app.delete("/api/jobs/{ref}/checkpoints/{name}", response_model=CheckpointView)
     def delete_checkpoint(ref: str, name: str) -> Response:
         job = job_of(ref)
         one = pick(runs / job.id, job, name)
@@ -75,7 +75,7 @@ def add_checkpoints(app: FastAPI, services: Services) -> None:
         checkpoints.remove(path.parent, one.name)
         return JSONResponse(asdict(view(job.id, one)))
 
-    @app.get("/api/checkpoints/expired")
+    @app.get("/api/checkpoints/expired", response_model=list[CheckpointView])
     def get_expired(
         keep: Annotated[int | None, Query(ge=1)] = None, days: Annotated[float | None, Query(ge=0)] = None
     ) -> Response:

@@ -10,8 +10,10 @@ import pytest
 
 import leyden
 from leyden.core.errors import ConfigurationError
+from leyden.track import checkpoints
 from leyden.train.callbacks import Timer
 from leyden.train.checkpoints import checkpoint
+from tests.conformance.until import until
 from tests.train.models import Line, loader
 
 
@@ -72,6 +74,16 @@ def test_the_best_and_the_newest_are_kept(settings: dict[str, Any], names: list[
     if settings.get("monitor"):
         best = {"min": ("epoch=2-step=2", 1), "max": ("epoch=3-step=3", 9)}[settings.get("mode", "min")]
         assert (Path(saves.best_model_path).name, saves.best_model_score) == best
+
+
+def test_a_checkpoint_that_somebody_pinned_is_kept_too() -> None:
+    class Pins(leyden.Callback):
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 1:  # the first checkpoint may still be being written
+                until((trainer.checkpoint_dir / "epoch=1-step=1/manifest.json").exists)
+                checkpoints.pin(trainer.checkpoint_dir, "epoch=1-step=1", pinned=True)
+
+    assert kept(fit([3, 2, 1], Pins(), leyden.ModelCheckpoint())) == ["epoch=1", "epoch=3"]
 
 
 def test_a_nan_score_never_wins() -> None:
