@@ -1,7 +1,7 @@
 """How do attempts run on the machine the server runs on?
 
 One worker process an attempt, in its own session, so that it outlives the server. All state lies in the attempt's
-folder; the only thing kept in memory is the Popen of workers started by this server, which must be reaped.
+folder; kept in memory are only the workers started by this server, some of which must be reaped, and its nurseries.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from leyden.engines import record
 from leyden.engines.base import AttemptRef, Engine, Launch, Life, Machine, Sighting
 from leyden.engines.gpus import FAKE_GPUS, machine_gpus
 from leyden.engines.leftovers import kill_leftovers
+from leyden.engines.nursery import Nurseries, worker_environ
 
 FORCE_AFTER_S = 3.0  # beyond the grace: the worker needs a moment to kill and to write the outcome
 
@@ -37,7 +38,8 @@ class LocalEngine(Engine):
     ) -> None:
         self._environ = environ
         self._monotonic = monotonic
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._nurseries = Nurseries(environ, monotonic)
+        self._children: dict[str, subprocess.Popen[bytes] | _Born] = {}
         self._stop_since: dict[str, float] = {}
 
     def inventory(self) -> Machine:
@@ -48,10 +50,21 @@ class LocalEngine(Engine):
             gpus=machine_gpus(self._environ),
         )
 
+    def close(self) -> None:
+        """End what stands ready for the next jobs; what runs goes on. The end of the server's process does the same."""
+        self._nurseries.close()
+
+    def warm(self, launch: Launch) -> bool:
+        """Whether such an attempt would be forked if it were launched now."""
+        return self._nurseries.ready(launch)
+
     def launch(self, launch: Launch) -> None:
         if launch.engine_ref in self._children or record.read_worker(launch.folder):
             return
         record.write_launch(replace(launch, fake_gpus=bool(self._environ.get(FAKE_GPUS))))
+        if worker := self._nurseries.bear(launch):
+            self._children[launch.engine_ref] = _Born(worker)
+            return
         with (launch.folder / record.LOG).open("ab") as log:
             self._children[launch.engine_ref] = subprocess.Popen(
                 [sys.executable, "-P", "-m", "leyden.worker", str(launch.folder)],
@@ -60,7 +73,7 @@ class LocalEngine(Engine):
                 stderr=log,
                 start_new_session=True,
                 cwd="/",  # or it would keep the folder the server was started in from being unmounted
-                env={key: value for key, value in self._environ.items() if not key.startswith("LEYDEN_")},
+                env=worker_environ(self._environ),
             )
 
     def poll(self, refs: Sequence[AttemptRef]) -> dict[str, Sighting]:
@@ -88,6 +101,7 @@ class LocalEngine(Engine):
         if not clean:
             return False
         self._children.pop(ref.engine_ref, None)
+        self._nurseries.forget(ref.engine_ref)
         self._stop_since.pop(ref.engine_ref, None)
         return True
 
@@ -96,6 +110,8 @@ class LocalEngine(Engine):
         file, outcome = record.read_worker(ref.folder), record.read_outcome(ref.folder)
         if not file and not alive and ref.engine_ref not in self._children:
             return Sighting(life=Life.UNKNOWN)
+        if alive and file and file.ranks:
+            self._nurseries.look(ref.engine_ref, ref.folder, file.ranks[0].pid)
         return Sighting(
             life=Life.ALIVE if alive else Life.GONE,
             pid=file.ranks[0].pid if file and file.ranks else None,
@@ -110,3 +126,16 @@ class LocalEngine(Engine):
             return child.pid
         file = record.read_worker(ref.folder)
         return file.worker.pid if file and file.worker and record.lives(file.worker) else None
+
+
+@final
+class _Born:
+    """A worker that a nursery bore: not this process's child, so known by when it was born."""
+
+    def __init__(self, process: record.Process) -> None:
+        self._process = process
+        self.pid = process.pid
+
+    def poll(self) -> int | None:
+        """None while it lives."""
+        return None if record.lives(self._process) else 0

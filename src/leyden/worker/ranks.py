@@ -13,30 +13,33 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from leyden.engines import record
 from leyden.engines.base import Launch
+from leyden.worker.fork import Forked, fork_rank, why_not
 
+_Process = subprocess.Popen[bytes] | Forked
 GONE_WITHIN_S = 5.0  # how long SIGKILLed children may take to vanish; longer only in uninterruptible I/O
 
 
 class Ranks:
     """The started processes, by rank."""
 
-    def __init__(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
-        self._popen = processes
+    def __init__(self, processes: Sequence[_Process]) -> None:
+        self._started = processes
         self.processes = tuple(record.Process(pid=one.pid, birth=record.birth(one.pid) or "") for one in processes)
         self.first_failure: tuple[int, int] | None = None  # (rank, return code as Popen gives it)
 
     @property
     def count(self) -> int:
         """How many were started."""
-        return len(self._popen)
+        return len(self._started)
 
     def running(self) -> bool:
         """Whether any still runs; notes the first one that fails."""
         alive = False
-        for rank, process in enumerate(self._popen):
+        for rank, process in enumerate(self._started):
             code = process.poll()
             alive = alive or code is None
             if code and self.first_failure is None:
@@ -45,18 +48,18 @@ class Ranks:
 
     def signal(self, number: signal.Signals) -> None:
         """Send it to all that run."""
-        for process in self._popen:
+        for process in self._started:
             if process.poll() is None:
                 _signal_group(process.pid, number)
 
     def kill(self) -> None:
         """End all of them and whatever is left of their process groups; returns when all are gone."""
-        for process in self._popen:
+        for process in self._started:
             _signal_group(process.pid, signal.SIGKILL)
-        for process in self._popen:
+        for process in self._started:
             process.wait()
         deadline = time.monotonic() + GONE_WITHIN_S
-        while any(record.group_runs(process.pid) for process in self._popen) and time.monotonic() < deadline:
+        while any(record.group_runs(process.pid) for process in self._started) and time.monotonic() < deadline:
             time.sleep(0.005)
 
 
@@ -64,25 +67,26 @@ def start_ranks(launch: Launch, environs: Sequence[Mapping[str, str]], cwd: Path
     """Start one process an environment; all or none. Raises OSError."""
     logs = Path(launch.run_dir) / "logs"
     logs.mkdir(exist_ok=True)
-    started: list[subprocess.Popen[bytes]] = []
+    start = _start if not launch.warm or why_not(launch.argv, environs[0], cwd) else _fork
+    started: list[_Process] = []
     try:
         for rank, environ in enumerate(environs):
             with (logs / f"a{launch.number}-r{rank}.log").open("ab") as log:
-                started.append(
-                    subprocess.Popen(
-                        launch.argv,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=log,
-                        start_new_session=True,
-                        cwd=cwd,
-                        env=environ,
-                    )
-                )
+                started.append(start(launch.argv, environ, cwd, log))
     except BaseException:
         Ranks(started).kill()
         raise
     return Ranks(started)
+
+
+def _start(argv: Sequence[str], environ: Mapping[str, str], cwd: Path, log: BinaryIO) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=cwd, env=environ
+    )
+
+
+def _fork(argv: Sequence[str], environ: Mapping[str, str], cwd: Path, log: BinaryIO) -> Forked:
+    return fork_rank(argv, environ, cwd, log.fileno())
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
