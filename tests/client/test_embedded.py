@@ -64,7 +64,7 @@ def test_a_server_that_cannot_start_shows_the_end_of_its_log(home: Home, monkeyp
     with pytest.raises(ServerError, match="ended with exit code") as raised:
         start(home)
     assert "of an earlier one" not in str(raised.value)
-    assert "Error" in str(raised.value)
+    assert "opening the database" in str(raised.value)
     assert str(home.log_file) in str(raised.value)
     monkeypatch.setattr(embedded, "command_line", lambda *_: [sys.executable, "-c", "import time; time.sleep(60)"])
     with pytest.raises(ServerError, match="did not answer within 0 s"):

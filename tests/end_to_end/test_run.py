@@ -167,12 +167,14 @@ def test_cancelled_and_timed_out_have_their_own_codes(platform: Platform, gate: 
 
 
 def test_a_lost_worker_is_no_fault_of_the_job(platform: Platform, gate: Path) -> None:
-    watcher = platform.start("run", "gated.py")
+    platform.write("job.yaml", "{script: gated.py, retry: {infra: 1}}")
+    watcher = platform.start("run", "job.yaml")
     assert watcher.stdout is not None
-    assert watcher.stdout.readline() == b"started\n"
-    run_dir = Path(platform.json("show")["job"]["run_dir"])
-    worker = json.loads((run_dir / "attempts" / "a1" / "worker.json").read_text())["worker"]
-    os.kill(worker["pid"], signal.SIGKILL)
+    for attempt in (1, 2):  # the second time it is tried again for the last time
+        assert watcher.stdout.readline() == b"started\n"
+        run_dir = Path(platform.json("show")["job"]["run_dir"])
+        worker = json.loads((run_dir / "attempts" / f"a{attempt}" / "worker.json").read_text())["worker"]
+        os.kill(worker["pid"], signal.SIGKILL)
     assert watcher.wait(60) == 104
 
 

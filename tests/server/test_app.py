@@ -45,7 +45,7 @@ def test_the_submitters_environment_reaches_the_rank_and_nothing_else(server: Ru
     assert "xyzzy" not in json.dumps(server.get(f"/api/jobs/{job_id}"))
     server.stop()
     keepers = [path for path in server.home.rglob("*") if path.is_file() and b"xyzzy" in path.read_bytes()]
-    assert {path.name for path in keepers} == {"environ.json", "attempt.json", "a1-r0.log"}
+    assert {path.parent.name for path in keepers} == {"environs", "a1", "logs"}
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in keepers if path.suffix == ".json")
 
 

@@ -80,7 +80,7 @@ def test_a_job_queued_behind_one_that_ended_meanwhile_starts_after_the_restart(s
 
 
 def test_a_killed_worker_fails_the_job_as_infra_and_frees_its_devices(server: Running) -> None:
-    job_id = server.submit(WAITS)
+    job_id = server.submit(WAITS, retry={"infra": 0})
     pid = server.rank_pid(job_id)
     worker = json.loads((server.home / "runs" / job_id / "attempts/a1/worker.json").read_text())["worker"]["pid"]
     os.kill(worker, signal.SIGKILL)
@@ -94,7 +94,7 @@ def test_a_killed_worker_fails_the_job_as_infra_and_frees_its_devices(server: Ru
 
 
 def test_a_worker_killed_together_with_the_server_is_found_dead_later(server: Running) -> None:
-    job_id = server.submit(WAITS)
+    job_id = server.submit(WAITS, retry={"infra": 0})
     pid = server.rank_pid(job_id)
     worker = json.loads((server.home / "runs" / job_id / "attempts/a1/worker.json").read_text())["worker"]["pid"]
     server.kill()

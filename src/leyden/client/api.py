@@ -24,15 +24,19 @@ from leyden.core.views import (
     CheckpointFileView,
     CheckpointView,
     EventView,
+    GpuTop,
     GpuView,
     HealthView,
     HolderView,
     JobDetail,
+    JobTop,
     JobView,
     MachineView,
     MetricView,
+    QuotaView,
     RefusedView,
     SeriesView,
+    TopView,
     WhyView,
 )
 
@@ -58,6 +62,16 @@ class Client:
         """What the server's machine has, and which job holds each device."""
         fields = self._get("/api/machine")
         return _view(MachineView, {**fields, "gpus": [_view(GpuView, gpu) for gpu in fields["gpus"]]})
+
+    def top(self) -> TopView:
+        """The machine just now: who is on which GPU, how busy it is, and who comes next."""
+        fields = self._get("/api/top")
+        parts = {
+            "gpus": [_view(GpuTop, one) for one in fields["gpus"]],
+            "jobs": [_view(JobTop, one) for one in fields["jobs"]],
+            "waiting": [_view(JobView, one) for one in fields["waiting"]],
+        }
+        return _view(TopView, {**fields, **parts})
 
     def has_code(self, sha256: str) -> bool:
         """Whether a tree of that content hash was uploaded before."""
@@ -154,6 +168,11 @@ class Client:
         with self._transport.open("GET", path, query=query, timeout_s=idle_s) as response:
             while chunk := response.read1(_CHUNK_BYTES):
                 yield chunk
+
+    def stamps(self, ref: str, *, rank: int, attempt: int, after: int) -> list[tuple[int, float]]:
+        """When the rank's output was how long: the first pairs that reach beyond byte `after`."""
+        query: Query = {"rank": rank, "attempt": attempt, "after": after}
+        return [(int(size), float(at)) for size, at in self._get(f"/api/jobs/{_quoted(ref)}/logs/stamps", query)]
 
     def wait(self, ref: str, *, timeout_s: float = 30.0) -> JobView:
         """The job as soon as it has ended, or as it is after the timeout."""
@@ -263,6 +282,18 @@ class Client:
         query: Query = {} if attempt is None else {"attempt": attempt}
         with self._transport.open("GET", path, query=query, more_headers=headers, timeout_s=timeout_s) as response:
             yield response
+
+    def quotas(self) -> list[QuotaView]:
+        """Every user with a quota or with something used of late."""
+        return [_view(QuotaView, row) for row in self._get("/api/quotas")]
+
+    def set_quota(self, user: str, *, gpus: int | None, cpus: int | None) -> None:
+        """The most the user may hold at a time; "*" for whoever has no quota of their own, None for no limit."""
+        self._transport.json("PUT", f"/api/quotas/{_quoted(user)}", body={"gpus": gpus, "cpus": cpus})
+
+    def remove_quota(self, user: str) -> None:
+        """The user has the quota of everybody again."""
+        self._transport.json("DELETE", f"/api/quotas/{_quoted(user)}")
 
     def _change(self, ref: str, what: str, body: object = None) -> JobView:
         return _view(JobView, self._transport.json("POST", f"/api/jobs/{_quoted(ref)}/{what}", body=body))

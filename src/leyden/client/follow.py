@@ -6,7 +6,8 @@ The output is asked for attempt by attempt from the byte reached so far, so noth
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import cast
 
 from leyden.client.api import Client
 from leyden.core.errors import UnreachableError
@@ -33,18 +34,29 @@ class Follower:
         self._notice, self._lost = notice, lost
         self._give_up_s = give_up_s
         self._answered_at = time.monotonic()
+        self.attempt = 1  # whose output comes
 
     def output(self, write: Callable[[bytes], None], *, rank: int = 0, attempt: int = 1, offset: int = 0) -> JobView:
         """Write the rank's output from that attempt and byte on until the job has ended; the job as it ended."""
+        chunks = self.chunks(rank=rank, attempt=attempt, offset=offset)
+        while True:
+            try:
+                write(next(chunks))
+            except StopIteration as end:
+                return cast("JobView", end.value)
+
+    def chunks(self, *, rank: int = 0, attempt: int = 1, offset: int = 0) -> Generator[bytes, None, JobView]:
+        """The same, for the caller to write."""
         client, pause_s = self._connect(), _FIRST_PAUSE_S
         while True:
+            self.attempt = attempt
             try:
                 job = self._look(client)
                 if job.attempt >= attempt:
                     for chunk in client.logs(job.id, rank=rank, attempt=attempt, offset=offset, follow=True):
-                        write(chunk)
                         offset += len(chunk)
                         self._answered_at, pause_s = time.monotonic(), _FIRST_PAUSE_S
+                        yield chunk
                     job = self._look(client)
                 if job.attempt > attempt:
                     attempt, offset = attempt + 1, 0

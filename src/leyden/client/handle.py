@@ -45,7 +45,8 @@ class Handle:
     def logs(self, *, rank: int = 0, follow: bool = False) -> Iterator[str]:
         """The output line by line; `follow` goes on until the job has ended."""
         rest = b""
-        for chunk in self._client().logs(self.id, rank=rank, follow=follow):
+        client = self._client
+        for chunk in Follower(client, self.id).chunks(rank=rank) if follow else client().logs(self.id, rank=rank):
             *lines, rest = (rest + chunk).split(b"\n")
             yield from (line.decode(errors="replace") for line in lines)
         if rest:

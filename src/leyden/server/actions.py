@@ -40,28 +40,28 @@ def add_actions(app: FastAPI, services: Services) -> None:
     def shown(row: JobRow) -> JobView:
         return store.read(lambda connection: views.of_row(connection, home, row))
 
-    @app.post("/api/jobs")
+    @app.post("/api/jobs", response_model=JobView, status_code=201)
     def post_job(body: Submission) -> Response:
         row, new = submit(services, body)
         return JSONResponse(asdict(shown(row)), 201 if new else 200)
 
-    @app.post("/api/jobs/batch")
+    @app.post("/api/jobs/batch", response_model=list[str], status_code=201)
     def post_jobs(body: Batch) -> Response:
         rows = submit_many(services, body)
         return JSONResponse([row.id for row, _ in rows], 201)
 
-    @app.post("/api/jobs/{ref}/retry")
+    @app.post("/api/jobs/{ref}/retry", response_model=JobView, status_code=201)
     def post_retry(ref: str, body: Again) -> Response:
         row, new = retry(services, ref, body)
         return JSONResponse(asdict(shown(row)), 201 if new else 200)
 
-    @app.post("/api/jobs/{ref}/fork")
+    @app.post("/api/jobs/{ref}/fork", response_model=JobView, status_code=201)
     def post_fork(ref: str, body: Again) -> Response:
         row, new = fork(services, ref, body)
         return JSONResponse(asdict(shown(row)), 201 if new else 200)
 
     for name, change in _CHANGES.items():
-        app.post(f"/api/jobs/{{ref}}/{name}", name=name)(_action(services, change))
+        app.post(f"/api/jobs/{{ref}}/{name}", name=name, response_model=JobView)(_action(services, change))
 
 
 def _action(services: Services, change: _Change) -> Callable[[str], Response]:

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 import leyden
 from leyden.core.states import State
-from leyden.core.views import HealthView, JobView
+from leyden.core.views import HealthView, JobDetail, JobView, MachineView, MetricView, SeriesView, WhyView
 from leyden.jobs import life
 from leyden.jobs.rows import find_job
 from leyden.server import events, views
@@ -26,9 +26,11 @@ from leyden.server.changes import wait_for
 from leyden.server.checkpoints import add_checkpoints
 from leyden.server.code import add_code
 from leyden.server.faults import answer_faults
-from leyden.server.logs import check_rank, stream
+from leyden.server.logs import add_stamps, check_rank, stream
+from leyden.server.quotas import add_quotas
 from leyden.server.services import Services
 from leyden.server.tokens import Guard
+from leyden.server.top import add_top
 from leyden.server.why import why
 
 
@@ -43,7 +45,10 @@ def create_app(services: Services) -> FastAPI:
     add_code(app, services)
     _add_jobs(app, services)
     add_actions(app, services)
+    add_quotas(app, services)
     _add_records(app, services)
+    add_stamps(app, services)
+    add_top(app, services)
     add_artifacts(app, services)
     add_checkpoints(app, services)
     _add_reports(app, services)
@@ -51,7 +56,7 @@ def create_app(services: Services) -> FastAPI:
 
 
 def _add_server(app: FastAPI, services: Services) -> None:
-    @app.get("/api/health")
+    @app.get("/api/health", response_model=HealthView)
     async def health() -> Response:
         view = HealthView(
             version=leyden.__version__,
@@ -61,7 +66,7 @@ def _add_server(app: FastAPI, services: Services) -> None:
         )
         return _json(view)
 
-    @app.get("/api/machine")
+    @app.get("/api/machine", response_model=MachineView)
     def machine() -> Response:
         return _json(services.store.read(lambda connection: views.machine_view(connection, services.machine)))
 
@@ -69,21 +74,21 @@ def _add_server(app: FastAPI, services: Services) -> None:
 def _add_jobs(app: FastAPI, services: Services) -> None:
     store, home = services.store, services.home
 
-    @app.get("/api/jobs")
+    @app.get("/api/jobs", response_model=list[JobView])
     def get_jobs(all: bool = False, limit: Annotated[int, Query(ge=1, le=10_000)] = 200) -> Response:  # noqa: A002
         now = services.clock()
         found = store.read(lambda connection: views.many_jobs(connection, home, all_=all, limit=limit, now=now))
         return JSONResponse([asdict(view) for view in found])
 
-    @app.get("/api/jobs/{ref}")
+    @app.get("/api/jobs/{ref}", response_model=JobDetail)
     def get_job(ref: str) -> Response:
         return _json(store.read(lambda connection: views.detail(connection, home, ref)))
 
-    @app.get("/api/jobs/{ref}/wait")
+    @app.get("/api/jobs/{ref}/wait", response_model=JobView)
     async def wait(ref: str, timeout_s: Annotated[float, Query(ge=0, le=3600)] = 30) -> Response:
         return _json(await _wait(services, ref, timeout_s))
 
-    @app.get("/api/jobs/{ref}/why")
+    @app.get("/api/jobs/{ref}/why", response_model=WhyView)
     def get_why(ref: str) -> Response:
         return _json(why(services, ref))
 
@@ -126,14 +131,14 @@ def _add_records(app: FastAPI, services: Services) -> None:
         headers = {"X-Leyden-Attempt": str(number)}
         return StreamingResponse(body, media_type="application/octet-stream", headers=headers)
 
-    @app.get("/api/jobs/{ref}/metrics")
+    @app.get("/api/jobs/{ref}/metrics", response_model=list[MetricView])
     def metrics(ref: str) -> Response:
         from leyden.track.read import read_metrics
 
         job = store.read(lambda connection: find_job(connection, ref))
         return JSONResponse(_finite([asdict(view) for view in read_metrics(home.runs / job.id)]))
 
-    @app.get("/api/jobs/{ref}/metrics/series")
+    @app.get("/api/jobs/{ref}/metrics/series", response_model=SeriesView)
     def series(ref: str, name: str, points: Annotated[int, Query(ge=1, le=1_000_000)] = 1000) -> Response:
         from leyden.track.read import read_series
 

@@ -72,10 +72,12 @@ class Report(Body):
     outcome: OutcomeBody | None = None
 
 
-KNOWN = {
-    *Submission.model_fields,
-    *Batch.model_fields,
-    *Again.model_fields,
-    *Report.model_fields,
-    *OutcomeBody.model_fields,
-}
+class QuotaBody(Body):
+    """PUT /api/quotas/{user}. None is no limit."""
+
+    gpus: Annotated[int, Field(ge=0)] | None = None
+    cpus: Annotated[int, Field(ge=0)] | None = None
+
+
+_ALL = (Submission, Batch, Again, Report, OutcomeBody, QuotaBody)
+KNOWN = {name for kind in _ALL for name in kind.model_fields}
