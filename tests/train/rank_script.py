@@ -1,4 +1,7 @@
-"""What the tests of several ranks run as `python rank_script.py MODE …`; each rank writes what it found as JSON."""
+"""What the tests of several ranks run as `python rank_script.py MODE … [then MODE …]`, by one launch.
+
+Each rank writes what it found as JSON, by mode and its arguments.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,6 @@ from tests.train.models import Line, loader, regression, seeded
 
 def rank() -> int:
     return int(os.environ.get("RANK", "0"))
-
-
-def tell(**found: Any) -> None:
-    Path(os.environ["RESULTS"], f"rank{rank()}.json").write_text(json.dumps(found))
 
 
 def digest(module: nn.Module) -> list[list[float]]:
@@ -113,7 +112,15 @@ class Turn(leyden.Callback):
 
 
 def main() -> None:
-    mode, *rest = sys.argv[1:]
+    told: dict[str, Any] = {}
+    for part in " ".join(sys.argv[1:]).split(" then "):
+        print(f"now {part}", flush=True)
+        told[part] = find(*part.split())
+    Path(os.environ["RESULTS"], f"rank{rank()}.json").write_text(json.dumps(told))
+
+
+def find(mode: str, *rest: str) -> dict[str, Any]:
+    """What this rank found in one mode."""
     devices: Any = os.environ.get("DEVICES", "2")
     settings: dict[str, Any] = {"accelerator": "cpu", "devices": devices, "enable_progress_bar": False}
     if mode == "samples":
@@ -121,13 +128,13 @@ def main() -> None:
         trainer = leyden.Trainer(max_epochs=2, **settings)
         trainer.fit(model, loader(21, 4, shuffle=True))
         [scores] = trainer.test(model, loader(21, 4))
-        tell(seen=model.seen, tested=model.tested, scores=scores, digest=digest(model))
-    elif mode == "equal":  # two ranks with batches of 4 against one rank with batches of 8
+        return {"seen": model.seen, "tested": model.tested, "scores": scores, "digest": digest(model)}
+    if mode == "equal":  # two ranks with batches of 4 against one rank with batches of 8
         line = seeded()
         size = 8 // int(devices)
         leyden.Trainer(max_epochs=3, **settings).fit(line, loader(64, size))
-        tell(digest=digest(line), threads=torch.get_num_threads())
-    elif mode == "hand":  # the same by hand: gradients are exchanged in manual_backward
+        return {"digest": digest(line), "threads": torch.get_num_threads()}
+    if mode == "hand":  # the same by hand: gradients are exchanged in manual_backward
         leyden.seed_everything(7 + rank())  # the ranks start differently and are brought together
         size = 8 // int(devices)
         by_hand = ByHand()
@@ -135,44 +142,38 @@ def main() -> None:
             leyden.seed_everything(7)
             by_hand = ByHand()
         leyden.Trainer(max_epochs=3, **settings).fit(by_hand, loader(64, size))
-        tell(digest=digest(by_hand))
-    elif mode == "resume":
+        return {"digest": digest(by_hand)}
+    if mode == "resume":
         leyden.seed_everything(3)
         line = Line(dropout=0.3)
         saves = leyden.ModelCheckpoint(every_n_train_steps=2)
         trainer = leyden.Trainer(max_epochs=3, callbacks=[Turn(rest[0]), saves], log_every_n_steps=2, **settings)
         trainer.fit(line, loader(32, 4, shuffle=True), ckpt_path=rest[1] if len(rest) > 1 else None)
-        tell(digest=digest(line), step=trainer.global_step)
-    elif mode == "fsdp":
-        sharded(rest[0], settings, [Turn(rest[1])] if len(rest) > 1 else [], rest[2] if len(rest) > 2 else None)
-    elif mode == "logs":
-        logs_of_ranks(settings)
+        return {"digest": digest(line), "step": trainer.global_step}
+    if mode == "fsdp":
+        return sharded(rest[0], settings, Turn(rest[1]), rest[2] if len(rest) > 2 else None)
+    assert mode == "logs"
+    return logs_of_ranks(settings)
 
 
-def sharded(strategy: str, settings: dict[str, Any], callbacks: list[leyden.Callback], ckpt: str | None) -> None:
+def sharded(strategy: str, settings: dict[str, Any], turn: Turn, ckpt: str | None) -> dict[str, Any]:
     leyden.seed_everything(3 + rank())
-    model = Deep(dropout=0.2 if callbacks else 0.0)
+    model = Deep(dropout=0.2)
     if rank() == 0 or strategy == "ddp":
         leyden.seed_everything(3)
-        model = Deep(dropout=0.2 if callbacks else 0.0)
+        model = Deep(dropout=0.2)
     saves = leyden.ModelCheckpoint(every_n_train_steps=2)
     trainer = leyden.Trainer(
-        max_epochs=3,
-        strategy=strategy,
-        accumulate_grad_batches=1 if callbacks else 2,
-        gradient_clip_val=1.0,
-        callbacks=[*callbacks, saves],
-        precision=os.environ.get("PRECISION", "32-true"),
-        **settings,
+        max_epochs=3, strategy=strategy, gradient_clip_val=1.0, callbacks=[turn, saves], **settings
     )
     trainer.fit(model, loader(64, 4), loader(21, 4), ckpt_path=ckpt)
     whole = Deep()
     last = Path(saves.last_model_path)
     checkpoint.load_weights(whole, checkpoint.read(last), last)
-    tell(digest=digest(whole))
+    return {"digest": digest(whole)}
 
 
-def logs_of_ranks(settings: dict[str, Any]) -> None:
+def logs_of_ranks(settings: dict[str, Any]) -> dict[str, Any]:
     class Logs(Line):
         def validation_step(self, batch: Any, batch_idx: int) -> None:
             value: Tensor = batch[0][:, 0]
@@ -184,7 +185,7 @@ def logs_of_ranks(settings: dict[str, Any]) -> None:
 
     [scores] = leyden.Trainer(**settings).validate(Logs(), loader(21, 4))
     first = regression(21).tensors[0][:, 0]
-    tell(scores=scores, mean=first.mean().item(), sum=first.sum().item(), max=first.max().item())
+    return {"scores": scores, "mean": first.mean().item(), "sum": first.sum().item(), "max": first.max().item()}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pytest
 from leyden.core.errors import ConfigurationError
 from leyden.train.plan import adopt_world
 from leyden.train.ranks.world import World
+from tests.conformance.until import until
 from tests.train.launching import ROOT, Script
 from tests.train.slurm_cluster import cluster, why_not
 
@@ -77,15 +78,17 @@ def test_srun_starts_ranks_on_two_nodes(tmp_path: Path) -> None:
     command = f"{sys.executable} {script.path} {tmp_path}"
     batch = tmp_path / "job.sh"
     batch.write_text(
-        f"#!/bin/sh\nDEVICES=1 srun {command} &\nDEVICES=2 srun --overlap {command} >wrong.txt 2>&1 &\nwait\n"
+        f"#!/bin/sh\nDEVICES=1 srun {command} &\nDEVICES=2 srun --overlap {command} >wrong.txt 2>&1 &\n"
+        "wait\ntouch over\n"
     )
     root = tmp_path / "slurm"
     root.mkdir()
     with cluster(root) as environ:
-        submit = ["sbatch", "--wait", "--nodes=2", "--ntasks-per-node=1", "--output=job.txt", str(batch)]
+        submit = ["sbatch", "--nodes=2", "--ntasks-per-node=1", "--output=job.txt", str(batch)]
         # Its node names mean nothing to this machine's resolver; a user's own MASTER_ADDR goes first.
         own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
-        subprocess.run(submit, cwd=tmp_path, env=environ | own, check=False, timeout=90, capture_output=True)
+        subprocess.run(submit, cwd=tmp_path, env=environ | own, check=True, timeout=90, capture_output=True)
+        until((tmp_path / "over").exists, within_s=90)  # sbatch --wait looks after 2, 10 and 42 seconds
     said = (tmp_path / "job.txt").read_text()
     assert (tmp_path / "rank1.json").exists(), said
     first, second = (json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1))

@@ -6,13 +6,29 @@ import os
 import re
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
 
+from tests.train import rank_script
 from tests.train.launching import Script, nothing_is_left, wait_for
 from tests.train.models import regression
+
+UNBROKEN = ("samples", "equal", "hand", "logs", "resume nothing", "fsdp fsdp nothing")
+
+
+class Found(NamedTuple):
+    """What a launch of two ranks said in one mode, and what each of them found."""
+
+    output: str
+    first: dict[str, Any]
+    second: dict[str, Any]
+
+
+Told = dict[str, Found]
 
 
 @pytest.fixture
@@ -20,11 +36,26 @@ def script(tmp_path: Path) -> Script:
     return Script(tmp_path, "rank_script.py")
 
 
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """One launch of two ranks in which nothing happens."""
+    script = Script(tmp_path_factory.mktemp("unbroken"), "rank_script.py")
+    output = script.run(*" then ".join(UNBROKEN).split(), DEVICES="2")
+    outputs = dict(zip(UNBROKEN, output.split("now ")[1:], strict=True))
+    return {mode: Found(outputs[mode], script.told(0)[mode], script.told(1)[mode]) for mode in UNBROKEN}
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """What one device finds, in this process."""
+    monkeypatch.setenv("DEVICES", "1")
+    return rank_script.find
+
+
 @pytest.mark.slow
-def test_every_sample_once(script: Script) -> None:
+def test_every_sample_once(unbroken: Told) -> None:
     """21 samples over 2 ranks: training leaves one out for even steps, the test counts each exactly once."""
-    script.run("samples")
-    first, second = script.told(0), script.told(1)
+    _, first, second = unbroken["samples"]
     everyone = sorted(regression(21).tensors[0][:, 0].tolist())
     for epoch in (slice(0, 10), slice(10, 20)):
         both = first["seen"][epoch] + second["seen"][epoch]
@@ -37,59 +68,49 @@ def test_every_sample_once(script: Script) -> None:
 
 
 @pytest.mark.slow
-def test_two_ranks_equal_one_with_the_whole_batch(script: Script) -> None:
-    script.run("equal", DEVICES="1")
-    alone = script.told(0)["digest"]
-    output = script.run("equal", DEVICES="2")
+def test_two_ranks_equal_one_with_the_whole_batch(unbroken: Told, alone: Callable[[str], dict[str, Any]]) -> None:
+    output, first, second = unbroken["equal"]
     assert "× 2 ranks (DDP)" in output
     assert output.count("parameters") == 1  # rank 1 speaks into its log, not into the terminal
-    for one, other in zip(alone, script.told(1)["digest"], strict=True):
+    for one, other in zip(alone("equal")["digest"], second["digest"], strict=True):
         assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
-    assert script.told(0)["threads"] == script.told(1)["threads"] == max(1, (os.cpu_count() or 1) // 2)
+    assert first["threads"] == second["threads"] == max(1, (os.cpu_count() or 1) // 2)
 
 
 @pytest.mark.slow
-def test_two_ranks_equal_one_also_by_hand(script: Script) -> None:
-    script.run("hand", DEVICES="1")
-    alone = script.told(0)["digest"]
-    script.run("hand", DEVICES="2")
-    assert script.told(0)["digest"] == script.told(1)["digest"]
-    for one, other in zip(alone, script.told(1)["digest"], strict=True):
+def test_two_ranks_equal_one_also_by_hand(unbroken: Told, alone: Callable[[str], dict[str, Any]]) -> None:
+    _, first, second = unbroken["hand"]
+    assert first["digest"] == second["digest"]
+    for one, other in zip(alone("hand")["digest"], second["digest"], strict=True):
         assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.slow
-def test_a_sharded_run_killed_and_resumed_equals_uninterrupted(script: Script, tmp_path: Path) -> None:
-    script.run("fsdp", "fsdp", "nothing")
-    whole = script.told(0)
-    (tmp_path / "leyden_runs").rename(tmp_path / "whole_runs")
+def test_a_sharded_run_killed_and_resumed_equals_uninterrupted(script: Script, unbroken: Told) -> None:
     output, _ = script.start("fsdp", "fsdp", "die").communicate(timeout=60)
     assert "rank 1 was killed by signal 9" in output
-    script.run("fsdp", "fsdp", "nothing", "last")
-    assert script.told(0) == whole
-    output, _ = script.start("fsdp", "ddp", "nothing", "last").communicate(timeout=60)
-    assert "going on from" in output  # whole tensors by name: another strategy takes them up
+    again, other = "fsdp fsdp nothing last", "fsdp ddp nothing last"
+    _, resumed, taken_up = script.run(*f"{again} then {other}".split()).split("now ")
+    assert "going on from" in resumed
+    assert script.told(0)[again] == unbroken["fsdp fsdp nothing"].first
+    assert "going on from" in taken_up  # whole tensors by name: another strategy takes them up
 
 
 @pytest.mark.slow
-def test_metrics_are_exact_over_ranks(script: Script) -> None:
+def test_metrics_are_exact_over_ranks(unbroken: Told) -> None:
     """Uneven batches, unequal counts, and a metric that only one rank logs."""
-    script.run("logs")
-    for rank in (0, 1):
-        told = script.told(rank)
+    _, first, second = unbroken["logs"]
+    for told in (first, second):
         assert told["scores"]["mean"] == pytest.approx(told["mean"], rel=1e-6)
         assert told["scores"]["sum"] == pytest.approx(told["sum"], rel=1e-5)
         assert told["scores"]["max"] == told["max"]
-    assert script.told(1)["scores"]["only_on_rank_1"] == 3.0
+    assert second["scores"]["only_on_rank_1"] == 3.0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["die", "wait"])
-def test_killed_and_resumed_equals_uninterrupted(script: Script, tmp_path: Path, what: str) -> None:
+def test_killed_and_resumed_equals_uninterrupted(script: Script, tmp_path: Path, unbroken: Told, what: str) -> None:
     """SIGKILL to rank 1, and to rank 0: the other never lives on, and the resumed run ends with the same weights."""
-    script.run("resume", "nothing")
-    whole = script.told(0)
-    (tmp_path / "leyden_runs").rename(tmp_path / "whole_runs")
     process = script.start("resume", what)
     if what == "wait":
         ranks = psutil.Process(int(wait_for(tmp_path / "reached"))).children()
@@ -106,8 +127,8 @@ def test_killed_and_resumed_equals_uninterrupted(script: Script, tmp_path: Path,
         nothing_is_left(tmp_path)
     output = script.run("resume", "nothing", "last")
     assert "going on from" in output
-    assert script.told(0) == whole
-    assert script.told(1) == whole
+    whole = unbroken["resume nothing"].first
+    assert [script.told(rank)["resume nothing last"] for rank in (0, 1)] == [whole, whole]
 
 
 @pytest.mark.slow
@@ -121,10 +142,7 @@ def test_a_rank_that_fails_ends_all_and_is_named(script: Script) -> None:
 
 
 @pytest.mark.slow
-def test_sigterm_saves_on_all_ranks_and_the_rest_is_trained_later(script: Script, tmp_path: Path) -> None:
-    script.run("resume", "nothing")
-    whole = script.told(0)
-    (tmp_path / "leyden_runs").rename(tmp_path / "whole_runs")
+def test_sigterm_saves_on_all_ranks_and_the_rest_is_trained_later(script: Script, unbroken: Told) -> None:
     output = script.run("resume", "signal", code=128 + signal.SIGTERM)
     assert "SIGTERM: stopping after this step" in output
     assert re.search(r"stopped by SIGTERM at step \d+; go on with ckpt_path='.+'", output)
@@ -132,7 +150,7 @@ def test_sigterm_saves_on_all_ranks_and_the_rest_is_trained_later(script: Script
     assert again.count("going on from") == 1
     assert "stopped by SIGUSR2" in again
     script.run("resume", "nothing", "last")
-    assert script.told(0) == whole
+    assert script.told(0)["resume nothing last"] == unbroken["resume nothing"].first
 
 
 @pytest.mark.slow
@@ -141,5 +159,5 @@ def test_a_launchers_ranks_are_taken(script: Script, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as foreign:
         port = str(foreign.getsockname()[1])
         script.run_ranks(2, "equal", DEVICES="2", MASTER_PORT=port)
-    assert script.told(0)["digest"] == script.told(1)["digest"]
+    assert script.told(0)["equal"]["digest"] == script.told(1)["equal"]["digest"]
     assert len(list((tmp_path / "leyden_runs").glob("*/run.json"))) == 1
