@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Callable
 
 import click
 
@@ -13,6 +14,7 @@ from leyden.cli.usage import SETTINGS
 from leyden.client.api import Client
 from leyden.client.follow import Follower
 from leyden.core.ids import short_id
+from leyden.core.states import State
 from leyden.core.views import JobView
 
 
@@ -22,13 +24,15 @@ from leyden.core.views import JobView
 @click.option("--rank", type=click.IntRange(0), default=0, metavar="N", help="Which process of the job.")
 @click.option("--attempt", type=click.IntRange(1), metavar="N", help="Which attempt; the last one by default.")
 @click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
-def command(job: str, follow: bool, rank: int, attempt: int | None, tail: int | None) -> None:
+@click.option("-t", "--timestamps", is_flag=True, help="Before each line the time it was printed (UTC).")
+def command(job: str, follow: bool, rank: int, attempt: int | None, tail: int | None, timestamps: bool) -> None:
     """Print a job's output, stdout and stderr as they came, byte for byte.
 
     \b
     leyden logs                   the newest job
     leyden logs q7k2 -f           follow it (Ctrl-C stops following, not the job)
     leyden logs --tail 20 --rank 1
+    leyden logs -t                when each line was printed
     """
     client = known()
     view = client.job(job).job
@@ -36,12 +40,17 @@ def command(job: str, follow: bool, rank: int, attempt: int | None, tail: int | 
     if number == 0 and not follow:
         note(f"{short_id(view.id)} has printed nothing yet: it is {view.state}. {view.reason}".rstrip())
         return
-    offset = _print_tail(client, view, rank, number, tail) if tail is not None and number else 0
+    follower = Follower(reconnected, view.id)
+    follower.attempt = number or 1
+    begin, offset, last = _tail(client, view, rank, number, tail) if tail is not None and number else (0, 0, b"")
+    out = _stamped(client, view, rank, follower, begin) if timestamps else write
+    if last:
+        out(last)
     if follow:
-        Follower(reconnected, view.id).output(write, rank=rank, attempt=number or 1, offset=offset)
+        follower.output(out, rank=rank, attempt=number or 1, offset=offset)
     elif tail is None:
         for chunk in client.logs(view.id, rank=rank, attempt=number):
-            write(chunk)
+            out(chunk)
 
 
 def write(chunk: bytes) -> None:
@@ -50,8 +59,18 @@ def write(chunk: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def _print_tail(client: Client, view: JobView, rank: int, attempt: int, lines: int) -> int:
-    """Print the last lines of what is there; how many bytes there are."""
+def _stamped(client: Client, view: JobView, rank: int, follower: Follower, offset: int) -> Callable[[bytes], None]:
+    from leyden.cli.stamping import Stamper
+
+    def ask(attempt: int, after: int) -> list[tuple[int, float]]:
+        return client.stamps(view.id, rank=rank, attempt=attempt, after=after)
+
+    wait_s = 0.0 if State(view.state).final else 0.25
+    return Stamper(write, ask, attempt=lambda: follower.attempt, offset=offset, wait_s=wait_s)
+
+
+def _tail(client: Client, view: JobView, rank: int, attempt: int, lines: int) -> tuple[int, int, bytes]:
+    """The last lines of what is there: at which byte they begin and end."""
     last: deque[bytes] = deque(maxlen=lines + 1)
     offset, rest = 0, b""
     for chunk in client.logs(view.id, rank=rank, attempt=attempt):
@@ -60,5 +79,5 @@ def _print_tail(client: Client, view: JobView, rank: int, attempt: int, lines: i
         last.extend(line + b"\n" for line in whole)
     last.append(rest)
     kept = list(last) if rest else list(last)[:-1]
-    write(b"".join(kept[len(kept) - lines :] if lines < len(kept) else kept))
-    return offset
+    text = b"".join(kept[len(kept) - lines :] if lines < len(kept) else kept)
+    return offset - len(text), offset, text

@@ -60,7 +60,8 @@ def command(job: str, names: tuple[str, ...], plot: bool, log_y: bool, output: s
     elif not chosen:
         print(f"{source.title} has logged no metrics yet.")
     elif plot or log_y:
-        telling = [one for one in chosen if wanted or one.name != "epoch"]  # it only counts, unless asked for by name
+        # Epochs only count, and the machine's use is not what was trained; both are drawn when asked for by name.
+        telling = [one for one in chosen if wanted or (one.name != "epoch" and not one.name.startswith("system/"))]
         _print_curves(source, telling, log_y)
     else:
         print(listing(chosen))

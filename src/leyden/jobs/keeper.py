@@ -84,7 +84,8 @@ class Keeper:
         if not self._engine.release(ref):
             return False  # what it left behind still dies; its devices are not free before that
         died = "the worker process died" if seen.life is Life.GONE else "the attempt was never started"
-        return self._end_without_outcome(attempt, job, f"{died}; see worker.log in {ref.folder}")
+        message = f"{died}; see worker.log in {ref.folder}"
+        return self._end_without_outcome(attempt, job, message, started_at=seen.started_at)
 
     def _follow(self, attempt: AttemptRow, job: JobRow, seen: Sighting) -> None:
         if seen.started_at is not None and attempt.started_at is None:
@@ -107,12 +108,11 @@ class Keeper:
         self._store.write(lambda connection: life.launched(connection, attempt, at=self._clock()))
         return False
 
-    def _end_without_outcome(self, attempt: AttemptRow, job: JobRow, message: str) -> bool:
-        cancelled = job.state is State.STOPPING
-        kind = Ending.CANCELLED if cancelled else Ending.INFRA
-        return self._end(
-            attempt, Outcome(kind=kind, message="cancelled" if cancelled else message, ended_at=self._clock())
-        )
+    def _end_without_outcome(
+        self, attempt: AttemptRow, job: JobRow, message: str, *, started_at: float | None = None
+    ) -> bool:
+        kind, said = (Ending.CANCELLED, "cancelled") if job.state is State.STOPPING else (Ending.INFRA, message)
+        return self._end(attempt, Outcome(kind=kind, message=said, ended_at=self._clock(), started_at=started_at))
 
     def _end(self, attempt: AttemptRow, outcome: Outcome) -> bool:
         return self._store.write(lambda connection: life.ended(connection, attempt, outcome, at=self._clock()))

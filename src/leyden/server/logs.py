@@ -10,13 +10,17 @@ import os
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
+from fastapi import FastAPI, Query, Response
+from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from leyden.core.errors import NotFoundError
-from leyden.jobs.rows import JobRow, get_job
+from leyden.jobs.rows import JobRow, find_job, get_job
 from leyden.server.changes import wait_for
 from leyden.server.services import Services
+from leyden.worker.stamps import read_stamps
 
 CHUNK = 256 * 1024
 FAST_S, SLOW_S = 0.01, 0.05
@@ -33,6 +37,17 @@ def check_rank(job: JobRow, rank: int, attempt: int | None) -> None:
             found=f"it has had {job.attempt}",
             do="Give another attempt.",
         )
+
+
+def add_stamps(app: FastAPI, services: Services) -> None:
+    """The route that says when lines were printed."""
+
+    @app.get("/api/jobs/{ref}/logs/stamps", response_model=list[tuple[int, float]])
+    def stamps(ref: str, attempt: int, rank: int = 0, after: Annotated[int, Query(ge=0)] = 0) -> Response:
+        """Pairs of bytes so far and seconds since 1970, the first ones that reach beyond byte `after`."""
+        job = services.store.read(lambda connection: find_job(connection, ref))
+        check_rank(job, rank, attempt)
+        return JSONResponse(read_stamps(services.home.runs / job.id / f"logs/a{attempt}-r{rank}.log", after=after))
 
 
 async def stream(
