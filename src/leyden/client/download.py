@@ -84,7 +84,7 @@ class _DamagedError(Exception):
 
 
 def _fetch(client: Client, wanted: Wanted, told: Callable[[int], None]) -> str:
-    draft, sha256 = _draft(wanted.goal)
+    draft, sha256 = _draft(wanted)
     have = draft.stat().st_size if draft else 0
     headers = {"Range": f"bytes={have}-", "If-Range": f'"{sha256}"'} if have else {}
     with client.open_file(wanted.url_path, headers, attempt=wanted.attempt, timeout_s=_TIMEOUT_S) as response:
@@ -114,8 +114,12 @@ def _fetch(client: Client, wanted: Wanted, told: Callable[[int], None]) -> str:
     return sha256
 
 
-def _draft(goal: Path) -> tuple[Path | None, str]:
+def _draft(wanted: Wanted) -> tuple[Path | None, str]:
     """What an earlier try left, and the hash of the whole."""
+    goal = wanted.goal
+    if wanted.sha256:  # then no folder of thousands has to be looked through
+        exact = goal.with_name(f".{goal.name}.{wanted.sha256}.part")
+        return (exact, wanted.sha256) if exact.is_file() and exact.stat().st_size else (None, "")
     for one in goal.parent.iterdir():
         name = one.name.removeprefix(f".{goal.name}.").removesuffix(".part")
         if len(name) == 64 and one.name == f".{goal.name}.{name}.part" and one.is_file() and one.stat().st_size:

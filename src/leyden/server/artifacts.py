@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, final
 
@@ -131,8 +132,21 @@ def _manifests(run_dir: Path, job: JobRow, attempt: int | None) -> list[Manifest
             found=f"it has had {job.attempt}",
             do="Give another attempt.",
         )
-    found = artifacts.read_all(run_dir)
-    return [one for one in found if attempt is None or one.attempt <= attempt]
+    found = (_read(str(file), *_stamped(file)) for file in run_dir.glob(f"attempts/a*/{artifacts.MANIFEST}"))
+    listed = sorted(found, key=lambda one: one.attempt)
+    return [one for one in listed if attempt is None or one.attempt <= attempt]
+
+
+def _stamped(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_mtime_ns, status.st_ino
+
+
+@lru_cache(64)  # or each of 10,000 files that are fetched would have all of their manifest read
+def _read(file: str, _mtime_ns: int, _inode: int) -> Manifest:
+    manifest = artifacts.read(Path(file).parent)
+    assert manifest is not None  # it was there a moment ago, and is only ever replaced
+    return manifest
 
 
 def _looks_live(manifests: list[Manifest], job: JobRow) -> bool:

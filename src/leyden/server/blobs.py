@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -24,6 +25,7 @@ from leyden.core.errors import UsageError
 from leyden.server.settings import LOCAL
 from leyden.track.artifacts import Artifact, Stamp, inside
 
+LEFT_S: Final = 3600.0  # a draft that old is nobody's
 PIECE: Final = 8 << 20  # bytes of one request or read
 _SCHEMES: Final = ("s3", "s3a", "gs", "az")
 _CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
@@ -98,8 +100,10 @@ class LocalBlobs(Blobs):
     def put(self, artifact: Artifact, folder: Path, *, settled: bool) -> None:
         source, goal = inside(folder, artifact.path), self._path(artifact.sha256)
         goal.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in goal.parent.glob(f".{goal.name}.*"):  # by a server that was killed; by another one, seldom
+            if left.name.endswith(f".{os.getpid()}") or time.time() - left.stat().st_ctime > LEFT_S:
+                left.unlink(missing_ok=True)
         draft = goal.with_name(f".{goal.name}.{os.getpid()}")
-        draft.unlink(missing_ok=True)
         try:
             if not (settled and _linked(artifact, source, draft)):
                 _copy(artifact, source, draft)

@@ -23,23 +23,25 @@ from leyden.track.checkpoints import Checkpoint
 
 def add_checkpoints(app: FastAPI, services: Services) -> None:
     """The routes."""
-    digests, runs = Digests(), services.home.runs
+    _add_reading(app, services)
+    _add_changing(app, services)
+    _add_expired(app, services)
 
-    def job_of(ref: str) -> JobRow:
-        return services.store.read(lambda connection: find_job(connection, ref))
+
+def _add_reading(app: FastAPI, services: Services) -> None:
+    digests = Digests()
 
     @app.get("/api/jobs/{ref}/checkpoints", response_model=list[CheckpointView])
     def get_checkpoints(ref: str) -> Response:
-        job = job_of(ref)
-        found = checkpoints.found(runs / job.id / checkpoints.FOLDER)
-        return JSONResponse([asdict(view(job.id, one)) for one in found])
+        job, folder = _job_of(services, ref)
+        return JSONResponse([asdict(view(job.id, one)) for one in checkpoints.found(folder)])
 
     @app.api_route("/api/jobs/{ref}/checkpoints/{name}/files/{path:path}", methods=["GET", "HEAD"])
     def get_file(request: Request, ref: str, name: str, path: str) -> Response:
-        job = job_of(ref)
-        one = pick(runs / job.id, job, name)
+        job, folder = _job_of(services, ref)
+        one = pick(folder, job, name)
         try:
-            content = open_file(runs / job.id / checkpoints.FOLDER / one.name, path, digests)
+            content = open_file(folder / one.name, path, digests)
         except OSError:
             content = None
         if content is None:
@@ -50,6 +52,8 @@ def add_checkpoints(app: FastAPI, services: Services) -> None:
             )
         return respond(request, content)
 
+
+def _add_changing(app: FastAPI, services: Services) -> None:
     @app.put("/api/jobs/{ref}/checkpoints/{name}/pin", response_model=CheckpointView)
     def put_pin(ref: str, name: str) -> Response:
         return _pin(ref, name, pinned=True)
@@ -59,31 +63,31 @@ def add_checkpoints(app: FastAPI, services: Services) -> None:
         return _pin(ref, name, pinned=False)
 
     def _pin(ref: str, name: str, *, pinned: bool) -> Response:
-        job = job_of(ref)
-        one = pick(runs / job.id, job, name)
-        checkpoints.pin(runs / job.id / checkpoints.FOLDER, one.name, pinned=pinned)
-        return JSONResponse(asdict(view(job.id, pick(runs / job.id, job, one.name))))
+        job, folder = _job_of(services, ref)
+        one = pick(folder, job, name)
+        checkpoints.pin(folder, one.name, pinned=pinned)
+        return JSONResponse(asdict(view(job.id, pick(folder, job, one.name))))
 
     @app.delete("/api/jobs/{ref}/checkpoints/{name}", response_model=CheckpointView)
     def delete_checkpoint(ref: str, name: str) -> Response:
-        job = job_of(ref)
-        one = pick(runs / job.id, job, name)
-        refuse_removal(job, one, checkpoints.found(runs / job.id / checkpoints.FOLDER))
-        path = runs / job.id / checkpoints.FOLDER / one.name
-        if by := services.store.read(needed).get(str(path)):
+        job, folder = _job_of(services, ref)
+        one = pick(folder, job, name)
+        refuse_removal(job, one, checkpoints.found(folder))
+        if by := services.store.read(needed).get(str(folder / one.name)):
             raise _must_stay(job, one, f"job {short_id(by)} is to start from it", "Wait until that job has ended.")
-        checkpoints.remove(path.parent, one.name)
+        checkpoints.remove(folder, one.name)
         return JSONResponse(asdict(view(job.id, one)))
 
+
+def _add_expired(app: FastAPI, services: Services) -> None:
     @app.get("/api/checkpoints/expired", response_model=list[CheckpointView])
     def get_expired(
         keep: Annotated[int | None, Query(ge=1)] = None, days: Annotated[float | None, Query(ge=0)] = None
     ) -> Response:
         rule = services.files.retention
         if keep is not None or days is not None:
-            rule = Retention(
-                keep=keep or (rule.keep if rule else 1), days=(rule.days if rule else 0.0) if days is None else days
-            )
+            before = rule or Retention(keep=1, days=0.0)
+            rule = Retention(keep=keep or before.keep, days=before.days if days is None else days)
         if rule is None:
             raise UsageError(
                 asked="checkpoints that have expired",
@@ -94,9 +98,15 @@ def add_checkpoints(app: FastAPI, services: Services) -> None:
         return JSONResponse([asdict(view(job_id, one)) for job_id, one in found])
 
 
-def pick(run_dir: Path, job: JobRow, name: str) -> Checkpoint:
+def _job_of(services: Services, ref: str) -> tuple[JobRow, Path]:
+    """The job, and the folder of its checkpoints."""
+    job = services.store.read(lambda connection: find_job(connection, ref))
+    return job, services.home.runs / job.id / checkpoints.FOLDER
+
+
+def pick(folder: Path, job: JobRow, name: str) -> Checkpoint:
     """The checkpoint of that name, link ("last") or step. Raises NotFoundError."""
-    found = checkpoints.found(run_dir / checkpoints.FOLDER)
+    found = checkpoints.found(folder)
     step = name.removeprefix("step=")
     for one in found:
         if name == one.name or name in one.names:
