@@ -7,11 +7,14 @@ do exactly what was asked, `why_not` says so, and one is started.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pickle
 import signal
+import socket
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, final
@@ -21,6 +24,7 @@ from leyden.engines.record import REF_VARIABLE
 from leyden.worker import script
 from leyden.worker.title import set_ref, set_title
 
+LONGEST_ORDER = 65536  # bytes; longer ones, by a vast environment, are not worth a second way
 _HANDLED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)  # by the worker; a rank has them new
 
 
@@ -34,7 +38,16 @@ class _Birth:
     keep: frozenset[int]  # descriptors that modules opened while they were imported
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Ahead:
+    """A rank that waits."""
+
+    child: Forked
+    orders: socket.socket
+
+
 _birth: _Birth | None = None
+_ahead: _Ahead | None = None
 
 
 def enable(environ: Mapping[str, str], path: Sequence[str], *, keep: frozenset[int]) -> None:
@@ -86,18 +99,61 @@ class Forked:
         return self._code
 
 
+def prepare() -> None:
+    """Fork the first rank ahead: it waits to be told what to run. Only while this process has nothing else to do."""
+    global _ahead  # noqa: PLW0603
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        _ahead = _Ahead(child=Forked(pid), orders=ours)
+        return
+    try:
+        os.setsid()
+        ours.close()
+        order, descriptors, _, _ = socket.recv_fds(theirs, LONGEST_ORDER, 1)
+        if not order:  # no rank is forked after all, or the worker has died
+            os._exit(0)
+        argv, environ, cwd = pickle.loads(order)
+        _be_rank(argv, environ, Path(cwd), descriptors[0])
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+def dismiss() -> None:
+    """Let the rank go that was forked ahead, if it has got nothing to run."""
+    global _ahead  # noqa: PLW0603
+    if _ahead:
+        _ahead.orders.close()
+        _ahead.child.wait()
+        _ahead = None
+
+
 def fork_rank(argv: Sequence[str], environ: Mapping[str, str], cwd: Path, log: int) -> Forked:
-    """Fork a rank that prints into the descriptor `log`. Returns once it leads its own session. Raises OSError."""
+    """A rank that prints into the descriptor `log` and leads its own session. Raises OSError."""
+    global _ahead
+    order = pickle.dumps((tuple(argv), dict(environ), str(cwd)))
+    if _ahead and len(order) <= LONGEST_ORDER:
+        with contextlib.suppress(OSError), _ahead.orders:  # it was killed meanwhile, or the order is too long for here
+            socket.send_fds(_ahead.orders, [order], [log])
+            child, _ahead = _ahead.child, None
+            return child
+    return _fork_now(argv, environ, cwd, log)
+
+
+def _fork_now(argv: Sequence[str], environ: Mapping[str, str], cwd: Path, log: int) -> Forked:
     reader, writer = os.pipe()
     # A signal that comes in between must find the rank's own ways, not the worker's.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = os.fork()
         if not pid:
-            _be_rank(argv, environ, cwd, log, before)
+            _be_rank(argv, environ, cwd, log, mask=before)
         os.close(writer)
         writer = -1
-        os.read(reader, 1)
+        os.read(reader, 1)  # until it has closed its end, as it leads its session by then
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(reader)
@@ -107,12 +163,13 @@ def fork_rank(argv: Sequence[str], environ: Mapping[str, str], cwd: Path, log: i
 
 
 def _be_rank(
-    argv: Sequence[str], environ: Mapping[str, str], cwd: Path, log: int, mask: set[signal.Signals | int]
+    argv: Sequence[str], environ: Mapping[str, str], cwd: Path, log: int, *, mask: Iterable[int] = ()
 ) -> NoReturn:
     try:
-        os.setsid()
+        if os.getsid(0) != os.getpid():
+            os.setsid()
         assert _birth is not None
-        _own_descriptors(log, _birth.keep)  # this also tells the worker that the session is there
+        _own_descriptors(log, _birth.keep)
         signal.set_wakeup_fd(-1)
         for number in _HANDLED:
             signal.signal(number, signal.SIG_DFL)

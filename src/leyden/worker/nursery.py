@@ -56,6 +56,7 @@ def _import_all() -> None:
 
     import leyden.train.warm
     import leyden.worker.attempt
+    import leyden.worker.watch
 
     leyden.train.warm.preload()
 
@@ -105,6 +106,7 @@ def _bear(control: socket.socket) -> _Child:
         os.setsid()
         control.close()
         os.close(writer)
+        fork.prepare()
         if folder := os.read(reader, 65536):
             os.close(reader)
             code = _work(Path(os.fsdecode(folder)))

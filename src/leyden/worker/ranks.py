@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from leyden.engines import record
 from leyden.engines.base import Launch
-from leyden.worker.fork import Forked, fork_rank, why_not
+from leyden.worker.fork import Forked, dismiss, fork_rank, why_not
 
 _Process = subprocess.Popen[bytes] | Forked
 GONE_WITHIN_S = 5.0  # how long SIGKILLed children may take to vanish; longer only in uninterruptible I/O
@@ -76,6 +76,8 @@ def start_ranks(launch: Launch, environs: Sequence[Mapping[str, str]], cwd: Path
     except BaseException:
         Ranks(started).kill()
         raise
+    finally:
+        dismiss()
     return Ranks(started)
 
 
