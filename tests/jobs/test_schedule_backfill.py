@@ -42,15 +42,20 @@ def test_a_job_of_any_length_takes_what_the_reserved_job_does_not_need() -> None
 
 
 def test_where_the_time_is_unknown_nobody_takes_what_the_first_needs() -> None:
-    decisions = decided(FOUR, [waiting(2, gpus=3), waiting(3, gpus=1, time_s=1.0)], busy("gpu:0", "gpu:1"))
+    decisions = decided(FOUR, [waiting(2, gpus=4), waiting(3, gpus=1, time_s=1.0)], busy("gpu:0", "gpu:1"))
     assert started(decisions) == set()
     assert said(decisions, 3) == "waits for GPUs behind job 0002 'digits' (ada), ahead of it in the queue"
+
+
+def test_what_comes_free_with_the_awaited_devices_need_not_be_kept() -> None:
+    decisions = decided(FOUR, [waiting(2, gpus=3), waiting(3, gpus=1), waiting(4, gpus=1)], busy("gpu:0", "gpu:1"))
+    assert started(decisions) == {3}  # its end frees two: one of the two that are free now is spare
 
 
 def test_history_says_how_long_the_devices_will_not_be_needed_yet() -> None:
     taken = busy("gpu:0", "gpu:1", lasts=Interval(low=3600.0, high=7200.0))
     queue = [
-        waiting(2, gpus=3),
+        waiting(2, gpus=4),
         waiting(3, gpus=1),
         waiting(4, gpus=1, time_s=3500.0),
         waiting(5, gpus=1, time_s=3000.0),

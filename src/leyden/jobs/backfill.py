@@ -81,16 +81,19 @@ class Book:
         return chosen
 
     def _unknown(self, needs: Sequence[Need]) -> list[str]:
-        """With GPUs whose holders end nobody knows when come their CPUs.
+        """Of holders that end nobody knows when as few as will do, and then all that comes free with them.
 
-        Holders with the fewest are chosen: if another ends first, more come free than were counted on.
+        Holders with the fewest devices are chosen: if another ends first, more come free than were counted on.
         """
         chosen: list[str] = []
         ending: set[str] = set()
         for need in needs:
-            backwards = need.devices[::-1]
-            chosen += sorted(backwards, key=lambda device: self._order(device, ending))[: need.count]
-            ending = {self.holders[one].who.job_id for one in chosen if self.surely[one] == inf and one in self.holders}
+            for _ in range(2):  # first whose end has to be waited for, then what they leave, rather than what is free
+                backwards = need.devices[::-1]
+                best = sorted(backwards, key=lambda device: self._order(device, ending))[: need.count]
+                holders = [self.holders[one] for one in best if self.surely[one] == inf and one in self.holders]
+                ending |= {holder.who.job_id for holder in holders}
+            chosen += best
         return chosen
 
     def _order(self, device: str, ending: set[str]) -> tuple[bool, float, int]:
