@@ -96,8 +96,8 @@ def test_file_urls_and_relative_folders(lab: Lab) -> None:
 def test_errors_name_what_git_said(lab: Lab, tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match=r"nowhere.git.*git says: fatal: .*nowhere.git.* does not"):
         lab.take(url=str(tmp_path / "nowhere.git"))
-    with pytest.raises(NotFoundError, match=r"'mian' of .*no such branch, tag or commit.*did you mean 'main'"):
-        lab.take("mian")
+    with pytest.raises(NotFoundError, match=r"'mainn' of .*no such branch, tag or commit.*did you mean 'main'"):
+        lab.take("mainn")
     with pytest.raises(NotFoundError, match="no such branch, tag or commit"):
         lab.take("deadbeef")
     git(tmp_path, "init", "-q", "--bare", "empty.git")

@@ -103,7 +103,7 @@ def _of_git(words: Sequence[str], given: dict[str, Any]) -> Job:
     from leyden.core.job import make_job
 
     if not _whole(given.get("git")):
-        raise click.MissingParameter(param_type="argument", param_hint="SCRIPT [ARGS]…")
+        raise click.MissingParameter(param_type="argument", param_hint="'SCRIPT [ARGS]…'")
     job = make_job({"args": list(words)} | {key: value for key, value in given.items() if value is not None})
     return job.model_copy(update={"name": job.title})
 

@@ -32,6 +32,7 @@ from leyden.worker.packages import record_environment, site_packages
 from leyden.worker.recipe import OURS, Recipe, make_recipe
 
 TRAINER_NEEDS = ("psutil>=6", "rich>=13.9", "safetensors>=0.5")  # as in pyproject.toml; torch is the job's own choice
+BESIDE = Path(sys.executable).parent  # where pip puts uv
 _ASK_S = 0.1  # between looks at a lock that another attempt holds
 _WORDS = 800  # characters of uv's complaint that a job's reason holds; its log has all of it
 
@@ -195,8 +196,7 @@ def _words(text: str) -> str:
 
 
 def _find_uv(launch: Launch) -> str:
-    beside = shutil.which("uv", path=str(Path(sys.executable).parent))
-    found = beside or shutil.which("uv", path=launch.environ.get("PATH"))
+    found = shutil.which("uv", path=str(BESIDE)) or shutil.which("uv", path=launch.environ.get("PATH"))
     if found:
         return found
     raise NotFoundError(
