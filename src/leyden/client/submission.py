@@ -49,7 +49,7 @@ def submit(
     if in_place:
         _check_in_place(job, folder)
         here = str(folder)
-        return connect().submit(job, code="", cwd=here, submit_dir=here, environ=inherited, user=_user())
+        return connect().submit(job, code="", cwd=here, submit_dir=here, environ=inherited, user=_user(environ))
     home = Home.from_environ(environ)
     if job.git:
         from leyden.client.checkout import checked_out
@@ -79,7 +79,7 @@ def _hand_in(
     with archive.file:
         if not client.has_code(archive.sha256):
             client.put_code(archive.sha256, archive.file, archive.size_bytes)
-    return client.submit(job, code=archive.sha256, cwd=tree.cwd, submit_dir=str(folder), environ=environ, user=_user())
+    return client.submit(job, code=archive.sha256, cwd=tree.cwd, submit_dir=str(folder), environ=environ, user=_user(environ))
 
 
 def _located(job: Job, tree: capture.Tree) -> Job:
@@ -119,8 +119,9 @@ def _check_in_place(job: Job, folder: Path) -> None:
         )
 
 
-def _user() -> str:
+def _user(environ: Mapping[str, str]) -> str:
+    """LEYDEN_USER, for a login that several people share; else the login's name. A name, not a proof."""
     try:
-        return getpass.getuser()
+        return environ.get("LEYDEN_USER") or getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
         return f"uid{os.getuid()}"

@@ -111,7 +111,7 @@ def get_job(connection: Connection, job_id: str) -> JobRow:
 
 
 def find_job(connection: Connection, reference: str) -> JobRow:
-    """The job of that id, unique ending or beginning, or "last"; raises NotFoundError."""
+    """The job of that id, a unique end or beginning of it, the newest of a name, or "last". Raises NotFoundError."""
     exact = connection.execute(select(jobs).where(jobs.c.id == reference)).one_or_none()
     if reference == "last":
         exact = connection.execute(select(jobs).order_by(jobs.c.id.desc()).limit(1)).one_or_none()
@@ -126,6 +126,10 @@ def find_job(connection: Connection, reference: str) -> JobRow:
     if wanted and all(letter in ALPHABET for letter in wanted):  # so no % or _ of LIKE
         like = jobs.c.id.like(f"%{wanted}") | jobs.c.id.like(f"{wanted}%")
         known = connection.scalars(select(jobs.c.id).where(like).limit(50)).all()
+    if not known:
+        named = select(jobs).where(jobs.c.name == reference).order_by(jobs.c.id.desc()).limit(1)
+        if (found := connection.execute(named).one_or_none()) is not None:
+            return job_row(found)
     return get_job(connection, resolve(reference, known))
 
 

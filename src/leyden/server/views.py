@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
 from sqlalchemy import Connection, select
 
 from leyden.core.home import Home
+from leyden.core.job import Job
 from leyden.core.origin import read_origin
 from leyden.core.states import State
 from leyden.core.views import AttemptView, EventView, GpuView, JobDetail, JobView, MachineView
@@ -41,7 +42,7 @@ def detail(connection: Connection, home: Home, reference: str) -> JobDetail:
     query = select(events).where(events.c.job_id == row.id).order_by(events.c.id)
     return JobDetail(
         job=of_row(connection, home, row),
-        spec=json.loads(row.spec),
+        spec=_said(row.spec),
         code=row.code,
         commit=read_origin(code_file(home, row.code)) if row.code else None,
         attempts=[_attempt_view(attempt) for attempt in all_attempts(connection, row.id)],
@@ -57,6 +58,12 @@ def machine_view(connection: Connection, machine: Machine) -> MachineView:
     gpus = [GpuView(index=gpu.index, name=gpu.name, memory_bytes=gpu.memory_bytes) for gpu in machine.gpus]
     held = held_devices(connection)
     return MachineView(node=machine.node, cpus=machine.cpus, memory_bytes=machine.memory_bytes, gpus=gpus, held=held)
+
+
+def _said(spec: str) -> dict[str, Any]:
+    """What the user said of the job, without what holds for all."""
+    job = Job.model_validate_json(spec)
+    return {**job.model_dump(mode="json", exclude_defaults=True), "python": job.python}
 
 
 def _job_view(home: Home, row: JobRow, attempt: AttemptRow | None) -> JobView:
