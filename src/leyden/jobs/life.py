@@ -123,7 +123,12 @@ def pause(connection: Connection, job_id: str, *, at: float, who: str) -> JobRow
 
 
 def resume(connection: Connection, job_id: str, *, at: float, who: str) -> JobRow:
-    """Back into the queue; it goes on from its newest checkpoint. Raises ConflictError."""
+    """Back into the queue, at once or as soon as it has stopped; from its newest checkpoint. Raises ConflictError."""
+    job = get_job(connection, job_id)
+    if job.state is State.STOPPING and job.intent is Intent.PAUSE:
+        why = "resumed before it was paused"
+        retarget(connection, job, Intent.PREEMPT, at=at, who=who, why=why, reason=why)
+        return get_job(connection, job_id)
     return _queue_again(connection, job_id, State.PAUSED, "be resumed", at=at, who=who)
 
 
