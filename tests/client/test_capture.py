@@ -159,7 +159,7 @@ def test_too_large_names_the_ten_largest_and_what_to_write_into_the_ignore_file(
     assert "file2.bin" not in found
     assert "data/ (240 MB)" in found
     assert "data/raw/ (240 MB)" in found
-    assert f"{project / IGNORE_FILE}, a line each as in .gitignore, e.g. /data/raw/, or" in do
+    assert f"{IGNORE_FILE} at its top, a line each as in .gitignore, e.g. /data/raw/, or" in do
     write(project, {IGNORE_FILE: "/data/raw/\n"})
     assert find_tree(project).files == (IGNORE_FILE, "last.ckpt", "train.py")
 

@@ -45,7 +45,7 @@ class Tree:
     files: tuple[str, ...]
     size_bytes: int
     source: Source | None = None  # the commit below it, where there is one
-    title: str = ""  # how to speak of it, where its folder means nothing to the user
+    title: str  # how to speak of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,20 +81,28 @@ def find_tree(folder: Path, *, leave_out: Path | None = None) -> Tree:
 def of_commit(root: Path, names: Iterable[str], source: Source) -> Tree:
     """The tree of a commit that was checked out into `root`, with these files; raises CaptureError."""
     title = f"{source.origin.remote} at {source.origin.commit[:7]}"
-    return replace(_tree(root, root, names, _ignored(root), None), source=source, title=title)
+    return replace(_tree(root, root, names, _ignored(root), None, title=title), source=source)
 
 
-def _tree(root: Path, folder: Path, names: Iterable[str], spec: GitIgnoreSpec | None, leave_out: Path | None) -> Tree:
+def _tree(
+    root: Path,
+    folder: Path,
+    names: Iterable[str],
+    spec: GitIgnoreSpec | None,
+    leave_out: Path | None,
+    *,
+    title: str = "",
+) -> Tree:
     kept = sorted((name for name in set(names) if not (spec and spec.match_file(name))), key=os.fsencode)
     kept = [name for name in kept if not f"{name}/".startswith(RESERVED)]
     if leave_out and leave_out.is_relative_to(root):
         kept = [name for name in kept if not (root / name).is_relative_to(leave_out)]
     sizes = {name: size for name in kept if (size := _size(root / name)) is not None}
-    check_size(root, sizes, limit_bytes=MAX_BYTES)
+    check_size(title or str(root), sizes, limit_bytes=MAX_BYTES)
     for name in sizes:
         _check_link(root, name)
     cwd = folder.relative_to(root).as_posix()
-    return Tree(root=root, cwd=cwd, files=tuple(sizes), size_bytes=sum(sizes.values()))
+    return Tree(root=root, cwd=cwd, files=tuple(sizes), size_bytes=sum(sizes.values()), title=title or str(root))
 
 
 def relative(tree: Tree, name: str, *, use: str = "run") -> str:
@@ -105,11 +113,11 @@ def relative(tree: Tree, name: str, *, use: str = "run") -> str:
         path = path.resolve()
     if not path.is_relative_to(tree.root):
         raise CaptureError(
-            asked=f"{name} is to {use} from a copy of {tree.root}",
+            asked=f"{name} is to {use} from a copy of {tree.title}",
             found="it lies outside that folder",
             do=f"Change to {path.parent} first, or say --in-place to run without a copy.",
         )
-    asked = f"{name} is to {use} from a copy of {tree.title or tree.root}"
+    asked = f"{name} is to {use} from a copy of {tree.title}"
     if not os.path.lexists(path):
         raise NotFoundError(asked=asked, found="there is no such file", do="Check the path.")
     if path.relative_to(tree.root).as_posix() not in tree.files:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from leyden.core.errors import CaptureError
@@ -14,7 +13,7 @@ _LISTED = 10
 _MOST_OF_IT = 0.9
 
 
-def check_size(root: Path, sizes: Mapping[str, int], *, limit_bytes: int) -> None:
+def check_size(tree: str, sizes: Mapping[str, int], *, limit_bytes: int) -> None:
     """Raise CaptureError, with the largest files and folders, where the files are larger than the limit together."""
     total = sum(sizes.values())
     if total <= limit_bytes:
@@ -26,22 +25,23 @@ def check_size(root: Path, sizes: Mapping[str, int], *, limit_bytes: int) -> Non
     summed = ", ".join(f"{name} ({format_size(folders[name])})" for name in large[:_LISTED])
     lines = " ".join(f"/{name}" for name in suggested(sizes, limit_bytes=limit_bytes))
     raise CaptureError(
-        asked=f"a job runs from a copy of {root}",
+        asked=f"a job runs from a copy of {tree}",
         found=f"it holds {format_size(total)}, more than {format_size(limit_bytes)}; the largest files: {listed}"
         + (f"; folders: {summed}" if summed else ""),
-        do=f"Write what the job does not need into {root / IGNORE_FILE}, a line each as in .gitignore, e.g. {lines}, "
-        "or say --in-place.",
+        do=f"Write what the job does not need into {IGNORE_FILE} at its top, a line each as in .gitignore, "
+        f"e.g. {lines}, or say --in-place.",
     )
 
 
 def suggested(sizes: Mapping[str, int], *, limit_bytes: int) -> list[str]:
-    """The fewest files and folders without which the rest is small enough: the largest first, each as deep as it lies.
+    """The files and folders without which the rest is small enough, or the first ten of them: the largest first.
 
     >>> suggested({"train.py": 1, "data/raw/a.bin": 60, "data/raw/b.bin": 50, "last.ckpt": 30}, limit_bytes=40)
     ['data/raw/']
     """
-    left, found = dict(sizes), []
-    while sum(left.values()) > limit_bytes:
+    left = dict(sizes)
+    found: list[str] = []
+    while sum(left.values()) > limit_bytes and len(found) < _LISTED:
         name = _heaviest(left, "")
         found.append(name)
         left = {

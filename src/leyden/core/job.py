@@ -114,7 +114,8 @@ class Job(BaseModel):
     @classmethod
     def _script_of_git(cls, fields: Any) -> Any:
         """`git` may name the script too."""
-        address = parse_git(fields["git"]) if isinstance(fields, dict) and fields.get("git") else None
+        git = fields.get("git") if isinstance(fields, dict) else None
+        address = parse_git(git) if git and isinstance(git, str) else None
         if address and address.path and not fields.get("script"):
             return {**fields, "git": address.without_path(), "script": address.path}
         return fields

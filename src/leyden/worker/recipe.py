@@ -65,7 +65,7 @@ def make_recipe(launch: Launch) -> Recipe:
         "kind": kind,
         "content": content,
         "settings": _settings(file.parent),
-        "python": [version, wants],
+        "python": [version, interpreter, wants],
         "platform": sysconfig.get_platform(),
         "leyden": str(OURS),
         "uv": _uv_settings({**launch.environ, **launch.vars}),
