@@ -277,7 +277,10 @@ def test_a_stopped_nursery_holds_nobody_up(house: House) -> None:
 def test_ranks_outlive_the_nursery_and_the_engine_helps_itself(house: House) -> None:
     launch = house.launch(IS_WARM + "\n" + WAITS + "\nraise SystemExit(5)")
     until(lambda: log_of(launch).count("\n") == 2)
+    children = psutil.Process(nursery_pid()).children(recursive=True)
+    waiting = [child.pid for child in children if "leyden.worker.nursery" in " ".join(child.cmdline())]
     os.kill(nursery_pid(), signal.SIGKILL)
+    until(lambda: not any(runs(pid) for pid in waiting))
     assert house.run(IS_WARM)[1] == "False\n"
     Path(launch.run_dir, "go").touch()
     outcome = outcome_of(house.engine, launch)
@@ -292,3 +295,19 @@ def test_what_is_installed_anew_ends_it(house: House, capfd: pytest.CaptureFixtu
     assert house.run(IS_WARM)[1] == "False\n"
     until(lambda: not runs(pid))
     assert "installed anew" in capfd.readouterr().err
+
+
+HANGS = """
+import torch, time
+def waits_here():
+    time.sleep(600)
+print("begun", flush=True)
+waits_here()
+"""
+
+
+def test_a_rank_that_hangs_leaves_its_stacks(house: House) -> None:
+    """PYTHONFAULTHANDLER works in the nursery, for its own log; it must for the rank's."""
+    outcome, said = house.run(HANGS, stall_s=1.0)
+    assert outcome.kind is Ending.INFRA
+    assert "in waits_here" in said

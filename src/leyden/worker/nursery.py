@@ -46,6 +46,9 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers are nobody's to wait for
     gc.collect()
     gc.freeze()  # or the first collection of every child would touch, and so copy, all of it
+    if why := _unfit():
+        print(f"no ranks are forked here: {why}", file=sys.stderr)
+        return  # without a greeting, so that it is not tried again
     control.send(json.dumps({"version": version("leyden")}).encode())
     _serve(control)
 
