@@ -32,13 +32,24 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         _run([LEYDEN, "server", "stop"], environ)
 
 
-@pytest.mark.parametrize("line", ["ps", "show", "logs", "metrics", "server status", "metrics --plot"])
+@pytest.mark.parametrize("line", ["ps", "show", "logs", "metrics", "top", "server status", "metrics --plot"])
 def test_looking_costs_at_most_150_ms_of_cpu(environ: dict[str, str], line: str) -> None:
     assert _cpu_s([LEYDEN, *line.split()], environ) <= 0.150
 
 
 @pytest.mark.parametrize(
-    "line", [["ps"], ["show"], ["logs"], ["metrics"], ["wait"], ["server", "status"], ["cancel", "last"]]
+    "line",
+    [
+        ["ps"],
+        ["show"],
+        ["logs"],
+        ["logs", "-t"],
+        ["metrics"],
+        ["top"],
+        ["wait"],
+        ["server", "status"],
+        ["cancel", "last"],
+    ],
 )
 def test_looking_loads_nothing_heavy(environ: dict[str, str], line: list[str]) -> None:
     code = MODULES.format(f"from leyden.cli.main import run; run({line!r})")

@@ -65,7 +65,7 @@ def _stamped(client: Client, view: JobView, rank: int, follower: Follower, offse
     def ask(attempt: int, after: int) -> list[tuple[int, float]]:
         return client.stamps(view.id, rank=rank, attempt=attempt, after=after)
 
-    wait_s = 0.0 if State(view.state).final else 0.25
+    wait_s = 0.0 if State(view.state).final else 0.5
     return Stamper(write, ask, attempt=lambda: follower.attempt, offset=offset, wait_s=wait_s)
 
 

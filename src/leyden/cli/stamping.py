@@ -16,7 +16,7 @@ class Stamper:
     """Writes on what it is given, each line behind its time; behind a dash where nobody noted that.
 
     `ask(attempt, after)` gives the first pairs that reach beyond byte `after`; `attempt` says whose bytes come now. A
-    line may come before its pair, which the worker notes a twentieth of a second later: `wait_s` is how long to wait.
+    line may come before its pair, which is noted up to a quarter of a second later: `wait_s` is how long to wait.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Stamper:
         *,
         attempt: Callable[[], int],
         offset: int = 0,
-        wait_s: float = 0.25,
+        wait_s: float,
     ) -> None:
         self._write, self._ask = write, ask
         self._of, self._attempt, self._offset = attempt, attempt(), offset

@@ -48,9 +48,8 @@ class Progress:
 def dump_stacks(launch: Launch, ranks: Sequence[record.Process], why: str) -> None:
     """End every rank such that its stacks stand in its log: first its own process, then those it started."""
     for rank, process in enumerate(ranks):
-        _write(
-            Path(launch.run_dir) / f"logs/a{launch.number}-r{rank}.log", f"leyden: {why}; the stack of each thread:\n"
-        )
+        log = Path(launch.run_dir) / f"logs/a{launch.number}-r{rank}.log"
+        _write(log, f"leyden: {why.partition(';')[0]}; where each thread is:\n")
         _abort(process)
     _until_gone(ranks, LEADERS_WITHIN_S)
     end = time.monotonic() + CHILDREN_WITHIN_S

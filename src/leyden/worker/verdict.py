@@ -44,7 +44,7 @@ class Judge:
 
     def __init__(self, launch: Launch, ranks: Ranks, bell: Bell, usage: Usage, *, begun: float) -> None:
         self._launch, self._ranks, self._bell, self._usage = launch, ranks, bell, usage
-        self._deadline = begun + launch.time_s if launch.time_s else float("inf")
+        self.deadline = begun + launch.time_s if launch.time_s else float("inf")
         self._progress = Progress(launch, now=begun) if launch.stall_s else None
         self._next_look = begun + LOOK_EVERY_S
 
@@ -63,7 +63,7 @@ class Judge:
                 grace_s=launch.save_grace_s,
                 saves=True,
             )
-        if now >= self._deadline:
+        if now >= self.deadline:
             return self._limit(Ending.TIMED_OUT, f"stopped at its time limit of {launch.time_s:g} s")
         if now >= self._next_look:
             self._next_look = now + LOOK_EVERY_S

@@ -13,7 +13,7 @@ from leyden.worker.bell import Bell
 from leyden.worker.ranks import Ranks
 from leyden.worker.report import Reporter
 from leyden.worker.stall import dump_stacks
-from leyden.worker.stamps import EVERY_S, Stamps
+from leyden.worker.stamps import EVERY_S, SELDOM_S, Stamps
 from leyden.worker.usage import Usage
 from leyden.worker.verdict import Judge, Stop, failed
 
@@ -28,10 +28,10 @@ def watch(launch: Launch, ranks: Ranks, bell: Bell, reporter: Reporter, started_
     usage.start()
     judge = Judge(launch, ranks, bell, usage, begun=begun)
     stop: Stop | None = None
-    kill_at, next_beat = math.inf, begun + HEARTBEAT_S
+    kill_at, next_beat, pause_s = math.inf, begun + HEARTBEAT_S, EVERY_S
     while ranks.running():
         now = time.monotonic()
-        stamps.note()
+        pause_s = EVERY_S if stamps.note() else min(SELDOM_S, 1.2 * pause_s)
         if stop is None:
             if stop := judge.stop(now):
                 if stop.stacks:
@@ -46,7 +46,8 @@ def watch(launch: Launch, ranks: Ranks, bell: Bell, reporter: Reporter, started_
         if now >= next_beat:
             reporter.heartbeat()
             next_beat = now + HEARTBEAT_S
-        bell.wait(min(EVERY_S, max(0.0, kill_at - time.monotonic())))
+        due = judge.deadline if stop is None else kill_at
+        bell.wait(min(pause_s, max(0.0, due - time.monotonic())))
     ranks.kill()  # children a rank left in its process group hold devices and log files
     usage.close()
     stamps.close()
