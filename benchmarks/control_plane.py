@@ -5,6 +5,12 @@
 `pass`: one pass of the scheduler over a machine with 8 GPUs and 64 CPUs, all held, and jobs of eight users that wait:
 0 to 8 GPUs, three priorities, half of them with a declared time, 500 names with a history. Loaded from SQLite, decided,
 all with their reasons and estimates. Medians of several passes.
+
+`submit`: a real server. One job a request, one after the other, with its commit to disk; then a thousand a request. All
+of them held, so that nothing runs beside it.
+
+`recovery`: the server is killed with SIGKILL while jobs run and others wait, and started again: when does it answer,
+and when has it found every job it knew, with the same processes?
 """
 
 from __future__ import annotations
@@ -13,10 +19,12 @@ import argparse
 import os
 import platform
 import random
+import signal
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -24,8 +32,12 @@ from pathlib import Path
 
 from sqlalchemy import Connection, insert
 
+from leyden.client import embedded
+from leyden.client.api import Client
+from leyden.client.transport import Transport
+from leyden.core.home import Home
 from leyden.core.ids import new_id
-from leyden.core.job import Job
+from leyden.core.job import Job, make_job
 from leyden.core.states import State
 from leyden.engines.base import Gpu, Machine
 from leyden.jobs import life
@@ -102,6 +114,75 @@ def _measured(store: Store, rounds: int) -> Iterator[str]:
     yield _ms(statistics.median(_took(placing.step) for _ in range(rounds)))
 
 
+def submits(given: argparse.Namespace) -> None:
+    """Over HTTP."""
+    with _server() as (_, client):
+        script = {"command": ["true"], "hold": True}
+        one = partial(client.submit, make_job(script), code="", cwd="/", submit_dir="/", environ=ENVIRON, user="ada")
+        singles = sorted(_took(one) for _ in range(300))
+        body = {"jobs": [script] * 1000, "cwd": "/", "environ": ENVIRON, "user": "ada"}
+        transport = Transport(client.endpoint, timeout_s=120)
+        batches = [
+            _took(partial(transport.json, "POST", "/api/jobs/batch", body={**body, "key": f"the-batch-{number}"}))
+            for number in range(given.rounds)
+        ]
+        assert len(client.jobs(limit=10_000)) == 300 + 1000 * given.rounds
+    print("\n## Submits over HTTP, each on disk before its answer\n")
+    print("| | |\n| --- | --- |")
+    print(f"| one a request, ms: median, p99 | {_ms(singles[150])}, {_ms(singles[297])} |")
+    rates = sorted(1000 / seconds for seconds in batches)
+    said = f"{statistics.median(rates):,.0f} ({rates[0]:,.0f}–{rates[-1]:,.0f})"
+    print(f"| a thousand a request, jobs/s: median (least–most) | {said} |")
+
+
+def recovery(given: argparse.Namespace) -> None:
+    """After SIGKILL."""
+    with _server() as (home, client):
+        hold = make_job({"command": ["true"], "hold": True})
+        runs = make_job({"command": ["sleep", "600"], "gpus": 1, "cpus": 1, "ranks": 1})
+        submit = partial(client.submit, code="", cwd="/", submit_dir="/", environ=ENVIRON, user="ada")
+        running = [submit(runs).id for _ in range(min(4, os.cpu_count() or 1))]
+        for _ in range(200):
+            submit(hold)
+        before = {key: _pid(client, key) for key in running}
+        answers, found, server = list[float](), list[float](), client
+        for _ in range(given.rounds):
+            os.kill(server.endpoint.pid or 0, signal.SIGKILL)
+            begin = time.perf_counter()
+            server = Client(embedded.start(home))
+            answers.append(time.perf_counter() - begin)
+            assert {key: _pid(server, key) for key in running} == before
+            found.append(time.perf_counter() - begin)
+        for key in running:
+            server.cancel(key)
+            server.wait(key)
+    print(f"\n## A killed server, {len(running)} jobs running and 200 waiting\n")
+    print("| | ms, median (most) |\n| --- | --- |")
+    print(f"| until it answers again, its start included | {_ms(statistics.median(answers))} ({_ms(max(answers))}) |")
+    said = f"{_ms(statistics.median(found))} ({_ms(max(found))})"
+    print(f"| until every running job is known with the pid it had | {said} |")
+
+
+def _pid(client: Client, job_id: str) -> int:
+    while True:
+        pid = client.job(job_id).attempts[-1].pid if client.job(job_id).attempts else None
+        if pid:
+            return pid
+        time.sleep(0.01)
+
+
+@contextmanager
+def _server() -> Iterator[tuple[Home, Client]]:
+    """A server with eight GPUs that are none, in a home of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Home(Path(folder)).create()
+        try:
+            yield home, Client(embedded.start(home, options=["--fake-gpus", "8"]))
+        finally:
+            embedded.stop(home)
+
+
+ENVIRON = dict(os.environ)
 USERS = [f"user{number}" for number in range(8)]
 
 
@@ -163,7 +244,7 @@ def _ms(seconds: float) -> str:
 
 
 SPEC = Job(command=("true",)).model_dump_json()
-PARTS: dict[str, Callable[[argparse.Namespace], None]] = {"pass": passes}
+PARTS: dict[str, Callable[[argparse.Namespace], None]] = {"pass": passes, "submit": submits, "recovery": recovery}
 
 if __name__ == "__main__":
     main()
