@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from leyden.core.environment import read_environment
 from leyden.core.errors import SpecError
 from leyden.engines import record
 from leyden.engines.base import Ending, Launch, Outcome
+from leyden.engines.leftovers import kill_leftovers
 from leyden.worker import environment
 from leyden.worker.bell import Bell
 from leyden.worker.recipe import make_recipe
@@ -51,7 +53,7 @@ def job(tmp_path: Path, env: str, program: str = SHOWS, *, name: str = "run", **
         (run_dir / file.replace("__", ".")).write_text(text)
     return a_launch(
         run_dir, "", argv=(sys.executable, "train.py"), script="train.py", python=sys.executable, env=env,
-        envs=str(tmp_path / "envs"), environ={**os.environ, **settings(tmp_path / "wheels")},
+        envs=str(tmp_path / "envs"), environ={**os.environ, "PATH": "/usr/bin:/bin", **settings(tmp_path / "wheels")},
     )  # fmt: skip
 
 
@@ -106,24 +108,54 @@ def test_what_cannot_be_resolved_fails_in_the_resolvers_words(tmp_path: Path, in
     assert run(again).kind is Ending.SUCCEEDED
 
 
-def test_a_cancel_ends_a_build_that_hangs(tmp_path: Path, index: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        launch = job(tmp_path, "requirements.txt", requirements__txt="alpha")
-        environ = {key: value for key, value in launch.environ.items() if key != "UV_CONFIG_FILE"}
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
-        worker = start(replace(launch, environ={**environ, "UV_INDEX_URL": url, "UV_HTTP_TIMEOUT": "600"}))
-        silent.settimeout(20)
-        connection, _ = silent.accept()
-        with connection:
-            uv = psutil.Process(worker.pid).children()
-            assert [one.name() for one in uv] == ["uv"]
-            worker.send_signal(signal.SIGTERM)
-            assert worker.wait(20) == 0
+@pytest.fixture
+def silent() -> Iterator[socket.socket]:
+    """An index that takes calls and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        one.settimeout(20)
+        yield one
+
+
+def hanging(tmp_path: Path, silent: socket.socket, name: str = "run") -> Launch:
+    launch = job(tmp_path, "requirements.txt", name=name, requirements__txt="alpha")
+    environ = {key: value for key, value in launch.environ.items() if key != "UV_CONFIG_FILE"}
+    url = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
+    return replace(launch, environ={**environ, "UV_INDEX_URL": url, "UV_HTTP_TIMEOUT": "600"})
+
+
+def lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_cancel_ends_a_build_that_hangs(tmp_path: Path, silent: socket.socket) -> None:
+    launch = hanging(tmp_path, silent)
+    worker = start(launch)
+    with silent.accept()[0]:
+        (uv,) = psutil.Process(worker.pid).children()
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(20) == 0
     outcome = record.read_outcome(launch.folder)
     assert outcome is not None
     assert (outcome.kind, outcome.message) == (Ending.CANCELLED, "cancelled while its environment was built")
-    until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in uv))
+    until(lambda: not lives(uv))
     assert built(tmp_path) == []
+
+
+def test_nobody_builds_where_the_uv_of_a_killed_worker_still_writes(tmp_path: Path, silent: socket.socket) -> None:
+    killed = hanging(tmp_path, silent)
+    first = start(killed)
+    with silent.accept()[0]:
+        (uv,) = psutil.Process(first.pid).children()
+        first.kill()
+        first.wait()
+        second = start(hanging(tmp_path, silent, name="second"))
+        until(lambda: (tmp_path / "second/logs/a1-r0.log").exists() and "waiting" in log(tmp_path / "second"))
+        assert lives(uv)
+        kill_leftovers(None, killed.engine_ref)  # as the engine does for a worker that is gone
+        assert not lives(uv)
+    with silent.accept()[0]:
+        second.terminate()
+        assert second.wait(20) == 0
 
 
 def test_a_killed_worker_leaves_nothing_that_is_taken_for_whole(tmp_path: Path, index: Path) -> None:

@@ -17,11 +17,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from leyden.core.environment import installed
 from leyden.core.errors import LeydenError, NotFoundError
@@ -54,6 +52,7 @@ class _Site:
     bell: Bell
     uv: str
     log: BinaryIO
+    lock: TextIO
     final: Path
 
     @property
@@ -98,39 +97,38 @@ def _build(launch: Launch, recipe: Recipe, bell: Bell, final: Path) -> None:
     final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     logs = Path(launch.run_dir) / "logs"
     logs.mkdir(exist_ok=True)
-    with (logs / f"a{launch.number}-r0.log").open("a+b") as log:
-        site = _Site(launch=launch, recipe=recipe, bell=bell, uv=_find_uv(launch), log=log, final=final)
-        with _alone(site):
-            if final.exists():  # the one waited for has built it
-                return
+    with (
+        (logs / f"a{launch.number}-r0.log").open("a+b") as log,
+        final.with_name(f".{final.name}.lock").open("w") as lock,
+    ):
+        site = _Site(recipe=recipe, launch=launch, bell=bell, uv=_find_uv(launch), log=log, lock=lock, final=final)
+        _lock(site)
+        if final.exists():  # the one waited for has built it
+            return
+        shutil.rmtree(site.draft, ignore_errors=True)
+        began = time.monotonic()
+        site.say(f"building the environment of {launch.env}")
+        try:
+            _install(site)
+            site.draft.rename(final)
+        finally:
             shutil.rmtree(site.draft, ignore_errors=True)
-            began = time.monotonic()
-            site.say(f"building the environment of {launch.env}")
-            try:
-                _install(site)
-                site.draft.rename(final)
-            finally:
-                shutil.rmtree(site.draft, ignore_errors=True)
-            count = sum(len(installed(folder)) for folder in site_packages(final / "bin" / "python"))
-            spent_s = time.monotonic() - began
-            site.say(f"environment {recipe.key} built in {spent_s:.1f} s; packages: {count}")
+        count = sum(len(installed(folder)) for folder in site_packages(final / "bin" / "python"))
+        site.say(f"environment {recipe.key} built in {time.monotonic() - began:.1f} s; packages: {count}")
 
 
-@contextmanager
-def _alone(site: _Site) -> Iterator[None]:
-    """Hold the lock of that environment; the kernel lets go of it however the worker ends."""
-    with site.final.with_name(f".{site.final.name}.lock").open("w") as lock:
-        told = False
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not told:
-                    site.say(f"waiting for another job that builds the environment of {site.launch.env}")
-                told = True
-                _wait(site.bell, _ASK_S)
-        yield
+def _lock(site: _Site) -> None:
+    """Be the only one that builds that environment, until this worker and every uv it started have ended."""
+    told = False
+    while True:
+        try:
+            fcntl.flock(site.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if not told:
+                site.say(f"waiting for another job that builds the environment of {site.launch.env}")
+            told = True
+            _wait(site.bell, _ASK_S)
 
 
 def _install(site: _Site) -> None:
@@ -154,7 +152,7 @@ def _uv(site: _Site, *arguments: str) -> None:
     process = subprocess.Popen(
         [site.uv, *arguments, "--no-progress", "--color", "never"],
         cwd=site.recipe.folder, env=_environ(site), stdin=subprocess.DEVNULL, stdout=site.log, stderr=site.log,
-        start_new_session=True,
+        start_new_session=True, pass_fds=(site.lock.fileno(),),  # a uv that outlives a killed worker still holds it
     )  # fmt: skip
     try:
         while process.poll() is None:
@@ -178,7 +176,8 @@ def _environ(site: _Site) -> dict[str, str]:
     kept = {**site.launch.environ, **site.launch.vars}
     kept = {key: value for key, value in kept.items() if key not in dropped}
     path = f"{site.recipe.interpreter}{os.pathsep}{kept.get('PATH', os.defpath)}"
-    return kept | {"UV_PROJECT_ENVIRONMENT": str(site.draft), "PATH": path}
+    ours = {"UV_PROJECT_ENVIRONMENT": str(site.draft), record.REF_VARIABLE: site.launch.engine_ref}
+    return kept | ours | {"PATH": path}
 
 
 def _wait(bell: Bell, timeout_s: float) -> None:
