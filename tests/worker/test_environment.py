@@ -188,6 +188,11 @@ def test_pyproject_and_its_lock(tmp_path: Path, index: Path) -> None:
     assert view is not None
     assert view.packages == ("alpha==2.0", "beta==1.0")  # not "mine": its code is the job's copy
     assert make_recipe(replace(locked, env="uv.lock")).key == view.key
+    export = ["uv", "export", "-q", "--frozen", "--format", "pylock.toml", "-o", "pylock.toml"]
+    subprocess.run(export, cwd=locked.run_dir, env=_with_uv(locked), check=True)
+    outcome = run(replace(locked, env="pylock.toml", number=2, engine_ref="a2"))
+    said = (Path(locked.run_dir) / "logs/a2-r0.log").read_text()
+    assert (outcome.kind, said.splitlines()[-1].split()[:2]) == (Ending.SUCCEEDED, ["alpha", "2.0"]), said
 
 
 def test_a_block_in_the_script(tmp_path: Path, index: Path) -> None:
