@@ -6,6 +6,7 @@ import pytest
 
 from leyden.core.errors import UsageError
 from leyden.engines.gpus import machine_gpus, nvidia_gpus
+from leyden.engines.local import LocalEngine
 
 
 def test_hidden_gpus_are_not_given_away() -> None:
@@ -26,3 +27,8 @@ def test_fake_gpus_are_as_many_as_asked_for() -> None:
     assert machine_gpus({"LEYDEN_FAKE_GPUS": "", "CUDA_VISIBLE_DEVICES": ""}) == ()
     with pytest.raises(UsageError, match="no number"):
         machine_gpus({"LEYDEN_FAKE_GPUS": "many"})
+
+
+def test_a_machine_with_fake_gpus_has_a_cpu_for_each() -> None:
+    machine = LocalEngine({"LEYDEN_FAKE_GPUS": "500"}).inventory()
+    assert (len(machine.gpus), machine.cpus) == (500, 500)

@@ -43,12 +43,12 @@ class LocalEngine(Engine):
         self._stop_since: dict[str, float] = {}
 
     def inventory(self) -> Machine:
-        return Machine(
-            node=socket.gethostname(),
-            cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-            memory_bytes=psutil.virtual_memory().total,
-            gpus=machine_gpus(self._environ),
-        )
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        gpus = machine_gpus(self._environ)
+        if self._environ.get(FAKE_GPUS):
+            cpus = max(cpus, len(gpus))  # it is GPUs that jobs are to wait for, also on a laptop with two CPUs
+        memory_bytes = psutil.virtual_memory().total
+        return Machine(node=socket.gethostname(), cpus=cpus, memory_bytes=memory_bytes, gpus=gpus)
 
     def close(self) -> None:
         """End what stands ready for the next jobs; what runs goes on. The end of the server's process does the same."""
