@@ -6,6 +6,7 @@ that the rank is forked off a process that has torch imported, cold is `--cold`.
 
     python benchmarks/start_latency.py
     python benchmarks/start_latency.py --pairs 40 --files 500
+    sudo … --realtime      on a machine that is busy with other work, which then waits
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Start:
     """One job, in ms since its submit was called."""
 
     submitted: float  # the call returned
+    placed: float  # the scheduler's pass began
     ranks: float  # the worker is about to start them
     began: float  # the first statement of the script
     line: float  # torch is imported, the line is printed
@@ -55,7 +57,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=25)
     parser.add_argument("--files", type=int, default=20, help="in the tree, of 2 kB each")
+    parser.add_argument("--realtime", action="store_true", help="everything before other work; needs the right to")
+    parser.add_argument("--pause-s", type=float, default=0.0, help="between starts, for that other work")
     options = parser.parse_args()
+    if options.realtime:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))  # the server and all it starts inherit it
     with tempfile.TemporaryDirectory() as scratch:
         home, project = Home(Path(scratch) / "home"), Path(scratch) / "project"
         make_project(project, options.files)
@@ -64,10 +70,10 @@ def main() -> None:
         try:
             until_warm(client, project)
             kinds = itertools.islice(itertools.cycle((False, True)), 2 * options.pairs)
-            measured = [(warm, one(client, project, warm=warm)) for warm in kinds]
+            measured = [(warm, one(client, project, warm=warm, pause_s=options.pause_s)) for warm in kinds]
         finally:
             embedded.stop(home)
-    report(measured, options.files)
+    report(measured, options.files, "before all other work (SCHED_RR)" if options.realtime else "beside other work")
 
 
 def make_project(project: Path, files: int) -> None:
@@ -97,7 +103,8 @@ def submit(client: Client, project: Path, script: str, *, warm: bool) -> str:
     return submission.submit(lambda: client, Job(script=script, warm=warm, gpus=0, cpus=1), folder=project).id
 
 
-def one(client: Client, project: Path, *, warm: bool) -> Start:
+def one(client: Client, project: Path, *, warm: bool, pause_s: float) -> Start:
+    time.sleep(pause_s)
     since = time.time()
     job = submit(client, project, "train.py", warm=warm)
     submitted = time.time()
@@ -109,29 +116,29 @@ def one(client: Client, project: Path, *, warm: bool) -> Start:
     assert (was == b"True") == warm, f"asked for warm={warm}, was {was!r}"
     ended = client.wait(job, timeout_s=DEADLINE_S)
     assert ended.started_at is not None
-    times = (submitted, ended.started_at, float(began), float(line), seen)
+    placed = next(event.at for event in client.job(job).events if event.after == "admitted")
+    times = (submitted, placed, ended.started_at, float(began), float(line), seen)
     return Start(**dict(zip(Start.__annotations__, ((at - since) * 1e3 for at in times), strict=True)))
 
 
-def report(measured: list[tuple[bool, Start]], files: int) -> None:
+def report(measured: list[tuple[bool, Start]], files: int, how: str) -> None:
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     print("# How long from submit to the user's first line?\n")
     today = f"{datetime.now(UTC):%Y-%m-%d}"
     print(f"- {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {today}")
-    print(f"- torch {version('torch')}, leyden {version('leyden')}; load at the end {load}")
+    print(f"- torch {version('torch')}, leyden {version('leyden')}; {how}; load at the end {load}")
     print(f"- command: python {' '.join([Path(sys.argv[0]).as_posix(), *sys.argv[1:]])}")
     print(
         f"- a git tree of {files} files; {len(measured) // 2} starts each, cold and warm in turn; ms since the submit"
     )
     print()
-    print(
-        "| start | submit returned | ranks start | script begins | line printed, p50 | p90 | client has it, p50 | p90 |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    columns = ["start", "submit returned", "placed", "ranks start", "script begins"]
+    columns += ["line printed, p50", "p90", "client has it, p50", "p90"]
+    print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
     for warm in (False, True):
         starts = [start for kind, start in measured if kind is warm]
-        marks = [half(one.submitted for one in starts), half(one.ranks for one in starts)]
-        marks += [half(one.began for one in starts)]
+        marks = [half(one.submitted for one in starts), half(one.placed for one in starts)]
+        marks += [half(one.ranks for one in starts), half(one.began for one in starts)]
         for values in ([one.line for one in starts], [one.seen for one in starts]):
             marks += [half(values), statistics.quantiles(values, n=10)[-1]]
         print(f"| {'warm' if warm else 'cold'} | " + " | ".join(f"{mark:.0f}" for mark in marks) + " |")
