@@ -117,7 +117,7 @@ def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path) -> N
     assert path.read_text().startswith("not a database")
 
 
-@pytest.mark.parametrize("text", ["0", "x", "3:during", "-1"])
+@pytest.mark.parametrize("text", ["0:after", "x", "3", "3:during", "-1:before"])
 def test_a_failpoint_that_cannot_be_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="LEYDEN_FAILPOINT"):
         Failpoint.parse(text)

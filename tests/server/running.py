@@ -27,11 +27,11 @@ class Running:
         self.home = home
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *options: str) -> None:
-        """Start it and wait until it answers."""
+    def start(self, *options: str, **more: str) -> None:
+        """Start it, with more in its environment, and wait until it answers."""
         command = [sys.executable, "-m", "leyden.server", "--home", str(self.home), "--stop-grace-s", "0.5", *options]
         environ = {key: value for key, value in os.environ.items() if not key.startswith("LEYDEN_")}
-        self.process = subprocess.Popen(command, env=environ)
+        self.process = subprocess.Popen(command, env={**environ, **more})
         until(lambda: self.published().get("pid") == self.process.pid or self.process.poll() is not None)  # type: ignore[union-attr]
         assert self.process.poll() is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import click
 
@@ -34,6 +35,7 @@ def command() -> None:
 @click.option(
     "--fake-gpus", type=click.IntRange(0, 1024), metavar="N", help="N GPUs that are none, to try things with."
 )
+@click.option("--database", metavar="URL", help="Keep jobs there: postgresql://user@host/name, a file, or local.")
 def start(
     port: int | None,
     foreground: bool,
@@ -41,10 +43,13 @@ def start(
     keep_checkpoints: int | None,
     keep_days: float | None,
     fake_gpus: int | None,
+    database: str | None,
 ) -> None:
     """Start the server, unless it runs already. All but the port holds for servers that start later, too."""
     files = {"--store": store, "--keep-checkpoints": keep_checkpoints, "--keep-days": keep_days}
-    given = {**files, "--fake-gpus": fake_gpus}
+    if database and database != "local" and "://" not in database:
+        database = str(Path(database).expanduser().absolute())
+    given = {**files, "--fake-gpus": fake_gpus, "--database": database}
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     home = Home.from_environ().create()
     if (found := embedded.find(home)) and embedded.answers(found):

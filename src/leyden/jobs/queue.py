@@ -15,6 +15,7 @@ from leyden.engines.base import Machine
 from leyden.jobs.history import History
 from leyden.jobs.placement import Size
 from leyden.jobs.quotas import all_quotas
+from leyden.jobs.retry import LONGEST_PAUSE_S
 from leyden.jobs.snapshot import Running, Snapshot, Waiting, Who
 from leyden.jobs.tables import events, jobs, leases
 from leyden.jobs.usage import load_usage
@@ -24,6 +25,8 @@ _OF_ALL: Final = (
     *(jobs.c.gpus, jobs.c.cpus, jobs.c.ranks, jobs.c.gpu_model, jobs.c.gpu_memory_bytes),
 )
 
+AT_ONCE: Final = 10_000  # ids asked for; SQLite takes 32,766 values at most
+
 
 def load_snapshot(connection: Connection, machine: Machine, *, now: float, history: History | None = None) -> Snapshot:
     """All that waits and all that runs."""
@@ -31,7 +34,7 @@ def load_snapshot(connection: Connection, machine: Machine, *, now: float, histo
     return Snapshot(
         now=now,
         machine=machine,
-        waiting=_waiting(connection, known),
+        waiting=_waiting(connection, known, now),
         running=_running(connection, known),
         used=load_usage(connection, now=now),
         quotas=all_quotas(connection),
@@ -45,7 +48,7 @@ def last_change(connection: Connection) -> Hashable:
     return newest, frozenset(all_quotas(connection).items())
 
 
-def _waiting(connection: Connection, history: History) -> list[Waiting]:
+def _waiting(connection: Connection, history: History, now: float) -> list[Waiting]:
     # Rows are taken apart by position: by name they cost half of a pass over ten thousand jobs.
     columns = (*_OF_ALL, jobs.c.not_before, jobs.c.after, jobs.c.reason)
     rows = connection.execute(select(*columns).where(jobs.c.state == State.QUEUED)).all()
@@ -61,7 +64,8 @@ def _waiting(connection: Connection, history: History) -> list[Waiting]:
             size=size,
             time_s=time_s,
             lasts=history.lasts(user, name),
-            not_before=not_before,
+            # No pause is as long as that: the clock was set back, and the job must not wait for it to catch up.
+            not_before=None if not_before is not None and not_before - now > LONGEST_PAUSE_S else not_before,
             blocked=None if after == "[]" else _blocked(json.loads(after), before),
             says=says,
         )
@@ -93,12 +97,12 @@ def _running(connection: Connection, history: History) -> list[Running]:
 
 
 def _states(connection: Connection, ids: set[str]) -> dict[str, State]:
-    if not ids:
-        return {}
-    return {
-        row.id: State(row.state)
-        for row in connection.execute(select(jobs.c.id, jobs.c.state).where(jobs.c.id.in_(ids)))
-    }
+    known: dict[str, State] = {}
+    ordered = sorted(ids)
+    for begin in range(0, len(ordered), AT_ONCE):
+        query = select(jobs.c.id, jobs.c.state).where(jobs.c.id.in_(ordered[begin : begin + AT_ONCE]))
+        known.update((key, State(state)) for key, state in connection.execute(query))
+    return known
 
 
 def _blocked(after: list[str], states: Mapping[str, State]) -> Reason | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar, final
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from leyden.core.errors import ServerError
 from leyden.jobs.database import Database, open_database

@@ -29,6 +29,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--keep-checkpoints", type=int, help="of each job, once it has ended so long ago; 0: all")
     parser.add_argument("--keep-days", type=float, help="how long ago")
     parser.add_argument("--fake-gpus", type=int, help="so many, to try the platform with; 0: those there are")
+    parser.add_argument(
+        "--database", help="where jobs are kept: local, the path of a file, postgresql://user@host/name"
+    )
     options = parser.parse_args(arguments)
     home = Home(options.home.expanduser().absolute()) if options.home else Home.from_environ()
     try:
@@ -39,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
                 keep_checkpoints=options.keep_checkpoints,
                 keep_days=options.keep_days,
                 fake_gpus=options.fake_gpus,
+                database=options.database,
             )
             _serve(home, options.port, options.stop_grace_s, settings)
     except LeydenError as error:

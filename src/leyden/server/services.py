@@ -14,13 +14,14 @@ from leyden.core.home import Home
 from leyden.engines.base import Machine
 from leyden.engines.gpus import FAKE_GPUS
 from leyden.engines.local import LocalEngine
+from leyden.jobs.failpoint import Failpoint
 from leyden.jobs.keeper import Keeper
 from leyden.jobs.snapshot import Decisions, Snapshot
 from leyden.jobs.store import Store
 from leyden.server.changes import Changes
 from leyden.server.keeping import Files
 from leyden.server.launching import Launching
-from leyden.server.settings import Settings
+from leyden.server.settings import LOCAL, Settings
 from leyden.server.tokens import Tokens
 
 PASS_EVERY_S = 1.0
@@ -91,7 +92,9 @@ class Services:
         settings = settings or Settings()
         fake = {FAKE_GPUS: str(settings.fake_gpus)} if settings.fake_gpus else {}
         changes, tokens, engine = Changes(), Tokens(home), LocalEngine({**os.environ, **fake})
-        store = Store(home.database, on_commit=changes.ring)
+        where = home.database if settings.database == LOCAL else settings.database
+        failpoint = Failpoint.parse(os.environ.get("LEYDEN_FAILPOINT", ""))
+        store = Store(where, on_commit=changes.ring, failpoint=failpoint)
         machine = engine.inventory()
         launching = Launching(home=home, url=url, tokens=tokens, stop_grace_s=stop_grace_s)
         keeper = Keeper(

@@ -1,6 +1,6 @@
 """What was this home's server told, once, that the next one must still know? A server starts by itself when needed.
 
-settings.json   {"store": "s3://team/leyden", "keep_checkpoints": 2, "keep_days": 30, "fake_gpus": 0}
+settings.json  {"store": "s3://team/x", "keep_checkpoints": 2, "keep_days": 30, "fake_gpus": 0, "database": "local"}
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from leyden.core.errors import ServerError
 from leyden.core.home import Home
 from leyden.engines.record import replace as write_whole
 
-LOCAL: Final = "local"  # the store of artifacts in LEYDEN_HOME
+LOCAL: Final = "local"  # the store of artifacts, or the database of jobs, in LEYDEN_HOME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,7 @@ class Settings:
     keep_checkpoints: int = 0
     keep_days: float = 0.0
     fake_gpus: int = 0
+    database: str = LOCAL  # a URL, or the path of an SQLite file
 
 
 def settings_file(home: Home) -> Path:
@@ -47,10 +48,17 @@ def load(home: Home) -> Settings:
 
 
 def told(
-    home: Home, *, store: str | None, keep_checkpoints: int | None, keep_days: float | None, fake_gpus: int | None
+    home: Home,
+    *,
+    store: str | None,
+    keep_checkpoints: int | None,
+    keep_days: float | None,
+    fake_gpus: int | None,
+    database: str | None,
 ) -> Settings:
     """The settings of before with what is given now; not yet on record."""
-    given = {"store": store, "keep_checkpoints": keep_checkpoints, "keep_days": keep_days, "fake_gpus": fake_gpus}
+    given = {"store": store, "keep_checkpoints": keep_checkpoints, "keep_days": keep_days}
+    given |= {"fake_gpus": fake_gpus, "database": database}
     return replace(load(home), **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
