@@ -37,6 +37,13 @@ def test_imports_of_local_modules_count_and_their_names_become_distributions(tmp
     assert set(files[2:]) == {"app/pkg/__init__.py", "app/pkg/sub/net.py", "app/pkg/tools.py"}
 
 
+def test_the_part_of_leyden_that_has_an_extra_brings_its_packages(tmp_path: Path) -> None:
+    write(tmp_path, {"train.py": "from leyden.data import ShardLoader\n"})
+    assert {"numpy", "obstore", "zstandard"} <= {one.partition("==")[0] for one in found(tmp_path)[0]}
+    write(tmp_path, {"train.py": "from leyden import Trainer\n"})
+    assert found(tmp_path)[0] == ()
+
+
 def test_local_versions_lose_their_label(tmp_path: Path) -> None:
     write(tmp_path, {"train.py": "import torch.nn as nn\n"})
     assert found(tmp_path)[0] == (f"torch=={version('torch').partition('+')[0]}",)

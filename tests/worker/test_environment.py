@@ -219,9 +219,11 @@ def test_a_command_finds_the_programs_of_the_environment(tmp_path: Path, index: 
 
 def test_where_there_is_torch_the_trainer_finds_what_it_needs(tmp_path: Path, index: Path) -> None:
     wheel(index, "torch", "2.13.0")
-    for name, version in (("psutil", "7.0"), ("rich", "14.0"), ("safetensors", "0.6")):
+    for name, version in (("numpy", "2.0"), ("psutil", "7.0"), ("rich", "14.0"), ("safetensors", "0.6")):
         wheel(index, name, version)
-    launch = job(tmp_path, "requirements.txt", "import torch, psutil, safetensors, rich", requirements__txt="torch")
+    launch = job(
+        tmp_path, "requirements.txt", "import torch, numpy, psutil, safetensors, rich", requirements__txt="torch"
+    )
     assert ended(launch)[0].kind is Ending.SUCCEEDED
 
 

@@ -16,8 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from leyden.core.errors import SpecError
 
-# What leyden.train needs besides torch: it has no distribution of its own on the other side (worker/environment.py).
-_OURS = "leyden"
+_OURS = "leyden"  # is there on the other side, and what its Trainer needs too (worker/environment.py)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +91,10 @@ def infer(root: Path, files: Sequence[str], script: str, *, python: str = sys.ex
     needed: dict[str, None] = {}
     for one in search.found:
         top = one.name.partition(".")[0]
-        if top in sys.stdlib_module_names or top == _OURS:
+        if top == _OURS:
+            needed.update(dict.fromkeys(owners.of_ours(one.name)))
+            continue
+        if top in sys.stdlib_module_names:
             continue
         requirements = owners.of_module(one.name)
         if requirements is None and not one.optional:
@@ -112,6 +114,7 @@ class _Owners:
     python: str
     modules: Mapping[str, Sequence[str]]  # top-level module → distributions
     requirements: Mapping[str, str]  # distribution → how to ask for it; "" for what no index has
+    extras: Mapping[str, Sequence[str]]  # extra of leyden → distributions
     below: Mapping[str, Sequence[str]]  # distribution → its dotted packages, for modules that several share
 
     @classmethod
@@ -124,6 +127,12 @@ class _Owners:
                 asked=f"the packages of {python} are to be listed", found=f"it says: {last}", do="Check that Python."
             )
         return cls(python=python, **json.loads(done.stdout))
+
+    def of_ours(self, name: str) -> list[str]:
+        """What a part of leyden needs that has an extra of its name, as leyden.data has."""
+        part = name.split(".")[1] if "." in name else ""
+        known = {one.lower(): requirement for one, requirement in self.requirements.items()}
+        return [known[one.lower()] for one in self.extras.get(part, ()) if known.get(one.lower())]
 
     def of_module(self, name: str) -> list[str] | None:
         """What to install for the dotted module; None where nothing here provides it."""
@@ -143,8 +152,8 @@ class _Owners:
 
 
 # Local versions ("2.13.0+cpu") name a build of one index; the number alone is what others offer.
-_ASK = """
-import importlib.metadata as metadata, json
+_ASK = r"""
+import importlib.metadata as metadata, json, re
 modules = {name: sorted(set(owners)) for name, owners in metadata.packages_distributions().items()}
 requirements, below = {}, {}
 for one in metadata.distributions():
@@ -163,7 +172,11 @@ shared = {one for owners in modules.values() if len(owners) > 1 for one in owner
 for name in shared:
     files = metadata.distribution(name).files or []
     below[name] = sorted({".".join(path.parts[:-1]) for path in files if path.suffix in (".py", ".so")})
-print(json.dumps({"modules": modules, "requirements": requirements, "below": below}))
+extras = {}
+for line in (metadata.requires("leyden") if "leyden" in requirements else None) or ():
+    if found := re.match(r"([\w.-]+).*; *extra == .(data|parquet).$", line):
+        extras.setdefault(found[2], []).append(found[1])
+print(json.dumps({"modules": modules, "requirements": requirements, "extras": extras, "below": below}))
 """
 
 

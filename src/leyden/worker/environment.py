@@ -29,7 +29,12 @@ from leyden.worker.bell import Bell
 from leyden.worker.packages import record_environment, site_packages
 from leyden.worker.recipe import OURS, Recipe, make_recipe
 
-TRAINER_NEEDS = ("psutil>=6", "rich>=13.9", "safetensors>=0.5")  # as in pyproject.toml; torch is the job's own choice
+TRAINER_NEEDS = (
+    "numpy>=1.26",
+    "psutil>=6",
+    "rich>=13.9",
+    "safetensors>=0.5",
+)  # as in pyproject.toml; torch is the job's own choice
 BESIDE = Path(sys.executable).parent  # where pip puts uv
 _ASK_S = 0.1  # between looks at a lock that another attempt holds
 _WORDS = 800  # characters of uv's complaint that a job's reason holds; its log has all of it
