@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import insert
 
 from leyden.core.errors import SpecError
 from leyden.core.reasons import ReasonCode
@@ -16,6 +17,7 @@ from leyden.jobs.quotas import Use, all_quotas, delete_quota, set_quota, usage_o
 from leyden.jobs.rows import JobRow, get_job
 from leyden.jobs.snapshot import Interval, Quota, Snapshot
 from leyden.jobs.store import Store
+from leyden.jobs.tables import jobs
 from leyden.jobs.usage import HALF_LIFE_S
 from tests.jobs.lines import PLAIN, a_machine
 from tests.jobs.samples import a_job
@@ -84,6 +86,16 @@ def test_a_job_comes_after_those_it_names(store: Store) -> None:
     done = has_run(store, at=1.0, took_s=1.0)
     third = submitted(store, after=(done.id,))
     assert {one.who.job_id: one.blocked for one in seen(store).waiting}[third.id] is None
+
+
+def test_ten_thousands_may_each_come_after_another(store: Store) -> None:
+    first = [a_job(state=State.SUCCEEDED) for _ in range(2)] + [a_job(state=State.FAILED)]
+    ids = [job.id for job in first] + [f"{number:010}" for number in range(33_000)]
+    rows = [job.columns() for job in first] + [a_job(after=tuple(ids)).columns()]
+    store.write(lambda connection: connection.execute(insert(jobs), rows))
+    [one] = seen(store).waiting
+    assert one.blocked
+    assert one.blocked.text.startswith(f"comes after job {first[2].id[-4:]}, which is failed")
 
 
 def test_history_is_of_the_same_name_else_user_else_all_and_of_few_jobs_none(store: Store) -> None:

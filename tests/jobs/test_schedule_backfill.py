@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -162,6 +164,27 @@ class World:
         self.line = [job for job in self.line if job.who.job_id not in starts]
         held = [device for one in self.taken for device in one.devices]
         assert len(held) == len(set(held))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_nobody_waits_for_what_began_after_it_came_to_stand_first(seed: int) -> None:
+    """Jobs without an end take all that is spare, while those that ran before the first in line end in any order."""
+    rng, eight = random.Random(seed), a_machine(8, 64)
+    gpus = [f"gpu:{index}" for index in range(8)]
+    before: list[Running] = []
+    while gpus and rng.random() < 0.85:
+        size = min(len(gpus), rng.choice([1, 2, 2, 3]))
+        before.append(running(len(before), *(gpus.pop() for _ in range(size)), since=float(len(before))))
+    first, after = waiting(10, gpus=rng.randint(min(8, len(gpus) + 1), 8)), list[Running]()
+    for moment in range(60):
+        stream = [waiting(1000 + 10 * moment + each, gpus=rng.choice([1, 1, 2])) for each in range(3)]
+        decisions = decided(eight, [first, *stream], [*before, *after], now=100.0 + moment)
+        if 10 in started(decisions):
+            return
+        begun = [running(int(key), *devices, since=100.0 + moment) for key, devices in decisions.starts.items()]
+        after += begun
+        if not begun:
+            before.remove(rng.choice(before))  # fails where there is none left to wait for
 
 
 def test_a_reservation_is_not_put_off_by_jobs_that_come_one_after_the_other() -> None:

@@ -83,7 +83,7 @@ class Book:
     def _unknown(self, needs: Sequence[Need]) -> list[str]:
         """Of holders that end nobody knows when as few as will do, and then all that comes free with them.
 
-        Holders with the fewest devices are chosen: if another ends first, more come free than were counted on.
+        The oldest are chosen, so that nobody ever waits for what began after it came to stand first.
         """
         chosen: list[str] = []
         ending: set[str] = set()
@@ -96,7 +96,8 @@ class Book:
             chosen += best
         return chosen
 
-    def _order(self, device: str, ending: set[str]) -> tuple[bool, float, int]:
+    def _order(self, device: str, ending: set[str]) -> tuple[bool, float, float, str]:
         holder = self.holders.get(device)
-        comes_along = holder is not None and holder.who.job_id in ending
-        return not comes_along, self.surely[device], len(holder.devices) if holder else 0
+        if holder is None:
+            return True, self.surely[device], 0.0, ""
+        return holder.who.job_id not in ending, self.surely[device], holder.since, holder.who.job_id
