@@ -43,7 +43,7 @@ def page(why: WhyView, *, now: float) -> str:
         lines.append(f"  needs    {_count(why.needs)}; free now: {_count(why.free)}")
     lines += [f"  {'held by' if not at else '       '}  {_holder(one, now)}" for at, one in enumerate(why.holders)]
     if why.position is not None:
-        lines.append(f"  in line  number {why.position} of {why.waiting}, priority {why.priority}")
+        lines.append(f"  in line  number {why.position} of {why.waiting}, {why.standing or f'priority {why.priority}'}")
     if why.starts_after is not None and why.starts_before is not None:
         lines.append(f"  starts   {_when(why.starts_after, why.starts_before, now)} {paint('(estimated)', DIM)}")
     return "\n".join(lines)

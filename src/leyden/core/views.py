@@ -193,6 +193,7 @@ class WhyView:
     holders: list[HolderView] = field(default_factory=list)
     position: int | None = None  # in line, from 1
     waiting: int = 0  # jobs in line
+    standing: str = ""  # "priority 50, −12 for 2.3 times the fair share"
     starts_after: float | None = None  # estimate
     starts_before: float | None = None
 

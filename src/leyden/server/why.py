@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from leyden.core.reasons import ReasonCode
 from leyden.core.states import State
 from leyden.core.views import HolderView, WhyView
+from leyden.jobs.fairness import describe
 from leyden.jobs.rows import JobRow, find_job
 from leyden.jobs.snapshot import Decisions, Running, Snapshot
 from leyden.server.services import Services
@@ -46,7 +47,7 @@ def _waiting(job: JobRow, snapshot: Snapshot, decisions: Decisions) -> WhyView:
     }
     reason = decisions.reasons.get(job.id)
     expected = decisions.expected.get(job.id)
-    line = decisions.order
+    line, standing = decisions.order, decisions.standings.get(job.user)
     return WhyView(
         id=job.id,
         name=job.name,
@@ -59,6 +60,7 @@ def _waiting(job: JobRow, snapshot: Snapshot, decisions: Decisions) -> WhyView:
         holders=[_holder(one) for one in snapshot.running if _has(one, job)],
         position=line.index(job.id) + 1 if job.id in line else None,
         waiting=len(line),
+        standing=describe(job.priority, standing) if standing else "",
         starts_after=expected.low if expected else None,
         starts_before=expected.high if expected else None,
     )
