@@ -10,7 +10,7 @@ import pytest
 
 from leyden.client import difference
 from leyden.client.capture import find_tree, pack
-from leyden.client.difference import Fact, FileChange, compare_trees, environment_facts, spec_facts
+from leyden.client.difference import Fact, FileChange, compare_trees, environment_facts, spec_facts, whole
 from leyden.core.environment import EnvironmentView
 from tests.client.test_capture import write
 
@@ -93,6 +93,13 @@ def test_arguments_variables_size_and_policy() -> None:
         ("policy", "limits", None, "stall 60.0"),
     ]
     assert facts(one, one) == []
+
+
+def test_what_a_spec_leaves_out_is_the_default() -> None:
+    short = {"script": "train.py", "python": "/p", "retry": {"user": 1}}
+    long = {**short, "priority": 50, "env": "inherit", "limits": {"stall": None}, "retry": {"infra": 100, "user": 1}}
+    assert facts(whole(short), whole(long)) == []
+    assert facts(whole(short), whole({**long, "priority": 60})) == [("policy", "priority", "50", "60")]
 
 
 def test_packages_are_compared_by_name() -> None:

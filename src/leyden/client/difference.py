@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from leyden.client.api import Client
 from leyden.core.environment import EnvironmentView
@@ -79,7 +79,7 @@ def compare(client: Client, first: str, second: str) -> Difference:
     """Ask the server for both jobs and their trees. Raises NotFoundError, UnreachableError."""
     one, other = client.job(first), client.job(second)
     views = client.environment(one.job.id), client.environment(other.job.id)
-    facts = [*_code_facts(one, other), *spec_facts(one.spec, other.spec), *environment_facts(*views)]
+    facts = [*_code_facts(one, other), *spec_facts(whole(one.spec), whole(other.spec)), *environment_facts(*views)]
     files: list[FileChange] = []
     if one.code and other.code and one.code != other.code:
         with tempfile.TemporaryFile() as old, tempfile.TemporaryFile() as new:
@@ -98,6 +98,17 @@ def _code_facts(one: JobDetail, other: JobDetail) -> Iterator[Fact]:
 
     yield from _fact("code", "from", place(one), place(other))
     yield from _fact("code", "remote", remote(one), remote(other))
+
+
+def whole(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec with what it does not say filled in, as two jobs may say the same in different words."""
+    from leyden.core.job import Job
+
+    filled: dict[str, Any] = Job.model_construct().model_dump(mode="json", exclude={"python"})
+    for key, value in spec.items():
+        default = filled.get(key)
+        filled[key] = {**default, **value} if isinstance(default, dict) and isinstance(value, dict) else value
+    return filled
 
 
 def spec_facts(one: Mapping[str, object], other: Mapping[str, object]) -> list[Fact]:
