@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from leyden.core.reasons import Reason, ReasonCode
 from leyden.jobs.snapshot import Quota
-from tests.jobs.lines import GB, GPUS, PLAIN, decided, running, said, started, waiting, words
+from tests.jobs.lines import GB, GPUS, PLAIN, a_machine, decided, running, said, started, waiting, words
 
 
 def test_a_job_takes_the_lowest_free_devices() -> None:
@@ -115,6 +116,20 @@ def test_jobs_of_one_pass_count_against_the_quota_of_everybody() -> None:
     queue = [waiting(number, cpus=2, user="bob") for number in range(3)]
     assert started(decided(GPUS, queue, quotas={"*": Quota(cpus=4)})) == {0, 1}
     assert started(decided(GPUS, queue, quotas={"*": Quota(cpus=4), "bob": Quota()})) == {0, 1, 2}
+
+
+def test_a_pass_over_ten_thousand_jobs_does_not_try_each_of_them() -> None:
+    """Of some hundred sizes and as many times; measured at 60 ms, so that a second means that something is quadratic."""
+    queue = [
+        waiting(number, gpus=number % 9, cpus=1 + number % 32, time_s=number % 500 + 1.0, user=f"user{number % 50}")
+        for number in range(10, 10_010)
+    ]
+    taken = [running(index, f"gpu:{index}", f"cpu:{index}", time_s=3600.0, grace_s=30.0) for index in range(7)]
+    begin = time.process_time()
+    decisions = decided(a_machine(8, 64), queue, taken, quotas={"user1": Quota(gpus=1)})
+    assert time.process_time() - begin < 1.0
+    assert len(decisions.reasons) + len(decisions.starts) == 10_000
+    assert decisions.expected
 
 
 sizes = st.tuples(

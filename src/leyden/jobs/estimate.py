@@ -20,24 +20,27 @@ STOPS_S = 30.0  # a job that has been asked to end is taken to need that long
 
 def expected(machine: Machine, running: Sequence[Running], line: Iterable[Waiting], now: float) -> dict[str, Interval]:
     """Start times of those in line, first to last, as far as they can be said."""
-    soon = _Plan(machine, {device: _end(job, now).low for job in running for device in job.devices}, now)
-    late = _Plan(machine, {device: _end(job, now).high for job in running for device in job.devices}, now)
+    soon = _Plan(machine, {device: _end(job, now).low for job in running for device in job.devices}, now, True)
+    late = _Plan(machine, {device: _end(job, now).high for job in running for device in job.devices}, now, False)
     times: dict[str, Interval] = {}
     for job in line:
         least, most = _lasting(job)
-        high = late.add(job.size, most, fills_gaps=False)
+        high = late.add(job.size, most)
         if high == late.cpus[0] == inf:
             break  # of nobody after it anything can be said
-        low = soon.add(job.size, least, fills_gaps=True)
+        low = soon.add(job.size, least)
         if high < inf:
-            times[job.who.job_id] = Interval(low=min(low, high), high=high)
+            times[job.who.job_id] = Interval(low=low if low < high else high, high=high)
     return times
 
 
 def _lasting(job: Waiting | Running) -> tuple[float, float]:
     """As such jobs lasted before, and no longer than it declares."""
     most = inf if job.time_s is None else job.time_s
-    return (min(job.lasts.low, most), min(job.lasts.high, most)) if job.lasts else (0.0, most)
+    if job.lasts is None:
+        return 0.0, most
+    low, high = job.lasts.low, job.lasts.high
+    return low if low < most else most, high if high < most else most
 
 
 def _end(job: Running, now: float) -> Interval:
@@ -54,7 +57,7 @@ def _end(job: Running, now: float) -> Interval:
 class _Plan:
     """The times at which devices of each kind become free, sorted."""
 
-    def __init__(self, machine: Machine, ends: dict[str, float], now: float) -> None:
+    def __init__(self, machine: Machine, ends: dict[str, float], now: float, fills_gaps: bool) -> None:
         self.cpus = sorted(ends.get(f"cpu:{number}", now) for number in range(machine.cpus))
         self._gpus: dict[tuple[str, int], list[float]] = {}
         self._alike = {gpu.device: (gpu.name, gpu.memory_bytes) for gpu in machine.gpus}
@@ -64,34 +67,36 @@ class _Plan:
             times.sort()
         self._fitting: dict[Size, list[list[float]]] = {}
         self._machine = machine
+        self._all = list(self._gpus.values())
+        self._fills_gaps = fills_gaps
 
-    def add(self, size: Size, lasts_s: float, *, fills_gaps: bool) -> float:
+    def add(self, size: Size, lasts_s: float) -> float:
         """When a job of that size starts; its devices are free again when it has ended."""
-        start = self.cpus[size.cpus - 1] if size.cpus else self.cpus[0]
-        gpus = self._taken(size) if size.gpus else []
+        start, left = self.cpus[size.cpus - 1] if size.cpus else self.cpus[0], size.gpus
+        gpus = self._taken(size) if left else []
         if gpus:
-            all_times = gpus[0] if len(gpus) == 1 else sorted(time for times in gpus for time in times)
-            start = max(start, all_times[size.gpus - 1])
+            free = gpus[0] if len(gpus) == 1 else sorted(time for times in gpus for time in times)
+            start = max(start, free[left - 1])
         end = start + lasts_s
-        _occupy(self.cpus, size.cpus, start, end, fills_gaps)
-        left = size.gpus
+        self._occupy(self.cpus, size.cpus, start, end)
         for times in gpus:
-            left -= _occupy(times, left, start, end, fills_gaps)
+            left -= self._occupy(times, left, start, end)
         return start
 
     def _taken(self, size: Size) -> list[list[float]]:
+        if len(self._all) == 1:  # to look the size up is to hash it, a third of the estimate
+            return self._all
         if (known := self._fitting.get(size)) is None:
             alike = dict.fromkeys(self._alike[gpu.device] for gpu in self._machine.gpus if size.takes(gpu))
             known = self._fitting[size] = [self._gpus[one] for one in alike]
         return known
 
-
-def _occupy(times: list[float], count: int, start: float, end: float, fills_gaps: bool) -> int:
-    """Let that many devices free by `start` be free again at `end`; how many there were."""
-    there = bisect_right(times, start)
-    count = min(count, there)
-    first = there - count if fills_gaps else 0
-    del times[first : first + count]
-    at = bisect_right(times, end)
-    times[at:at] = [end] * count
-    return count
+    def _occupy(self, times: list[float], count: int, start: float, end: float) -> int:
+        """Let that many devices free by `start` be free again at `end`; how many there were."""
+        there = bisect_right(times, start)
+        count = min(count, there)
+        first = there - count if self._fills_gaps else 0
+        del times[first : first + count]
+        at = bisect_right(times, end)
+        times[at:at] = [end] * count
+        return count
