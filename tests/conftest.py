@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,12 @@ from tests.conformance.postgres import Postgres, postgres_cluster
 
 
 def pytest_configure() -> None:
-    """Ctrl-C counts, in the programs of the tests too: `pytest &` has it ignored, and programs inherit that."""
+    """What the programs of the tests inherit: Ctrl-C counts (`pytest &` has it ignored), and torch takes one thread.
+
+    More are of no use to small tensors; while another program has a core, they spin until it is free again.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

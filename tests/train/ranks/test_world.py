@@ -17,6 +17,7 @@ from tests.train import rank_script
 from tests.train.launching import Script, nothing_is_left, wait_for
 from tests.train.models import regression
 
+CORES = os.cpu_count() or 1
 UNBROKEN = ("samples", "equal", "hand", "logs", "resume nothing", "fsdp fsdp nothing")
 
 
@@ -40,7 +41,7 @@ def script(tmp_path: Path) -> Script:
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Told:
     """One launch of two ranks in which nothing happens."""
     script = Script(tmp_path_factory.mktemp("unbroken"), "rank_script.py")
-    output = script.run(*" then ".join(UNBROKEN).split(), DEVICES="2")
+    output = script.run(*" then ".join(UNBROKEN).split(), DEVICES="2", OMP_NUM_THREADS=str(CORES))
     outputs = dict(zip(UNBROKEN, output.split("now ")[1:], strict=True))
     return {mode: Found(outputs[mode], script.told(0)[mode], script.told(1)[mode]) for mode in UNBROKEN}
 
@@ -74,7 +75,7 @@ def test_two_ranks_equal_one_with_the_whole_batch(unbroken: Told, alone: Callabl
     assert output.count("parameters") == 1  # rank 1 speaks into its log, not into the terminal
     for one, other in zip(alone("equal")["digest"], second["digest"], strict=True):
         assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
-    assert first["threads"] == second["threads"] == max(1, (os.cpu_count() or 1) // 2)
+    assert first["threads"] == second["threads"] == max(1, CORES // 2)
 
 
 @pytest.mark.slow
