@@ -119,7 +119,7 @@ def test_jobs_of_one_pass_count_against_the_quota_of_everybody() -> None:
 
 
 def test_a_pass_over_ten_thousand_jobs_does_not_try_each_of_them() -> None:
-    """Of some hundred sizes and as many times; measured at 60 ms, so that a second means that something is quadratic."""
+    """Of hundreds of sizes, times and users; measured at 60 ms, so that a second means that something is quadratic."""
     queue = [
         waiting(number, gpus=number % 9, cpus=1 + number % 32, time_s=number % 500 + 1.0, user=f"user{number % 50}")
         for number in range(10, 10_010)

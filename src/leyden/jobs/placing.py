@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import time
 import traceback
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
@@ -24,6 +25,7 @@ from leyden.jobs.transition import LostRaceError
 LOOK_AGAIN_S: Final = 30.0  # though nothing has changed: shares and what reasons tell of times move on
 HISTORY_S: Final = 30.0
 AT_ONCE: Final = 5000  # reasons written in one pass; the writer has more to do
+LONG_S: Final = 0.3  # a pass that took longer is followed by as long a rest, so that requests are answered meanwhile
 
 
 @contextlib.contextmanager
@@ -42,10 +44,19 @@ def uncollected() -> Iterator[None]:
 class Placing:
     """Makes passes of the scheduler; one thread only."""
 
-    def __init__(self, *, store: Store, machine: Machine, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        machine: Machine,
+        clock: Callable[[], float],
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._store = store
         self._machine = machine
         self._clock = clock
+        self._timer = timer
+        self._rests_until = timer()
         self._history, self._read_at = History(), float("-inf")
         self._seen: Hashable = None
         self._valid = 0.0, 0.0  # from when to when the newest pass would decide the same, if nothing changes
@@ -53,7 +64,9 @@ class Placing:
 
     def step(self) -> None:
         """One pass, if there may be anything to decide."""
-        now = self._clock()
+        now, begin = self._clock(), self._timer()
+        if begin < self._rests_until:
+            return
         change = self._store.read(last_change)
         if change == self._seen and self._valid[0] <= now < self._valid[1]:
             return
@@ -68,6 +81,8 @@ class Placing:
         if self._apply(snapshot, decisions):
             later = [one.not_before for one in snapshot.waiting if one.not_before and one.not_before > now]
             self._seen, self._valid = change, (now, min([now + LOOK_AGAIN_S, *later]))
+        end = self._timer()
+        self._rests_until = end + (end - begin if end - begin > LONG_S else 0.0)
 
     def _apply(self, snapshot: Snapshot, decisions: Decisions) -> bool:
         """True where all of it is on record. A job that has changed since the snapshot is left as it is."""
