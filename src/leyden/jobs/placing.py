@@ -25,7 +25,7 @@ from leyden.jobs.transition import LostRaceError
 LOOK_AGAIN_S: Final = 30.0  # though nothing has changed: shares and what reasons tell of times move on
 HISTORY_S: Final = 30.0
 AT_ONCE: Final = 5000  # reasons written in one pass; the writer has more to do
-LONG_S: Final = 0.3  # a pass that took longer is followed by as long a rest, so that requests are answered meanwhile
+MANY: Final = 10_000  # a pass over more is followed by as long a rest, so that requests are answered meanwhile
 
 
 @contextlib.contextmanager
@@ -82,7 +82,7 @@ class Placing:
             later = [one.not_before for one in snapshot.waiting if one.not_before and one.not_before > now]
             self._seen, self._valid = change, (now, min([now + LOOK_AGAIN_S, *later]))
         end = self._timer()
-        self._rests_until = end + (end - begin if end - begin > LONG_S else 0.0)
+        self._rests_until = end + (end - begin if len(snapshot.waiting) > MANY else 0.0)
 
     def _apply(self, snapshot: Snapshot, decisions: Decisions) -> bool:
         """True where all of it is on record. A job that has changed since the snapshot is left as it is."""
