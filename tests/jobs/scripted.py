@@ -98,8 +98,6 @@ class World(Engine):
             return
         self.attempts[launch.engine_ref] = one = self.known[launch.engine_ref]
         one.alive = True
-        holders = [other for other in self.attempts.values() if other.alive and other is not one]
-        assert not {device for other in holders for device in other.devices} & set(one.devices), "one device, two jobs"
 
     def poll(self, refs: Sequence[AttemptRef]) -> dict[str, Sighting]:
         if self.hidden:
@@ -137,6 +135,10 @@ class World(Engine):
     def running(self) -> list[Attempt]:
         """Those with processes."""
         return [one for one in self.attempts.values() if one.alive]
+
+    def busy(self) -> list[str]:
+        """The device of every process, left over or not."""
+        return [device for one in self.attempts.values() if one.alive or one.leftovers for device in one.devices]
 
     @staticmethod
     def end(one: Attempt, kind: Ending, at: float) -> None:

@@ -165,8 +165,11 @@ def all_attempts(connection: Connection, job_id: str) -> list[AttemptRow]:
 
 def unclean_attempts(connection: Connection) -> list[tuple[AttemptRow, JobRow]]:
     """Every attempt of which the engine may still have something, with its job."""
-    rows = [attempt_row(row) for row in connection.execute(select(attempts).where(attempts.c.cleaned_at.is_(None)))]
-    return [(row, get_job(connection, row.job_id)) for row in rows]
+    open_ = attempts.c.cleaned_at.is_(None)
+    rows = [attempt_row(row) for row in connection.execute(select(attempts).where(open_).order_by(attempts.c.uid))]
+    theirs = select(jobs).where(jobs.c.id.in_(select(attempts.c.job_id).where(open_)))
+    found = {row.id: job_row(row) for row in connection.execute(theirs)} if rows else {}
+    return [(row, found[row.job_id]) for row in rows]
 
 
 def active_count(connection: Connection) -> int:
