@@ -173,7 +173,7 @@ def test_a_pass_is_made_when_something_has_changed_and_once_in_a_while(store: St
 
 def test_after_a_pass_over_many_comes_as_long_a_rest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("leyden.jobs.placing.MANY", 0)
-    times = iter([0.0, 10.0, 10.5, 10.75, 11.0, 11.25, 11.25, 11.5])  # at the start; each pass reads it twice
+    times = iter([0.0, 10.0, 10.5, 10.75, 11.0, 11.0, 11.25, 11.5])  # at the start; each pass reads it twice
     placing = Placing(store=store, machine=PLAIN, clock=Clock(), timer=lambda: next(times))
     for decides in (True, False, True, True):
         submitted(store)
