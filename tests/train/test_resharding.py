@@ -118,6 +118,7 @@ def drawn(loader: Any, rank: int, size: int, seed: int, deal: dealing.Deal | Non
         if index + 1 >= most:
             break
     drawn.state = feed.state_dict()  # type: ignore[attr-defined]
+    feed.close()
     return found
 
 
