@@ -20,14 +20,15 @@ SCRIPT = Path(__file__).with_name("trainer_script.py")
 STEPS = -(-SAMPLES // BATCH)  # of one rank's epoch
 
 
-def run(folder: Path, name: str, ranks: int, steps: int, checkpoint: str = "") -> list[dict[str, Any]]:
-    """What every rank told."""
+def run(folder: Path, ranks: int, *trainings: tuple[str, int, str]) -> list[list[dict[str, Any]]]:
+    """What every rank told, of one training after another: (name, steps, the checkpoint it goes on from)."""
     environ = {**os.environ, "RESULTS": str(folder), "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, str(SCRIPT), name, str(ranks), str(steps)]
-    command += [str(folder / checkpoint)] if checkpoint else []
+    words = [str(word) for training in trainings for word in training]
+    command = [sys.executable, str(SCRIPT), str(ranks), *words]
     done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return [json.loads((folder / f"{name}-{rank}.json").read_text()) for rank in range(ranks)]
+    names = [name for name, _, _ in trainings]
+    return [[json.loads((folder / f"{name}-{rank}.json").read_text()) for rank in range(ranks)] for name in names]
 
 
 def samples(told: list[dict[str, Any]], epoch: int) -> list[tuple[int, float]]:
@@ -36,51 +37,75 @@ def samples(told: list[dict[str, Any]], epoch: int) -> list[tuple[int, float]]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """One rank trained for three epochs without a break."""
-    folder = tmp_path_factory.mktemp("whole")
-    return folder, run(folder, "whole", 1, -1)[0]
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("trainings")
 
 
-def test_every_sample_comes_once_an_epoch_in_an_order_of_its_own(whole: tuple[Path, dict[str, Any]]) -> None:
-    _, told = whole
-    orders = [[number for at, number, _ in told["seen"] if at == epoch] for epoch in range(3)]
+@pytest.fixture(scope="module")
+def unbroken(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One rank trained for three epochs without a break, and one that stopped after 20 samples of epoch 1."""
+    [whole], [part] = run(folder, 1, ("whole", -1, "new"), ("part", STEPS + 5, "new"))
+    return whole, part
+
+
+@pytest.fixture(scope="module")
+def whole(unbroken: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
+    return unbroken[0]
+
+
+@pytest.fixture(scope="module")
+def part(unbroken: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
+    return unbroken[1]
+
+
+@pytest.fixture(scope="module")
+def on_two(folder: Path, part: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """Two ranks: for 4 of 7 steps, and 4 steps from where one stopped."""
+    return run(folder, 2, ("two", 4, "new"), ("back", STEPS + 5 + 4, "part"))
+
+
+@pytest.fixture(scope="module")
+def rests(folder: Path, on_two: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+    """Another process, of one rank, goes on to the end: from where one had stopped, and from where two had."""
+    return run(folder, 1, ("rest", -1, "part"), ("one", -1, "two"))
+
+
+def test_every_sample_comes_once_an_epoch_in_an_order_of_its_own(whole: dict[str, Any]) -> None:
+    orders = [[number for at, number, _ in whole["seen"] if at == epoch] for epoch in range(3)]
     assert all(sorted(order) == list(range(SAMPLES)) for order in orders)
     assert orders[0] != orders[1] != orders[2] != orders[0]
-    assert told["validated"][-SAMPLES:] == list(range(SAMPLES))
-    assert told["val_number"] == pytest.approx((SAMPLES - 1) / 2)
+    assert whole["validated"][-SAMPLES:] == list(range(SAMPLES))
+    assert whole["val_number"] == pytest.approx((SAMPLES - 1) / 2)
 
 
-def test_what_was_waited_for_is_on_record(whole: tuple[Path, dict[str, Any]]) -> None:
-    _, told = whole
-    series = read_run(Path(told["run"]))
+def test_what_was_waited_for_is_on_record(whole: dict[str, Any]) -> None:
+    series = read_run(Path(whole["run"]))
     assert len(series["data/wait"].values) == 3
     assert all(0 <= share <= 1 for share in series["data/wait"].values)
     causes = [name for name in series if name.startswith("data/wait_")]
     assert sorted(causes) == ["data/wait_copy", "data/wait_decode", "data/wait_fetch", "data/wait_transform"]
 
 
-def test_training_broken_off_in_mid_epoch_ends_with_the_same_bits(whole: tuple[Path, dict[str, Any]]) -> None:
-    folder, told = whole
-    run(folder, "part", 1, STEPS + 5)
-    resumed = run(folder, "rest", 1, -1, "part")[0]
-    first = json.loads((folder / "part-0.json").read_text())
-    assert first["seen"] + resumed["seen"] == told["seen"]
-    assert resumed["weights"] == told["weights"]
+@pytest.mark.slow
+def test_training_broken_off_in_mid_epoch_ends_with_the_same_bits(
+    whole: dict[str, Any], part: dict[str, Any], rests: list[list[dict[str, Any]]]
+) -> None:
+    [resumed], _ = rests
+    assert part["seen"] + resumed["seen"] == whole["seen"]
+    assert resumed["weights"] == whole["weights"]
 
 
 @pytest.mark.slow
-def test_other_ranks_finish_the_epoch_with_the_same_samples(whole: tuple[Path, dict[str, Any]]) -> None:
-    folder, told = whole
-    if not (folder / "part").exists():
-        run(folder, "part", 1, STEPS + 5)
-    two = run(folder, "two", 2, 4)  # 4 of 7 steps
-    one = run(folder, "one", 1, -1, "two")
-    assert samples([*two, *one], 0) == samples([told], 0)  # also the same augmentations
-    assert samples(one, 1) == samples([told], 1)
-    back = run(folder, "back", 2, STEPS + 5 + 4, "part")  # one rank stopped after 20 samples of epoch 1; two go on
-    first = json.loads((folder / "part-0.json").read_text())
-    assert samples([first, *back], 1) == samples([told], 1)
+def test_other_ranks_finish_the_epoch_with_the_same_samples(
+    whole: dict[str, Any],
+    part: dict[str, Any],
+    on_two: list[list[dict[str, Any]]],
+    rests: list[list[dict[str, Any]]],
+) -> None:
+    (two, back), (_, one) = on_two, rests
+    assert samples([*two, *one], 0) == samples([whole], 0)  # also the same augmentations
+    assert samples(one, 1) == samples([whole], 1)
+    assert samples([part, *back], 1) == samples([whole], 1)
     assert back[0]["weights"] == back[1]["weights"]
 
 

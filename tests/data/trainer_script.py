@@ -1,4 +1,7 @@
-"""What test_trainer.py runs: `python trainer_script.py NAME RANKS STEPS [CHECKPOINT]` trains on a Loader."""
+"""What test_trainer.py runs: `python trainer_script.py RANKS NAME STEPS CHECKPOINT [NAME …]` trains on Loaders.
+
+One training after another; CHECKPOINT is where it goes on, or "new".
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ class Model(leyden.Module):
         return torch.optim.SGD(self.parameters(), lr=0.05)
 
 
-def main(name: str, ranks: str, steps: str, checkpoint: str | None = None) -> None:
+def train(name: str, ranks: str, steps: str, checkpoint: str) -> None:
     leyden.seed_everything(3)
     folder, model = Path(os.environ["RESULTS"]), Model()
     train = Loader(Numbers(), batch_size=BATCH, transform=augment, shuffle=True, seed=11, workers=2, kind="process")
@@ -65,7 +68,7 @@ def main(name: str, ranks: str, steps: str, checkpoint: str | None = None) -> No
         max_epochs=3, max_steps=int(steps), devices=int(ranks), accelerator="cpu", enable_checkpointing=False
     )
     with train, val:
-        trainer.fit(model, train, val, ckpt_path=checkpoint)
+        trainer.fit(model, train, val, ckpt_path=None if checkpoint == "new" else folder / checkpoint)
         trainer.save_checkpoint(folder / name)
     told = {
         "seen": model.seen,
@@ -78,4 +81,6 @@ def main(name: str, ranks: str, steps: str, checkpoint: str | None = None) -> No
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    ranks, *trainings = sys.argv[1:]
+    for name, steps, checkpoint in zip(*(iter(trainings),) * 3, strict=True):
+        train(name, ranks, steps, checkpoint)
