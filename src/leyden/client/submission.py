@@ -79,7 +79,8 @@ def _hand_in(
     with archive.file:
         if not client.has_code(archive.sha256):
             client.put_code(archive.sha256, archive.file, archive.size_bytes)
-    return client.submit(job, code=archive.sha256, cwd=tree.cwd, submit_dir=str(folder), environ=environ, user=_user(environ))
+    user = _user(environ)
+    return client.submit(job, code=archive.sha256, cwd=tree.cwd, submit_dir=str(folder), environ=environ, user=user)
 
 
 def _located(job: Job, tree: capture.Tree) -> Job:

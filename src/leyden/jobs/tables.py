@@ -115,7 +115,7 @@ usage = Table(
     metadata,
     Column("user", String, primary_key=True),
     Column("at", Float, nullable=False),
-    Column("device_s", Float, nullable=False),  # seconds times GPUs (CPUs where a job has none), decayed to `at`
+    Column("device_s", Float, nullable=False),  # seconds times GPUs, or an eighth of the CPUs, decayed to `at`
 )
 
 quotas = Table(

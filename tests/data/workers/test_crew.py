@@ -46,9 +46,7 @@ def slow(sample: Any) -> Any:
 
 def test_threads_stay_where_they_are_as_good(shards: Shards) -> None:
     chosen: list[str] = []
-    while not chosen or (
-        len(chosen) < 10 and not chosen[-1].startswith("2 threads (two are ")
-    ):
+    while not chosen or (len(chosen) < 10 and not chosen[-1].startswith("2 threads (two are ")):
         with Loader(shards, batch_size=4, transform=sleeps, workers=2, shuffle=True) as loader:
             found = [*loader]
             chosen.append(loader.describe())
