@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ def team(tmp_path: Path) -> Iterator[Running]:
     one.end()
 
 
+@pytest.mark.slow
 def test_jobs_in_postgresql_outlive_a_killed_server_and_no_second_one_takes_them(
     team: Running, postgres: Postgres, tmp_path: Path
 ) -> None:
@@ -48,6 +51,19 @@ def test_a_file_elsewhere_has_one_server_too(team: Running, tmp_path: Path) -> N
     job_id = team.submit("print('here')")
     assert team.wait(job_id)["state"] == "succeeded"
     assert json.loads((team.home / "settings.json").read_text())["database"] == file
+
+
+def test_a_home_of_the_first_leyden_goes_on_with_its_jobs(team: Running) -> None:
+    """One waits behind one that ran when its server was stopped for good, together with the machine."""
+    waits = team.home / "runs/0c8n0v1c03"
+    waits.mkdir(parents=True)
+    (waits / "environ.json").write_text(json.dumps(dict(os.environ)))
+    with closing(sqlite3.connect(team.home / "leyden.db")) as database:
+        database.executescript((Path(__file__).parents[1] / "jobs/first_version.sql").read_text())
+    team.start()
+    assert team.wait("0c8n0v1c03")["state"] == "succeeded"
+    assert team.job("0c8n0v1a01")["state"] == "succeeded"
+    assert team.get("/api/jobs/0c8n0v1b02")["attempts"][0]["outcome"] == "infra"
 
 
 def refused(home: Path, where: str, words: str) -> None:

@@ -56,6 +56,8 @@ class Launching:
         job = Job.model_validate_json(row.spec)
         run_dir = self.home.runs / row.id
         make_run(run_dir, row, job)
+        # The first Leyden kept it with the run.
+        environ = _environ_file(self.home, row.environ) if row.environ else run_dir / "environ.json"
         return Launch(
             engine_ref=attempt.engine_ref,
             job_id=row.id,
@@ -69,7 +71,7 @@ class Launching:
             code=str(code_file(self.home, row.code)) if row.code else "",
             cwd=row.cwd,
             submit_dir=row.submit_dir,
-            environ=json.loads(_environ_file(self.home, row.environ).read_text()),
+            environ=json.loads(environ.read_text()),
             vars=job.vars,
             env=job.env,
             envs=str(self.home.envs),
