@@ -109,6 +109,23 @@ print(json.dumps(seen))
 """
 
 
+HANGS = """
+import time
+def waits_here():
+    time.sleep(600)
+print("begun", flush=True)
+waits_here()
+"""
+
+
+def test_a_rank_that_hangs_leaves_its_stacks(house: House) -> None:
+    """PYTHONFAULTHANDLER works in the nursery, for its own log; it must for the rank's."""
+    outcome, said = house.run(HANGS, stall_s=1.0)
+    assert outcome.kind is Ending.INFRA
+    assert "in waits_here" in said
+    assert "leyden/worker/fork.py" in said
+
+
 def test_a_forked_rank_sees_what_a_new_one_does(house: House) -> None:
     environ = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": "../beside:", "MINE": "ü"}
     seen = []
@@ -295,19 +312,3 @@ def test_what_is_installed_anew_ends_it(house: House, capfd: pytest.CaptureFixtu
     assert house.run(IS_WARM)[1] == "False\n"
     until(lambda: not runs(pid))
     assert "installed anew" in capfd.readouterr().err
-
-
-HANGS = """
-import torch, time
-def waits_here():
-    time.sleep(600)
-print("begun", flush=True)
-waits_here()
-"""
-
-
-def test_a_rank_that_hangs_leaves_its_stacks(house: House) -> None:
-    """PYTHONFAULTHANDLER works in the nursery, for its own log; it must for the rank's."""
-    outcome, said = house.run(HANGS, stall_s=1.0)
-    assert outcome.kind is Ending.INFRA
-    assert "in waits_here" in said

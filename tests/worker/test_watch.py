@@ -211,6 +211,25 @@ def test_exit_75_asks_for_another_start_whatever_the_others_die_of(tmp_path: Pat
     assert outcome.message == "rank 1 asked to be started again (exit code 75)"
 
 
+def test_exit_75_counts_first_where_several_died_between_two_looks(tmp_path: Path) -> None:
+    """As when a rank leaves and its peers lose the connection, on a machine that is busy."""
+    launch = a_launch(
+        tmp_path, WAITS + "raise SystemExit(75 if os.environ['RANK'] == '1' else 1)", ranks=2, distributed=True
+    )
+    worker = start(launch)
+    until(lambda: (found := record.read_worker(launch.folder)) and found.ranks)
+    file = record.read_worker(launch.folder)
+    assert file
+    worker.send_signal(signal.SIGSTOP)
+    (tmp_path / "go").touch()
+    until(lambda: not any(record.lives(rank) for rank in file.ranks))
+    worker.send_signal(signal.SIGCONT)
+    assert worker.wait(timeout=20) == 0
+    outcome = record.read_outcome(launch.folder)
+    assert outcome
+    assert (outcome.kind, outcome.exit_code) == (Ending.REQUEUE, 75)
+
+
 def test_the_first_failure_decides_not_a_later_75(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys\nif os.environ['RANK'] == '1': sys.exit(3)\n"

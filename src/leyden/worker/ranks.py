@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from leyden.core.states import EXIT_REQUEUE
 from leyden.engines import record
 from leyden.engines.base import Launch
 from leyden.worker.fork import Forked, dismiss, fork_rank, why_not
@@ -38,13 +39,12 @@ class Ranks:
 
     def running(self) -> bool:
         """Whether any still runs; notes the first one that fails."""
-        alive = False
-        for rank, process in enumerate(self._started):
-            code = process.poll()
-            alive = alive or code is None
-            if code and self.first_failure is None:
-                self.first_failure = (rank, code)
-        return alive
+        codes = [process.poll() for process in self._started]
+        failed = [(rank, code) for rank, code in enumerate(codes) if code]
+        if failed and self.first_failure is None:
+            # Where several died since the last look, one that asked for another start was what the others died of.
+            self.first_failure = next((one for one in failed if one[1] == EXIT_REQUEUE), failed[0])
+        return None in codes
 
     def signal(self, number: signal.Signals) -> None:
         """Send it to all that run."""
