@@ -24,7 +24,7 @@ from leyden.engines import record
 from leyden.engines.base import AttemptRef, Engine, Launch, Life, Machine, Sighting
 from leyden.engines.gpus import FAKE_GPUS, machine_gpus
 from leyden.engines.leftovers import kill_leftovers
-from leyden.engines.nursery import Nurseries, worker_environ
+from leyden.engines.nursery import ANSWER_S, Nurseries, worker_environ
 
 FORCE_AFTER_S = 3.0  # beyond the grace: the worker needs a moment to kill and to write the outcome
 
@@ -34,11 +34,14 @@ class LocalEngine(Engine):
     """Runs attempts as processes of this machine."""
 
     def __init__(
-        self, environ: Mapping[str, str] = os.environ, monotonic: Callable[[], float] = time.monotonic
+        self,
+        environ: Mapping[str, str] = os.environ,
+        monotonic: Callable[[], float] = time.monotonic,
+        answer_s: float = ANSWER_S,  # how long a preloaded process is waited for
     ) -> None:
         self._environ = environ
         self._monotonic = monotonic
-        self._nurseries = Nurseries(environ, monotonic)
+        self._nurseries = Nurseries(environ, monotonic, answer_s)
         self._children: dict[str, subprocess.Popen[bytes] | _Born] = {}
         self._stop_since: dict[str, float] = {}
 

@@ -40,9 +40,12 @@ class Nurseries:
     """Those of one server; one thread only."""
 
     def __init__(
-        self, environ: Mapping[str, str] = os.environ, monotonic: Callable[[], float] = time.monotonic
+        self,
+        environ: Mapping[str, str] = os.environ,
+        monotonic: Callable[[], float] = time.monotonic,
+        answer_s: float = ANSWER_S,
     ) -> None:
-        self._environ, self._monotonic = environ, monotonic
+        self._environ, self._monotonic, self._answer_s = environ, monotonic, answer_s
         self._open: dict[Key, _Nursery] = {}  # the one used last comes last
         self._barren: set[Key] = set()  # interpreters that cannot: no Leyden there, or another one
         self._looks: dict[str, int] = {}
@@ -52,7 +55,7 @@ class Nurseries:
         if not launch.warm or (nursery := self._open.get(_key(launch))) is None:
             return None
         self._open[_key(launch)] = self._open.pop(_key(launch))
-        pid = nursery.bear(launch.folder)
+        pid = nursery.bear(launch.folder, within_s=self._answer_s)
         self._sweep()
         return record.Process(pid=pid, birth=record.birth(pid) or "") if pid else None
 
@@ -133,7 +136,7 @@ class _Nursery:
             self.over = True
         return not self._owes and not self.over
 
-    def bear(self, folder: Path) -> int | None:
+    def bear(self, folder: Path, *, within_s: float) -> int | None:
         """The process id of a worker for that attempt; None where there is no answer in time."""
         if not self.ready():
             return None
@@ -143,7 +146,7 @@ class _Nursery:
             self.over = True
             return None
         self._owes, self._since = 1, self._monotonic()
-        answer = self._hear(ANSWER_S) or {}
+        answer = self._hear(within_s) or {}
         if refused := answer.get("refused"):
             print(f"a preloaded process ends: {refused}", file=sys.stderr)
             self.over = True
@@ -152,6 +155,8 @@ class _Nursery:
     def close(self) -> None:
         """End it; workers that it bore go on."""
         self._socket.close()
+        if code := self._process.poll():
+            print(f"a preloaded process has ended with code {code}", file=sys.stderr)
         self._process.kill()
         self._process.wait()
 
