@@ -270,6 +270,7 @@ def newest_fence(connection: Any, *, uid: str) -> int | None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # 20 s of two cores that have nothing else to do
 def test_no_device_is_given_twice_and_no_job_is_lost_in_ten_thousand_steps() -> None:
     """The same ones each time; what a process finds it prints, with the steps that led there."""
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
