@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,10 @@ def let_go(platform: Platform, job_id: str) -> None:
     platform.home.runs.joinpath(job_id, "go").touch()
 
 
+def is_running(platform: Platform, job_id: str) -> bool:
+    return platform.job_state(job_id) == "running"
+
+
 def test_hold_release_after_and_why(platform: Platform) -> None:
     platform.write("gated.py", GATED)
     first = platform.leyden("submit", "gated.py").stdout.strip()
@@ -58,7 +63,7 @@ def test_hold_release_after_and_why(platform: Platform) -> None:
     platform.leyden("hold", third)
     assert platform.job_state(third) == "held"
     for job_id in (first, second):
-        until(lambda job_id=job_id: platform.job_state(job_id) == "running", "the next start")
+        until(partial(is_running, platform, job_id), "the next start")
         let_go(platform, job_id)
     platform.leyden("wait", first, second)
     said = platform.leyden("release", first, check=1).stderr

@@ -150,7 +150,7 @@ def test_events_come_as_they_happen(server: Running) -> None:
     server.wait(job_id)
     with server.open("GET", f"/api/events?follow=1&job={job_id}") as response:
         assert response.getheader("content-type", "").startswith("text/event-stream")
-        seen = []
+        seen: list[dict[str, Any]] = []
         while not seen or seen[-1]["after"] != "succeeded":
             line = response.readline()
             if line.startswith(b"data: "):

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from leyden.cli.common import known, note, reconnected
-from leyden.cli.screen import DIM, clean, painter
+from leyden.cli.common import known, reconnected
+from leyden.cli.screen import DIM, clean, note, painter
 from leyden.cli.usage import SETTINGS, json_option
 from leyden.core.errors import UnreachableError
 from leyden.core.ids import short_id

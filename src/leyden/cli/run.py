@@ -25,6 +25,7 @@ from leyden.cli.usage import SCRIPT_SETTINGS
 from leyden.client.follow import GIVE_UP_S, Follower
 from leyden.core.errors import LeydenError, UnreachableError
 from leyden.core.ids import short_id
+from leyden.core.reasons import PLACING
 from leyden.core.states import EXIT_CANCELLED, State
 from leyden.core.views import JobView
 
@@ -85,7 +86,7 @@ class Notices:
         if job.devices and job.attempt:
             attempt = f" (attempt {job.attempt})" if job.attempt > 1 else ""
             line = f"{short_id(job.id)} {job.name} · {compact(job.devices)} on {job.node}{attempt}"
-        elif job.reason and time.time() - job.created_at > PLACING_S:
+        elif job.reason not in {"", PLACING} and time.time() - job.created_at > PLACING_S:
             line = f"{short_id(job.id)} {job.name} · {job.reason}"
         else:
             return

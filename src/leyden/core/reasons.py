@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+PLACING = "waits to be placed"  # until the next pass has looked at it
+
 
 class ReasonCode(StrEnum):
     """What a waiting job waits for."""

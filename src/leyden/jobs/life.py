@@ -14,10 +14,10 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from leyden.core.errors import ConflictError, DeniedError
 from leyden.core.ids import new_id, short_id
-from leyden.core.reasons import Reason
+from leyden.core.reasons import PLACING, Reason
 from leyden.core.states import Intent, State
 from leyden.engines.base import Ending, Outcome
-from leyden.jobs.retry import PLACING, what_next
+from leyden.jobs.retry import what_next
 from leyden.jobs.rows import AttemptRow, JobRow, get_attempt, get_job, job_row
 from leyden.jobs.sentences import shorten
 from leyden.jobs.tables import attempts, jobs, leases

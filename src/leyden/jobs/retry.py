@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from leyden.core.job import Job
+from leyden.core.reasons import PLACING
 from leyden.core.states import Intent, State
 from leyden.engines.base import Ending, Outcome
 from leyden.jobs.rows import JobRow
 
-PLACING: Final = "waits to be placed"
 LONGEST_PAUSE_S: Final = 60.0
 STILLBORN: Final = 3  # times that the machine may fail before any rank runs: what never began will not begin
 

@@ -10,10 +10,10 @@ from sqlalchemy import Connection
 from leyden.core.errors import NotFoundError, SpecError
 from leyden.core.ids import new_id
 from leyden.core.job import Job, make_job
+from leyden.core.reasons import PLACING
 from leyden.core.states import State
 from leyden.jobs import life
 from leyden.jobs.placement import refuse_impossible, settle
-from leyden.jobs.retry import PLACING
 from leyden.jobs.rows import JobRow, find_job
 from leyden.server.bodies import Batch, Submission
 from leyden.server.launching import code_file, keep_environ
