@@ -96,7 +96,8 @@ def test_a_stale_server_file_is_seen_through(platform: Platform) -> None:
 def test_two_runs_at_once_start_one_server(platform: Platform) -> None:
     platform.write("ok.py", "print('ok')")
     runs = [platform.start("run", "ok.py") for _ in range(4)]
-    assert [run.communicate()[0] for run in runs] == [b"ok\n"] * 4
+    said = [run.communicate() for run in runs]
+    assert [out for out, _ in said] == [b"ok\n"] * 4, said
     assert [run.returncode for run in runs] == [0] * 4
     servers = [one for one in platform.processes() if "leyden.server" in one.cmdline()]
     assert len(servers) == 1

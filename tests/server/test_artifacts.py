@@ -286,5 +286,5 @@ def test_checkpoints_are_listed_pinned_removed_and_expire(server: Running) -> No
     assert len(server.get(base)) == 3
     server.stop()
     server.start("--keep-checkpoints", "1")
-    assert server.get("/api/checkpoints/expired?keep=2") == []  # with its own days, 0
     until(lambda: [one["step"] for one in server.get(base)] == [40, 20])
+    assert server.get("/api/checkpoints/expired?keep=2") == []  # with its own days, 0

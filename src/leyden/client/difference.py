@@ -233,8 +233,8 @@ def _mappings(section: str, one: Mapping[str, str], other: Mapping[str, str]) ->
 def _arguments(args: object) -> dict[str, str]:
     """Arguments by name, so that their order does not count; the others by their place.
 
-    >>> _arguments(["--lr", "0.1", "--fast", "model.depth=3", "data.csv", "--bias=-1"])
-    {'--lr': '0.1', '--fast': '', 'model.depth': '3', 'argument 1': 'data.csv', '--bias': '-1'}
+    >>> _arguments(["--lr", "0.1", "model.depth=3", "data.csv", "--fast", "--bias=-1"])
+    {'--lr': '0.1', 'model.depth': '3', 'argument 1': 'data.csv', '--fast': '', '--bias': '-1'}
     """
     words = [str(word) for word in args] if isinstance(args, list | tuple) else []
     found: dict[str, str] = {}

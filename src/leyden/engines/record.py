@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,7 @@ def replace(path: Path, text: str, *, durable: bool = False) -> None:
 
 
 def _draft(path: Path, text: str, *, durable: bool = False) -> Path:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}")
     with contextlib.suppress(FileNotFoundError):
         draft.unlink()
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
