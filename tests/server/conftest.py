@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.faults.proxy import Proxy
-from tests.data.faults.server import s3_server
+from tests.data.conftest import s3
 from tests.server.running import Running
+
+
+__all__ = ["s3"]  # an S3 server behind a proxy, for the tests here too
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +29,3 @@ def server(tmp_path: Path) -> Iterator[Running]:
     one.start()
     yield one
     one.end()
-
-
-@pytest.fixture(scope="package")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Proxy, Path]]:
-    """A proxy before an S3 server, and the folder of its one bucket, "bucket"."""
-    folder = tmp_path_factory.mktemp("s3")
-    (folder / "bucket").mkdir()
-    with s3_server(folder) as port:
-        proxy = Proxy(port)
-        yield proxy, folder / "bucket"
-        proxy.close()

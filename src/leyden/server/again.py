@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from leyden.core.errors import ConflictError, NotFoundError
@@ -12,6 +11,7 @@ from leyden.jobs.rows import JobRow, find_job
 from leyden.server.bodies import Again
 from leyden.server.services import Services
 from leyden.server.submitting import again
+from leyden.track.checkpoints import FOLDER, found
 
 
 def retry(services: Services, ref: str, body: Again) -> tuple[JobRow, bool]:
@@ -55,29 +55,20 @@ def changed(args: tuple[str, ...], new: dict[str, str]) -> tuple[str, ...]:
     >>> changed(("--lr", "0.1", "--wide", "data"), {"lr": "0.2", "seed": "3"})
     ('--lr', '0.2', '--wide', 'data', '--seed', '3')
     """
-    left, found = dict(new), list(args)
+    left, words = dict(new), list(args)
     for at, word in enumerate(args):
         name, equals, _ = word.removeprefix("--").partition("=")
         if not word.startswith("--") or name not in left:
             continue
         value = left.pop(name)
         if equals:
-            found[at] = f"--{name}={value}"
+            words[at] = f"--{name}={value}"
         elif at + 1 < len(args):
-            found[at + 1] = value
-    return (*found, *(word for name, value in left.items() for word in (f"--{name}", value)))
+            words[at + 1] = value
+    return (*words, *(word for name, value in left.items() for word in (f"--{name}", value)))
 
 
 def _checkpoints(run_dir: Path) -> dict[int, str]:
-    """Step → newest checkpoint of that step."""
-    found: dict[int, tuple[float, str]] = {}
-    for manifest in run_dir.glob("checkpoints/[!.]*/manifest.json"):
-        if manifest.parent.is_symlink():
-            continue
-        try:
-            told = json.loads(manifest.read_text())
-            step, at = int(told["step"]), float(told["created_at"])
-        except (ValueError, KeyError, OSError):  # damaged: none to go on from
-            continue
-        found[step] = max(found.get(step, (0.0, "")), (at, str(manifest.parent)))
-    return {step: path for step, (_, path) in found.items()}
+    """Step → newest checkpoint of that step; damaged ones are none to go on from."""
+    folder = run_dir / FOLDER
+    return {one.step: str(folder / one.name) for one in reversed(found(folder)) if one.step >= 0}

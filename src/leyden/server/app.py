@@ -104,8 +104,9 @@ def _add_jobs(app: FastAPI, services: Services) -> None:
         if job is not None:
             job_id = (await run_in_threadpool(store.read, lambda connection: find_job(connection, job))).id
         if follow:
-            seen = int(request.headers.get("Last-Event-ID") or after)
-            body = events.stream(services, request, after=seen, job_id=job_id)
+            seen = request.headers.get("Last-Event-ID", "")
+            after = int(seen) if seen.isdigit() else after
+            body = events.stream(services, request, after=after, job_id=job_id)
             return StreamingResponse(body, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         found = await run_in_threadpool(
             store.read, lambda connection: events.load_events(connection, after=after, job_id=job_id, limit=limit)

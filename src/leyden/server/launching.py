@@ -19,6 +19,7 @@ from leyden.engines.record import replace
 from leyden.jobs.keeper import SAVE_GRACE_S
 from leyden.jobs.rows import AttemptRow, JobRow
 from leyden.server.tokens import Tokens
+from leyden.track.checkpoints import FOLDER, found
 
 
 def keep_environ(home: Home, environ: Mapping[str, str]) -> str:
@@ -95,8 +96,8 @@ class Launching:
 
 def _newest_checkpoint(run_dir: Path) -> str:
     """The newest of the attempts before; whether it is whole is for the program to see."""
-    found = [one.parent for one in run_dir.glob("checkpoints/[!.]*/manifest.json") if not one.parent.is_symlink()]
-    return str(max(found, key=lambda one: (one / "manifest.json").stat().st_mtime)) if found else ""
+    saved = found(run_dir / FOLDER)
+    return str(run_dir / FOLDER / saved[0].name) if saved else ""
 
 
 def _environ_file(home: Home, name: str) -> Path:

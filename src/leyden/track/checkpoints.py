@@ -29,7 +29,7 @@ class CheckpointFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """One committed checkpoint. `epoch` and `step` are -1 where the manifest cannot be read."""
+    """One committed checkpoint. `epoch` and `step` are -1 where the manifest does not tell them."""
 
     name: str
     epoch: int
@@ -63,7 +63,8 @@ def _read(manifest: Path, names: tuple[str, ...]) -> Checkpoint:
     told: dict[str, Any]
     try:
         told = json.loads(manifest.read_text())
-        step, epoch, created_at = int(told["step"]), int(told["epoch"]), float(told["created_at"])
+        step, created_at = int(told["step"]), float(told["created_at"])
+        epoch = int(told.get("epoch", -1))  # a program of its own need not count epochs
     except (ValueError, KeyError, TypeError):
         told, step, epoch, created_at = {}, -1, -1, manifest.stat().st_mtime
     return Checkpoint(
