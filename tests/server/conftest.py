@@ -10,7 +10,6 @@ import pytest
 from tests.data.conftest import s3
 from tests.server.running import Running
 
-
 __all__ = ["s3"]  # an S3 server behind a proxy, for the tests here too
 
 
