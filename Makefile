@@ -26,8 +26,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 run: $(INSTALLED)
 	@$(BIN)/leyden run examples/digits/train.py
 
+# Two at a time: most of a test's time is waiting. A file's tests stay together, as they share what they set up.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: lint test
 

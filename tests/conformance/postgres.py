@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -19,14 +19,17 @@ import pytest
 from tests.conformance.until import until
 
 _NAMES = count(1)
+# Without fsync: it is about processes that die, not about power cuts, and the disk belongs to all tests.
+_LIGHT = ("shared_buffers=16MB", "fsync=off")
 
 
 @final
 class Postgres:
     """One cluster. PostgreSQL refuses to run as root, so there it runs as the user its package made."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Sequence[str] = _LIGHT) -> None:
         self.folder = folder
+        self._settings = settings
         self._user = pwd.getpwnam("postgres") if os.getuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
         if self._user:
@@ -37,9 +40,8 @@ class Postgres:
 
     def start(self) -> None:
         """Until it answers."""
-        # Without fsync: it is about processes that die, not about power cuts, and the disk belongs to all tests.
-        settings = ("listen_addresses=", f"unix_socket_directories={self.folder}", "shared_buffers=16MB", "fsync=off")
-        flags = [word for one in settings for word in ("-c", one)]
+        own = ("listen_addresses=", f"unix_socket_directories={self.folder}")
+        flags = [word for one in (*own, *self._settings) for word in ("-c", one)]
         self._process = self._run("postgres", "-D", str(self.folder / "data"), *flags)
         until(lambda: self._run("pg_isready", "-h", str(self.folder)).wait() == 0)
 
@@ -82,13 +84,13 @@ class Postgres:
 
 
 @contextmanager
-def postgres_cluster() -> Iterator[Postgres]:
+def postgres_cluster(settings: Sequence[str] = _LIGHT) -> Iterator[Postgres]:
     """Started; skips the test where PostgreSQL is not installed (Debian: postgresql)."""
     if _program("initdb") is None:
         pytest.skip("PostgreSQL is not installed")
     # Not pytest's own folder: that is root's alone, and too long a path for a socket.
     with tempfile.TemporaryDirectory(prefix="leyden-pg-", dir="/tmp") as folder:
-        one = Postgres(Path(folder))
+        one = Postgres(Path(folder), settings)
         one.start()
         try:
             yield one

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 PLAIN_EVERY_S = 10.0
+WIDEST = 42  # characters of what it says is being done
 
 
 @final
@@ -34,7 +35,7 @@ class Bar:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             live = Progress(*columns, console=Console(stderr=True))
             live.start()
-            self._live = live, live.add_task(self._what, total=self._total)
+            self._live = live, live.add_task(_shorten(self._what), total=self._total)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -56,3 +57,13 @@ class Bar:
     def _print(self, after: str) -> None:
         of = "" if self._total is None else f"/{self._total}"
         print(f"{self._what}: {self._done}{of} samples{after}", file=sys.stderr, flush=True)
+
+
+def _shorten(text: str) -> str:
+    """The bar keeps its place beside a long path, of which the end tells more than the beginning.
+
+    >>> _shorten("writing s3://bucket/team/project/experiments/2026/november/cells-256")
+    'writing …periments/2026/november/cells-256'
+    """
+    verb, _, path = text.partition(" ")
+    return text if len(text) <= WIDEST else f"{verb} …{path[len(verb) + 2 - WIDEST :]}"
