@@ -39,6 +39,27 @@ leyden.Trainer(max_epochs=1, accelerator="cpu", enable_progress_bar=False).fit(L
 """
 
 
+ELASTIC = """
+import os, pathlib, time
+import leyden, torch
+
+class Line(leyden.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+    def training_step(self, batch, batch_idx):
+        print("saw", *batch.int().flatten().tolist(), flush=True)
+        if not pathlib.Path(os.environ["LEYDEN_RUN_DIR"], "go").exists():
+            time.sleep(0.05)
+        return self.layer(batch / 800).square().mean()
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+data = torch.utils.data.DataLoader(torch.arange(800.0).reshape(-1, 1), batch_size=4, shuffle=True)
+leyden.Trainer(max_epochs=1, accelerator="cpu", enable_progress_bar=False).fit(Line(), data)
+"""
+
+
 def let_go(platform: Platform, job_id: str) -> None:
     platform.home.runs.joinpath(job_id, "go").touch()
 
@@ -120,6 +141,33 @@ def test_a_trainer_that_is_paused_goes_on_at_the_next_step(platform: Platform) -
     ]
     assert len(steps) == 2
     assert steps[0] + steps[1] == list(range(1000))
+
+
+@pytest.mark.slow
+def test_a_preempted_job_goes_on_with_fewer_gpus_and_sees_every_sample_once(platform: Platform) -> None:
+    """`--gpus 1..2`: two ranks, then, as an urgent job keeps one of the GPUs, one rank."""
+    platform.leyden("server", "start", "--fake-gpus", "2")
+    platform.write("train.py", ELASTIC)
+    platform.write("gated.py", GATED)
+    job_id = platform.leyden("submit", "--gpus", "1..2", "--cpus", "1", "--preempt", "30s", "train.py").stdout.strip()
+    until(lambda: len(seen(platform, job_id)) > 40, "a few steps")
+    urgent = platform.leyden("submit", "--gpus", "1", "--cpus", "1", "--priority", "90", "gated.py").stdout.strip()
+    until(lambda: is_running(platform, urgent), "the urgent job's start")
+    until(lambda: platform.job_state(job_id) == "running", "the second attempt")
+    let_go(platform, job_id)
+    platform.leyden("wait", job_id)
+    assert sorted(seen(platform, job_id)) == list(range(800))
+    attempts = platform.json("show", job_id)["attempts"]
+    assert [sum(one.startswith("gpu:") for one in attempt["devices"]) for attempt in attempts] == [2, 1]
+    let_go(platform, urgent)
+    platform.leyden("wait", urgent)
+
+
+def seen(platform: Platform, job_id: str) -> list[int]:
+    """Samples, by the logs of all ranks of all attempts."""
+    logs = platform.home.runs.joinpath(job_id, "logs").glob("a*-r*.log")
+    lines = [line for log in logs for line in log.read_text().splitlines() if line.startswith("saw ")]
+    return [int(word) for line in lines for word in line.split()[1:]]
 
 
 def test_jobs_from_python(platform: Platform, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def waiting(
     number: int,
     *,
     gpus: int = 0,
+    most: int = 0,
     cpus: int = 1,
     priority: int = 50,
     model: str = "",
@@ -45,7 +46,7 @@ def waiting(
     time_s: float | None = None,
     lasts: Interval | None = None,
 ) -> Waiting:
-    size = Size(gpus=gpus, cpus=cpus, ranks=1, gpu_model=model, gpu_memory_bytes=memory)
+    size = Size(gpus=gpus, cpus=cpus, ranks=1, gpu_model=model, gpu_memory_bytes=memory, gpus_most=most)
     return Waiting(who=who(number, user), priority=priority, size=size, time_s=time_s, lasts=lasts)
 
 

@@ -40,7 +40,8 @@ def has_run(store: Store, *, at: float, took_s: float, kind: Ending = Ending.SUC
     job = submitted(store, **changes)
     end = at + took_s
     outcome = Outcome(kind=kind, message="", started_at=at, ended_at=end)
-    attempt = store.write(lambda connection: life.admit(connection, job.id, ["cpu:7"], node="n", at=at))
+    devices = [*(f"gpu:{7 - number}" for number in range(job.gpus)), "cpu:7"]
+    attempt = store.write(lambda connection: life.admit(connection, job.id, devices, node="n", at=at))
     store.write(lambda connection: life.ended(connection, attempt, outcome, at=end))
     return job
 

@@ -47,6 +47,7 @@ JOBS = st.fixed_dictionaries(
     {
         "priority": st.sampled_from([0, 50, 100]),
         "gpus": st.integers(0, 2),
+        "gpus_most": st.sampled_from([0, 0, 2]),
         "cpus": st.integers(1, 4),
         "user": st.sampled_from(["ada", "bob"]),
         "preempt_grace_s": st.sampled_from([None, 5.0]),
@@ -106,6 +107,8 @@ class Lives(RuleBasedStateMachine):
     def submit(self, fields: dict[str, Any], again: bool = False) -> None:
         fields = dict(fields)
         retry, after = fields.pop("retry"), fields.pop("after")
+        if fields["gpus"] != 1:
+            fields["gpus_most"] = 0
         spec = Job(command=("true",), retry=Retry(infra=2 * retry, user=retry)).model_dump_json()
         before = (self.ids[after % len(self.ids)],) if after is not None and self.ids else ()
         job = a_job(**fields, spec=spec, reason="new", after=before, created_at=self.now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leyden.core.reasons import Reason, ReasonCode
-from leyden.jobs.snapshot import Quota
+from leyden.engines.base import Machine
+from leyden.jobs.snapshot import Quota, Running, Waiting
 from tests.jobs.lines import GB, GPUS, PLAIN, a_machine, decided, running, said, started, waiting, words
 
 
@@ -158,3 +160,34 @@ def test_no_device_is_given_twice_and_everybody_who_waits_has_a_reason(
         if devices := decisions.starts.get(job.who.job_id):
             assert sum(one.startswith("gpu") for one in devices) == job.size.gpus
             assert sum(one.startswith("cpu") for one in devices) == job.size.cpus
+
+
+def test_an_elastic_job_takes_what_is_free_up_to_its_most() -> None:
+    machine = a_machine(8, 16)
+    assert started_with(machine, waiting(1, gpus=2, most=6, cpus=4)) == (6, 12)
+    assert started_with(machine, waiting(1, gpus=2, most=20, cpus=4)) == (8, 16)
+    assert started_with(machine, waiting(1, gpus=2, most=6, cpus=16)) == (6, 16)
+    taken = [running(9, *(f"gpu:{number}" for number in range(5)), "cpu:0")]
+    assert started_with(machine, waiting(1, gpus=2, most=6, cpus=4), taken) == (3, 6)
+
+
+def test_an_elastic_job_waits_for_its_fewest_and_takes_no_more_than_its_quota() -> None:
+    machine = a_machine(4, 8)
+    taken = [running(9, "gpu:0", "gpu:1", "gpu:2", "cpu:0")]
+    assert "waits for 1 GPU of gpu:0–2" in said(decided(machine, [waiting(1, gpus=2, most=4)], taken), 1)
+    assert started_with(machine, waiting(1, gpus=1, most=4, cpus=2), quota=Quota(gpus=3, cpus=4)) == (3, 4)
+    assert started_with(machine, waiting(1, gpus=1, most=4), quota=Quota(gpus=1)) == (1, 1)
+
+
+def test_an_elastic_job_leaves_alone_what_is_kept_for_the_first_in_line() -> None:
+    machine = a_machine(4, 8)
+    taken = [running(9, "gpu:0", "gpu:1", "cpu:0", time_s=1000.0)]
+    queue = [waiting(1, gpus=3, priority=60), waiting(2, gpus=1, most=4)]
+    assert decided(machine, queue, taken).starts == {"0000000002": ("gpu:2", "cpu:1")}
+
+
+def started_with(
+    machine: Machine, job: Waiting, taken: Sequence[Running] = (), quota: Quota | None = None
+) -> tuple[int, int]:
+    devices = decided(machine, [job], taken, quotas={"ada": quota} if quota else None).starts[job.who.job_id]
+    return sum(one.startswith("gpu:") for one in devices), sum(one.startswith("cpu:") for one in devices)

@@ -58,10 +58,15 @@ def _holder(one: HolderView, now: float) -> str:
 
 def _count(found: dict[str, int]) -> str:
     """
-    >>> _count({"gpus": 2, "cpus": 1}), _count({"gpus": 0, "cpus": 0})
-    ('2 GPUs and 1 CPU', 'nothing')
+    >>> _count({"gpus": 2, "cpus": 1}), _count({"gpus": 0, "cpus": 0}), _count({"gpus": 1, "gpus_most": 4, "cpus": 2})
+    ('2 GPUs and 1 CPU', 'nothing', '1 to 4 GPUs and 2 CPUs')
     """
-    words = [f"{n} {kind[:-1].upper()}{'s' * (n != 1)}" for kind, n in found.items() if n]
+    words = []
+    for kind in ("gpus", "cpus"):
+        if fewest := found.get(kind, 0):
+            most = found.get(f"{kind}_most", fewest)
+            number = f"{fewest} to {most}" if most > fewest else str(fewest)
+            words.append(f"{number} {kind[:-1].upper()}{'s' * (most != 1)}")
     return " and ".join(words) or "nothing"
 
 

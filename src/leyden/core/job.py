@@ -27,11 +27,13 @@ DEFAULT_PRIORITY = 50
 class Resources:
     """What one attempt needs of one machine.
 
-    `gpus` None means: one where the machine has any. `cpus` None means: the machine's share for that many GPUs
-    (all of them where it has no GPU). `ranks` None means: one process a GPU, one in all without.
+    `gpus` None means: one where the machine has any. `gpus_most` more than that: each attempt takes as many as are
+    free, up to it. `cpus` None means: the machine's share for `gpus` (all of them where it has no GPU). `ranks` None
+    means: one process a GPU, one in all without.
     """
 
     gpus: int | None = None
+    gpus_most: int | None = None
     gpu_model: str | None = None
     gpu_memory_bytes: int = 0
     cpus: int | None = None
@@ -46,31 +48,60 @@ class Resources:
         parts = []
         if self.gpus is not None:
             kind = self.gpu_model or (f"≥ {format_size(self.gpu_memory_bytes)}" if self.gpu_memory_bytes else "")
-            parts.append(f"{self.gpus} GPU{'s' * (self.gpus != 1)}" + (f" ({kind})" if kind else ""))
+            parts.append(count_gpus(self.gpus, self.gpus_most) + (f" ({kind})" if kind else ""))
         if self.cpus is not None:
             parts.append(f"{self.cpus} CPU{'s' * (self.cpus != 1)}")
         return " and ".join(parts) or "the machine's default device"
 
 
-def parse_gpus(text: str | int | None) -> tuple[int | None, str | None, int]:
-    """(count, model, memory in bytes of each) from 8, "A100", "A100:8" or "24GB:2".
-
-    >>> parse_gpus("24GB:2"), parse_gpus(8), parse_gpus("A100")
-    ((2, None, 24000000000), (8, None, 0), (1, 'A100', 0))
+def count_gpus(fewest: int, most: int | None) -> str:
     """
-    if text is None or isinstance(text, int):
-        count, model, memory = text, None, 0
-    else:
-        kind, _, number = text.strip().rpartition(":") if not text.strip().isdigit() else ("", "", text)
-        if not kind:
-            kind, number = ("", number) if number.isdigit() else (number, "1")
-        if not number.isdigit():
-            raise SpecError(asked="a number of GPUs", found=f"found {text!r}", do="Write 8, A100:8 or 24GB:2.")
-        sized = re.fullmatch(r"\d+(\.\d+)?\s*[gGtT]i?[bB]", kind)
-        count, model, memory = int(number), None if sized or not kind else kind, parse_size(kind) if sized else 0
-    if count is not None and count < 0:
-        raise SpecError(asked="a number of GPUs", found=f"found {count}", do="Ask for 0 or more.")
-    return count, model, memory
+    >>> count_gpus(1, None), count_gpus(2, 8)
+    ('1 GPU', '2 to 8 GPUs')
+    """
+    if most and most > fewest:
+        return f"{fewest} to {most} GPUs"
+    return f"{fewest} GPU{'s' * (fewest != 1)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Gpus:
+    """What "A100:2..8" says. `most` None: exactly `fewest`."""
+
+    fewest: int | None = None
+    most: int | None = None
+    model: str | None = None
+    memory_bytes: int = 0
+
+
+def parse_gpus(text: str | int | None) -> Gpus:
+    """GPUs from 8, "2..8", "A100", "A100:8" or "24GB:2".
+
+    >>> parse_gpus("24GB:2")
+    Gpus(fewest=2, most=None, model=None, memory_bytes=24000000000)
+    >>> parse_gpus("A100:2..8"), parse_gpus(8).fewest
+    (Gpus(fewest=2, most=8, model='A100', memory_bytes=0), 8)
+    """
+    if text is None:
+        return Gpus()
+    kind, _, number = str(text).strip().rpartition(":")
+    if not kind and not number[:1].isdigit() and not number.startswith("-"):
+        kind, number = number, "1"
+    sized = bool(re.fullmatch(r"\d+(\.\d+)?\s*[gGtT]i?[bB]", kind or number))
+    if sized and not kind:
+        kind, number = number, "1"
+    count = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", number)
+    fewest, most = (int(count[1]), int(count[2] or count[1])) if count else (0, 0)
+    if not count or most < fewest or (most > fewest and not fewest):
+        raise SpecError(
+            asked="a number of GPUs", found=f"found {text!r}", do="Write 8, A100:8 or 24GB:2, or 2..8 for 2 to 8."
+        )
+    return Gpus(
+        fewest=fewest,
+        most=most if most > fewest else None,
+        model=None if sized or not kind else kind,
+        memory_bytes=parse_size(kind) if sized else 0,
+    )
 
 
 class Job(BaseModel):
@@ -136,11 +167,30 @@ class Job(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        """Keys that cannot both be meant."""
+        gpus = parse_gpus(self.gpus)
+        if gpus.most and self.ranks:
+            raise SpecError(
+                asked=f"the job asks for {count_gpus(gpus.fewest or 0, gpus.most)} and for {self.ranks} ranks",
+                found="the number of ranks follows that of the GPUs it gets",
+                do="Leave ranks out, or ask for one number of GPUs.",
+            )
+        return self
+
     @property
     def resources(self) -> Resources:
         """What one attempt needs."""
-        gpus, model, memory = parse_gpus(self.gpus)
-        return Resources(gpus=gpus, gpu_model=model, gpu_memory_bytes=memory, cpus=self.cpus, ranks=self.ranks)
+        gpus = parse_gpus(self.gpus)
+        return Resources(
+            gpus=gpus.fewest,
+            gpus_most=gpus.most,
+            gpu_model=gpus.model,
+            gpu_memory_bytes=gpus.memory_bytes,
+            cpus=self.cpus,
+            ranks=self.ranks,
+        )
 
     @property
     def argv(self) -> tuple[str, ...]:

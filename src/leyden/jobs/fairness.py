@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from leyden.jobs.snapshot import Running, Snapshot, Standing, Waiting
-from leyden.jobs.usage import device_count
+from leyden.jobs.usage import spent
 
 POINTS: Final = 10  # of priority, for each time that the use doubles
 MOST: Final = 20  # that fairness moves a job, so that priorities further apart than twice that are always kept
@@ -21,7 +21,7 @@ def standings_of(snapshot: Snapshot) -> dict[str, Standing]:
     for user in used:
         used[user] += snapshot.used.get(user, 0.0)
     for job in snapshot.running:
-        used[job.who.user] += spent(job, snapshot.now)
+        used[job.who.user] += spent(job.devices, job.since, snapshot.now)
     fair = sum(used.values()) / max(1, len(used))
     return {user: _standing(each / fair) for user, each in used.items()}
 
@@ -30,12 +30,6 @@ def _standing(times: float) -> Standing:
     # Whole points: users who used nearly the same stand in order of submit, and the line does not change at each pass.
     points = -round(max(-MOST, min(MOST, POINTS * math.log2(times))))
     return Standing(times=times, points=points)
-
-
-def spent(job: Running, now: float) -> float:
-    """Device-seconds of the attempt that runs."""
-    gpus = sum(device.startswith("gpu:") for device in job.devices)
-    return device_count(gpus, len(job.devices) - gpus) * max(0.0, now - job.since)
 
 
 def rank(job: Waiting | Running, standings: Mapping[str, Standing]) -> tuple[int, str]:

@@ -24,18 +24,27 @@ from leyden.jobs.tables import attempts, jobs, leases
 from leyden.jobs.transition import LostRaceError, create, retarget, transition
 from leyden.jobs.usage import charge
 
+_BY_KEY = select(jobs).where(jobs.c.key.in_(bindparam("keys", expanding=True)))  # made once: a third of a submit
+
 
 def submit(connection: Connection, job: JobRow) -> tuple[JobRow, bool]:
     """The job on record and whether it is new: a key seen before names the job made then."""
-    if seen := find_key(connection, job.key):
-        return seen, False
-    create(connection, job, who=job.user)
-    return job, True
+    return submit_many(connection, [job])[0]
+
+
+def submit_many(connection: Connection, new: Sequence[JobRow]) -> list[tuple[JobRow, bool]]:
+    """The same of many, in no more statements than of one: over a network each costs a round trip."""
+    found = connection.execute(_BY_KEY, {"keys": [job.key for job in new]})
+    seen = {row.key: job_row(row) for row in found}
+    fresh = {job.key: job for job in reversed(new) if job.key not in seen}  # of two with one key the first
+    if fresh:
+        create(connection, [job for job in new if fresh.get(job.key) is job])
+    return [(seen.get(job.key) or fresh[job.key], fresh.get(job.key) is job) for job in new]
 
 
 def find_key(connection: Connection, key: str) -> JobRow | None:
     """The job submitted with that idempotency key."""
-    row = connection.execute(select(jobs).where(jobs.c.key == key)).one_or_none()
+    row = connection.execute(_BY_KEY, {"keys": [key]}).one_or_none()
     return job_row(row) if row else None
 
 

@@ -12,13 +12,17 @@ from leyden.engines.base import Gpu, Machine
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What an attempt takes, all settled."""
+    """What an attempt takes, all settled: `gpus` at the least, with `cpus` and `ranks` as for so many.
+
+    `gpus_most` 0: exactly `gpus`. Else as many as are free, each further one with its rank and its part of the CPUs.
+    """
 
     gpus: int
     cpus: int
     ranks: int
     gpu_model: str = ""
     gpu_memory_bytes: int = 0
+    gpus_most: int = 0
 
     def takes(self, gpu: Gpu) -> bool:
         """Whether the GPU is of the kind asked for."""
@@ -38,6 +42,7 @@ def settle(wanted: Resources, machine: Machine) -> Size:
         ranks=wanted.ranks or max(1, gpus),
         gpu_model=wanted.gpu_model or "",
         gpu_memory_bytes=wanted.gpu_memory_bytes,
+        gpus_most=wanted.gpus_most or 0,
     )
 
 

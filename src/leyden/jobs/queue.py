@@ -22,7 +22,7 @@ from leyden.jobs.usage import load_usage
 
 _OF_ALL: Final = (
     *(jobs.c.id, jobs.c.name, jobs.c.user, jobs.c.priority, jobs.c.time_s),
-    *(jobs.c.gpus, jobs.c.cpus, jobs.c.ranks, jobs.c.gpu_model, jobs.c.gpu_memory_bytes),
+    *(jobs.c.gpus, jobs.c.cpus, jobs.c.ranks, jobs.c.gpu_model, jobs.c.gpu_memory_bytes, jobs.c.gpus_most),
 )
 
 AT_ONCE: Final = 10_000  # ids asked for; SQLite takes 32,766 values at most
@@ -52,7 +52,7 @@ def _waiting(connection: Connection, history: History, now: float) -> list[Waiti
     # Rows are taken apart by position: by name they cost half of a pass over ten thousand jobs.
     columns = (*_OF_ALL, jobs.c.not_before, jobs.c.after, jobs.c.reason)
     rows = connection.execute(select(*columns).where(jobs.c.state == State.QUEUED)).all()
-    before = _states(connection, {key for row in rows if row[11] != "[]" for key in json.loads(row[11])})
+    before = _states(connection, {key for row in rows if row[12] != "[]" for key in json.loads(row[12])})
     sizes: dict[tuple[object, ...], Size] = {}
     waiting = []
     for row in rows:
@@ -124,5 +124,12 @@ def _blocked(after: list[str], states: Mapping[str, State]) -> Reason | None:
     )
 
 
-def _size(gpus: int, cpus: int, ranks: int, gpu_model: str, gpu_memory_bytes: int) -> Size:
-    return Size(gpus=gpus, cpus=cpus, ranks=ranks, gpu_model=gpu_model, gpu_memory_bytes=gpu_memory_bytes)
+def _size(gpus: int, cpus: int, ranks: int, gpu_model: str, gpu_memory_bytes: int, gpus_most: int) -> Size:
+    return Size(
+        gpus=gpus,
+        cpus=cpus,
+        ranks=ranks,
+        gpu_model=gpu_model,
+        gpu_memory_bytes=gpu_memory_bytes,
+        gpus_most=gpus_most,
+    )

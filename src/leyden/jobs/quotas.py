@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from leyden.core.errors import SpecError
-from leyden.core.states import ACTIVE
 from leyden.jobs.snapshot import Quota
 from leyden.jobs.tables import jobs, leases, quotas
-from leyden.jobs.usage import device_count, load_usage
+from leyden.jobs.usage import load_usage, spent
 
 EVERYBODY: Final = "*"  # who has no quota of their own
 
@@ -55,18 +54,20 @@ def quota_of(user: str, known: Mapping[str, Quota]) -> Quota:
 
 def usage_of(connection: Connection, now: float) -> dict[str, Use]:
     """Of every user who has used anything of late."""
-    held: dict[str, tuple[int, int]] = {}
     used = load_usage(connection, now=now)
-    since = select(leases.c.job_id, func.min(leases.c.acquired_at).label("since"))
-    since_when = since.where(leases.c.released_at.is_(None)).group_by(leases.c.job_id).subquery()
-    query = select(jobs.c.user, jobs.c.gpus, jobs.c.cpus, since_when.c.since)
-    active = query.join(since_when, since_when.c.job_id == jobs.c.id).where(jobs.c.state.in_(list(ACTIVE)))
-    for user, gpus, cpus, at in connection.execute(active):
-        so_far = held.get(user, (0, 0))
-        held[user] = so_far[0] + gpus, so_far[1] + cpus
-        used[user] = used.get(user, 0.0) + device_count(gpus, cpus) * max(0.0, now - at)
+    columns = (jobs.c.user, leases.c.attempt_uid, leases.c.acquired_at, leases.c.device)
+    query = select(*columns).join(jobs, jobs.c.id == leases.c.job_id).where(leases.c.released_at.is_(None))
+    attempts: dict[tuple[str, str, float], list[str]] = {}
+    for user, uid, since, device in connection.execute(query):
+        attempts.setdefault((user, uid, since), []).append(device)
+    held: dict[str, list[str]] = {}
+    for (user, _, since), devices in attempts.items():
+        held.setdefault(user, []).extend(devices)
+        used[user] = used.get(user, 0.0) + spent(devices, since, now)
     total = sum(used.values()) or 1.0
-    return {
-        user: Use(gpus=held.get(user, (0, 0))[0], cpus=held.get(user, (0, 0))[1], used_s=used_s, share=used_s / total)
-        for user, used_s in sorted(used.items())
-    }
+    return {user: _use(held.get(user, []), used_s, total) for user, used_s in sorted(used.items())}
+
+
+def _use(devices: Sequence[str], used_s: float, total: float) -> Use:
+    gpus = sum(device.startswith("gpu:") for device in devices)
+    return Use(gpus=gpus, cpus=len(devices) - gpus, used_s=used_s, share=used_s / total)

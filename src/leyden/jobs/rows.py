@@ -44,6 +44,7 @@ class JobRow:
     started_at: float | None = None
     ended_at: float | None = None
     exit_code: int | None = None
+    gpus_most: int = 0
     reason_code: str = ""
     intent: Intent = Intent.NONE
     environ: str = ""

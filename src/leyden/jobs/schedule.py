@@ -66,6 +66,11 @@ class _Holding:
     quota: Quota
     counts: dict[str, int] = field(default_factory=lambda: {"GPU": 0, "CPU": 0})
 
+    def left(self, kind: str) -> float:
+        """How many more they may."""
+        most = self.quota.gpus if kind == "GPU" else self.quota.cpus
+        return inf if most is None else most - self.counts[kind]
+
 
 @final
 class _Pass:
@@ -136,7 +141,7 @@ class _Pass:
         if missing := self._missing(known, free, limit):
             known.kept = self._kept(known, free, missing, limit)
             return known.kept
-        self._start(job, self._choose(known, free, limit))
+        self._start(job, self._choose(job, known, free, limit))
         return None
 
     def _kept(self, known: _Class, free: Sequence[Sequence[str]], missing: Sequence[Need], limit: float) -> Reason:
@@ -162,12 +167,21 @@ class _Pass:
         barred = frozenset[str]().union(*(line.kept.devices for line in self._lines if self._bars(line.kept, limit)))
         return [[one for one in there if one not in barred] for there in free]
 
-    def _choose(self, known: _Class, free: Sequence[Sequence[str]], limit: float) -> tuple[str, ...]:
+    def _choose(self, job: Waiting, known: _Class, free: Sequence[Sequence[str]], limit: float) -> tuple[str, ...]:
         """The first that will do, but rather such as are kept for nobody."""
+        usable = self._usable(free, limit)
+        counts = self._grown(job, usable) if job.size.gpus_most else [need.count for need in known.needs]
         chosen: list[str] = []
-        for need, there in zip(known.needs, self._usable(free, limit), strict=True):
-            chosen += sorted(there, key=lambda one: one in self._book.kept)[: need.count]
+        for count, there in zip(counts, usable, strict=True):
+            chosen += sorted(there, key=lambda one: one in self._book.kept)[:count]
         return tuple(chosen)
+
+    def _grown(self, job: Waiting, usable: Sequence[Sequence[str]]) -> list[int]:
+        """As many GPUs, up to the most it wants, as are there and its user may hold; each with its part of the CPUs."""
+        size, holding = job.size, self._holding(job.who.user)
+        gpus = min(size.gpus_most, len(usable[0]), holding.left("GPU"))
+        cpus = min(size.cpus * gpus // size.gpus, len(usable[1]), holding.left("CPU"))
+        return [int(gpus), int(cpus)]
 
     def _start(self, job: Waiting, devices: tuple[str, ...]) -> None:
         now = self._snapshot.now

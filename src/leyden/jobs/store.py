@@ -79,8 +79,8 @@ class Store:
         try:
             with self._database.writer.begin() as connection:
                 for piece in group:
-                    piece.run(connection)
-                    if piece.error and self._database.gave_up(connection):
+                    piece.run(connection, alone=len(group) == 1)
+                    if piece.error and (len(group) == 1 or self._database.gave_up(connection)):
                         raise piece.error
                 if self._failpoint:
                     self._failpoint.reach(before=True)
@@ -104,17 +104,21 @@ class _Piece:
         self._work = work
         self._result: Any = None
 
-    def run(self, connection: Connection) -> None:
+    def run(self, connection: Connection, *, alone: bool) -> None:
+        """`alone` the whole transaction stands for the savepoint: two round trips fewer."""
         driver: Any = connection.connection.driver_connection  # past SQLAlchemy: 60 % of the time of a small piece
-        driver.execute("SAVEPOINT piece")
+        if not alone:
+            driver.execute("SAVEPOINT piece")
         try:
             self._result = self._work(connection)
-            driver.execute("RELEASE SAVEPOINT piece")
+            if not alone:
+                driver.execute("RELEASE SAVEPOINT piece")
         except Exception as error:
             self.error = error
-            with contextlib.suppress(Exception):  # it is gone where the database undid everything
-                driver.execute("ROLLBACK TO SAVEPOINT piece")
-                driver.execute("RELEASE SAVEPOINT piece")
+            if not alone:
+                with contextlib.suppress(Exception):  # it is gone where the database undid everything
+                    driver.execute("ROLLBACK TO SAVEPOINT piece")
+                    driver.execute("RELEASE SAVEPOINT piece")
 
     def tell(self) -> None:
         if self.error:

@@ -39,6 +39,7 @@ jobs = Table(
     Column("cwd", String, nullable=False),
     Column("submit_dir", String, nullable=False),
     Column("gpus", Integer, nullable=False),  # the size settled at submit
+    Column("gpus_most", Integer, nullable=False, server_default="0"),  # 0: exactly so many
     Column("gpu_model", String, nullable=False),
     Column("gpu_memory_bytes", _BIG, nullable=False),
     Column("cpus", Integer, nullable=False),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, insert, update
 
 from leyden.core.states import Intent, State, may_follow
@@ -13,10 +15,14 @@ class LostRaceError(Exception):
     """Somebody else changed the job first: load it again and decide again."""
 
 
-def create(connection: Connection, job: JobRow, *, who: str) -> None:
-    """Put a new job on record. Raises IntegrityError where its key is taken."""
-    connection.execute(insert(jobs), job.columns())
-    _note(connection, job.id, at=job.created_at, before="", after=job.state, who=who, why="submitted")
+def create(connection: Connection, new: Sequence[JobRow]) -> None:
+    """Put new jobs on record, in two statements however many. Raises IntegrityError where a key is taken."""
+    connection.execute(insert(jobs), [job.columns() for job in new])
+    first = [
+        {"job_id": job.id, "at": job.created_at, "before": "", "after": job.state, "who": job.user, "why": "submitted"}
+        for job in new
+    ]
+    connection.execute(insert(events).inline(), first)
 
 
 def transition(
@@ -61,4 +67,4 @@ def retarget(
 def _note(connection: Connection, job_id: str, *, at: float, before: str, after: str, who: str, why: str) -> None:
     # As parameters, not as .values(), which SQLAlchemy would compile anew: half the time of a submit.
     row = {"job_id": job_id, "at": at, "before": before, "after": after, "who": who, "why": why}
-    connection.execute(insert(events), row)
+    connection.execute(insert(events).inline(), row)

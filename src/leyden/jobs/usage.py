@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import Connection, insert, select, update
@@ -31,14 +32,24 @@ def device_count(gpus: int, cpus: int) -> float:
     return max(gpus, cpus / CPUS_OF_A_GPU)
 
 
+def spent(devices: Sequence[str], since: float, until: float) -> float:
+    """Device-seconds of an attempt.
+
+    >>> spent(["gpu:0", "gpu:1", "cpu:0"], 10.0, 15.0)
+    10.0
+    """
+    gpus = sum(device.startswith("gpu:") for device in devices)
+    return device_count(gpus, len(devices) - gpus) * max(0.0, until - since)
+
+
 def charge(connection: Connection, job: JobRow, attempt: AttemptRow, *, until: float) -> None:
     """Add an attempt that has given its devices back."""
-    spent = device_count(job.gpus, job.cpus) * max(0.0, until - attempt.created_at)
+    added = spent(attempt.devices, attempt.created_at, until)
     before = connection.execute(select(usage).where(usage.c.user == job.user)).one_or_none()
     if before is None:
-        connection.execute(insert(usage), {"user": job.user, "at": until, "device_s": spent})
+        connection.execute(insert(usage), {"user": job.user, "at": until, "device_s": added})
         return
-    total = decayed(before.device_s, until - before.at) + spent
+    total = decayed(before.device_s, until - before.at) + added
     connection.execute(update(usage).where(usage.c.user == job.user).values(at=until, device_s=total))
 
 

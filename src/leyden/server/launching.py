@@ -59,6 +59,7 @@ class Launching:
         make_run(run_dir, row, job)
         # The first Leyden kept it with the run.
         environ = _environ_file(self.home, row.environ) if row.environ else run_dir / "environ.json"
+        gpus = tuple(int(name.partition(":")[2]) for name in attempt.devices if name.startswith("gpu:"))
         return Launch(
             engine_ref=attempt.engine_ref,
             job_id=row.id,
@@ -78,11 +79,11 @@ class Launching:
             envs=str(self.home.envs),
             python=job.python,
             script=job.script or "",
-            gpus=tuple(int(name.partition(":")[2]) for name in attempt.devices if name.startswith("gpu:")),
-            cpus=row.cpus,
-            ranks=row.ranks,
+            gpus=gpus,
+            cpus=len(attempt.devices) - len(gpus),
+            ranks=len(gpus) if row.gpus_most else row.ranks,
             # Without a word about ranks one process runs, so that Trainer(devices=2) can start its own.
-            distributed=job.ranks is not None or row.gpus > 1,
+            distributed=job.ranks is not None or len(gpus) > 1,
             time_s=job.time,
             idle_s=job.limits.idle,
             stall_s=job.limits.stall,

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from sqlalchemy import Connection
-
 from leyden.core.errors import NotFoundError, SpecError
 from leyden.core.ids import new_id
 from leyden.core.job import Job, make_job
 from leyden.core.reasons import PLACING
 from leyden.core.states import State
 from leyden.jobs import life
-from leyden.jobs.placement import refuse_impossible, settle
+from leyden.jobs.placement import Size, refuse_impossible, settle
 from leyden.jobs.rows import JobRow, find_job
 from leyden.server.bodies import Batch, Submission
 from leyden.server.launching import code_file, keep_environ
@@ -49,6 +47,7 @@ def again(
     spec = job or Job.model_validate_json(origin.spec)
     size = settle(spec.resources, services.machine)
     refuse_impossible(size, services.machine)
+    _refuse_pointless(spec, size)
     kept = {name: getattr(origin, name) for name in ("code", "cwd", "submit_dir", "environ")}
     fresh = JobRow(
         **kept,
@@ -74,10 +73,7 @@ def again(
 
 
 def _record(services: Services, rows: Sequence[JobRow]) -> list[tuple[JobRow, bool]]:
-    def work(connection: Connection) -> list[tuple[JobRow, bool]]:
-        return [life.submit(connection, row) for row in rows]
-
-    found = services.store.write(work)
+    found = services.store.write(lambda connection: life.submit_many(connection, rows))
     services.keeper.wake()
     return found
 
@@ -85,6 +81,7 @@ def _record(services: Services, rows: Sequence[JobRow]) -> list[tuple[JobRow, bo
 def _row(services: Services, job: Job, body: Submission | Batch, *, key: str, environ: str) -> JobRow:
     size = settle(job.resources, services.machine)
     refuse_impossible(size, services.machine)
+    _refuse_pointless(job, size)
     after: tuple[str, ...] = ()
     if job.after:
         after = services.store.read(lambda connection: tuple(find_job(connection, one).id for one in job.after))
@@ -101,11 +98,7 @@ def _row(services: Services, job: Job, body: Submission | Batch, *, key: str, en
         code=body.code,
         cwd=body.cwd,
         submit_dir=body.submit_dir,
-        gpus=size.gpus,
-        gpu_model=size.gpu_model,
-        gpu_memory_bytes=size.gpu_memory_bytes,
-        cpus=size.cpus,
-        ranks=size.ranks,
+        **vars(size),
         attempt=0,
         fence=0,
         created_at=services.clock(),
@@ -114,6 +107,15 @@ def _row(services: Services, job: Job, body: Submission | Batch, *, key: str, en
         time_s=job.time,
         preempt_grace_s=job.preempt.grace_s if job.preempt else None,
     )
+
+
+def _refuse_pointless(job: Job, size: Size) -> None:
+    if job.limits.idle and not size.gpus:
+        raise SpecError(
+            asked="the job is to be stopped when its GPUs are idle",
+            found="it gets no GPU",
+            do="Leave --idle out; --stall is for a job that makes no progress.",
+        )
 
 
 def _check_place(services: Services, body: Submission | Batch) -> None:

@@ -35,7 +35,7 @@ def _plain(job: JobRow) -> WhyView:
         code=str(code.get(job.state, "")),
         text=job.reason,
         priority=job.priority,
-        needs={"gpus": job.gpus, "cpus": job.cpus},
+        needs=_needs(job),
     )
 
 
@@ -55,7 +55,7 @@ def _waiting(job: JobRow, snapshot: Snapshot, decisions: Decisions) -> WhyView:
         code=str(reason.code if reason else ReasonCode.PLACING),
         text=reason.text if reason else job.reason,
         priority=job.priority,
-        needs={"gpus": job.gpus, "cpus": job.cpus},
+        needs=_needs(job),
         free=free,
         holders=[_holder(one) for one in snapshot.running if _has(one, job)],
         position=line.index(job.id) + 1 if job.id in line else None,
@@ -64,6 +64,11 @@ def _waiting(job: JobRow, snapshot: Snapshot, decisions: Decisions) -> WhyView:
         starts_after=expected.low if expected else None,
         starts_before=expected.high if expected else None,
     )
+
+
+def _needs(job: JobRow) -> dict[str, int]:
+    most = {"gpus_most": job.gpus_most} if job.gpus_most else {}
+    return {"gpus": job.gpus, **most, "cpus": job.cpus}
 
 
 def _has(one: Running, job: JobRow) -> bool:

@@ -12,6 +12,7 @@ down_revision = "0001"
 def upgrade() -> None:
     """Add it."""
     for column in (
+        Column("gpus_most", Integer, nullable=False, server_default="0"),
         Column("reason_code", String, nullable=False, server_default=""),
         Column("intent", String, nullable=False, server_default=""),
         Column("environ", String, nullable=False, server_default=""),
