@@ -88,6 +88,32 @@ class StoreSuite:
         assert [type(one.exception()) for one in together] == [type(None), KeyError, IntegrityError, type(None)]
         assert store.read(lambda connection: connection.scalars(select(jobs.c.id)).all()) == [good.id, late.id]
 
+    def test_work_that_fails_alone_leaves_nothing(self, store: Store) -> None:
+        one = a_job()
+
+        def fail(connection: Connection) -> None:
+            life.submit(connection, one)
+            raise KeyError("on purpose")
+
+        with pytest.raises(KeyError):
+            store.write(fail)
+        assert count(store) == 0
+        assert store.write(lambda connection: life.submit(connection, one)) == (one, True)
+
+    def test_of_many_submits_each_key_makes_one_job(self, store: Store) -> None:
+        first, second, third = a_job(), a_job(after=("a",)), a_job()
+        store.write(lambda connection: life.submit(connection, first))
+        twice = replace(third, id="other")
+        again = [replace(first, id="new"), second, third, twice]
+        found = store.write(lambda connection: life.submit_many(connection, again))
+        assert found == [(first, False), (second, True), (third, True), (third, False)]
+        assert store.write(lambda connection: life.submit_many(connection, again[:2])) == [
+            (first, False),
+            (second, False),
+        ]
+        told = store.read(lambda connection: connection.scalars(select(events.c.job_id).order_by(events.c.id)).all())
+        assert told == [first.id, second.id, third.id]
+
     def test_a_reader_does_not_wait_for_the_writer_and_sees_one_moment(self, store: Store) -> None:
         store.write(lambda connection: life.submit(connection, a_job()))
         hold, began = threading.Event(), threading.Event()
