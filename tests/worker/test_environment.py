@@ -21,6 +21,7 @@ from leyden.engines.base import Ending, Launch, Outcome
 from leyden.engines.leftovers import kill_leftovers
 from leyden.worker import environment
 from leyden.worker.bell import Bell
+from leyden.worker.deadline import deadline_of
 from leyden.worker.recipe import make_recipe
 from tests.conformance.engine import a_launch
 from tests.conformance.until import until
@@ -138,6 +139,13 @@ def test_a_cancel_ends_a_build_that_hangs(tmp_path: Path, silent: socket.socket)
     assert outcome is not None
     assert (outcome.kind, outcome.message) == (Ending.CANCELLED, "cancelled while its environment was built")
     until(lambda: not lives(uv))
+    assert built(tmp_path) == []
+
+
+def test_a_build_counts_to_the_time_limit(tmp_path: Path, silent: socket.socket) -> None:
+    outcome = run(replace(hanging(tmp_path, silent), time_s=0.5))
+    assert outcome.kind is Ending.TIMED_OUT
+    assert outcome.message == "stopped at its time limit of 0.5 s; its environment was still being built"
     assert built(tmp_path) == []
 
 
@@ -274,7 +282,7 @@ def test_without_uv_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: py
     launch = job(tmp_path, "requirements.txt", requirements__txt="alpha")
     launch.folder.mkdir(parents=True)
     monkeypatch.setattr(environment, "BESIDE", tmp_path)
-    outcome = environment.enter(replace(launch, environ={"PATH": "/nowhere"}), Bell())
+    outcome = environment.enter(replace(launch, environ={"PATH": "/nowhere"}), Bell(), deadline_of(launch, 0.0))
     assert isinstance(outcome, Outcome)
     assert outcome.kind is Ending.FAILED
     assert "pip install 'leyden[env]'" in outcome.message

@@ -47,8 +47,9 @@ class Limits(Policy):
     """When a job is stopped though it has not asked for it.
 
     `idle`: no GPU of it did anything for that long. `stall`: it finished no training step and printed
-    nothing for that long.
+    nothing for that long. `cost`: all its attempts together cost as much, by the prices that the server was told.
     """
 
     idle: Seconds | None = None
     stall: Seconds | None = None
+    cost: Annotated[float, Field(gt=0)] | None = None

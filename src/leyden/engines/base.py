@@ -73,6 +73,8 @@ class Launch:
     ranks: int = 1
     distributed: bool = False  # whether ranks see torchrun's variables
     time_s: float | None = None
+    cost_limit: float | None = None  # what all attempts of the job may cost …
+    budget_s: float | None = None  # … and how long this one takes to reach that
     idle_s: float | None = None  # stopped when no GPU of it did anything for that long
     stall_s: float | None = None  # ended, as not the program's fault, after so long without progress
     stop_grace_s: float = 10.0

@@ -17,6 +17,7 @@ from leyden.engines import record
 from leyden.engines.base import Ending, Launch, Outcome
 from leyden.worker.bell import Bell
 from leyden.worker.collect import collect, collect_if_it_goes_on
+from leyden.worker.deadline import Deadline, deadline_of
 from leyden.worker.environ import rank_environ, working_folder
 from leyden.worker.ranks import Ranks, start_ranks
 from leyden.worker.report import Reporter
@@ -63,13 +64,14 @@ def _print_trouble() -> None:
 
 
 def _run(launch: Launch, bell: Bell, reporter: Reporter) -> Outcome:
+    deadline = deadline_of(launch, time.monotonic())
     unpack(launch)
-    entered = _entered(launch, bell)
+    entered = _entered(launch, bell, deadline)
     if isinstance(entered, Outcome):
         return entered
     launch = entered
     started_at = time.time()
-    environs = rank_environ(launch, started_at)
+    environs = rank_environ(launch, deadline.wall)
     cwd = working_folder(launch)
     if bell.rung(signal.SIGTERM, signal.SIGINT):
         return Outcome(kind=Ending.CANCELLED, message="cancelled before it started", ended_at=time.time())
@@ -83,18 +85,18 @@ def _run(launch: Launch, bell: Bell, reporter: Reporter) -> Outcome:
         _record_packages(launch)
         from leyden.worker.watch import watch  # 5 ms that the ranks need not wait for
 
-        return watch(launch, ranks, bell, reporter, started_at)
+        return watch(launch, ranks, bell, reporter, started_at, deadline)
     finally:
         ranks.kill()  # also where the worker itself fails: no rank may outlive it
 
 
-def _entered(launch: Launch, bell: Bell) -> Launch | Outcome:
+def _entered(launch: Launch, bell: Bell, deadline: Deadline) -> Launch | Outcome:
     """The launch in the environment the job asks for, or how the attempt ends without one."""
     if launch.env == "inherit":
         return launch
     from leyden.worker.environment import enter  # 15 ms that most jobs need not pay
 
-    return enter(launch, bell)
+    return enter(launch, bell, deadline)
 
 
 def _record_packages(launch: Launch) -> None:

@@ -21,8 +21,11 @@ _STALE_PREFIXES = ("LEYDEN_", "TORCHELASTIC_")
 _KEPT = "LEYDEN_HOME"  # says where the user keeps things, not which job this is
 
 
-def rank_environ(launch: Launch, started_at: float) -> list[dict[str, str]]:
-    """The environment of each rank: the submitter's, the job's own variables, then what only the platform knows."""
+def rank_environ(launch: Launch, ends_at: float | None) -> list[dict[str, str]]:
+    """The environment of each rank: the submitter's, the job's own variables, then what only the platform knows.
+
+    `ends_at`: when it must have ended, in seconds since 1970.
+    """
     submitted = {
         key: value
         for key, value in launch.environ.items()
@@ -38,7 +41,7 @@ def rank_environ(launch: Launch, started_at: float) -> list[dict[str, str]]:
         # The numbers of leases are NVML's, which counts in PCI order; CUDA by itself counts fastest first.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": ",".join(str(index) for index in launch.gpus),
-        **_leyden(launch, started_at),
+        **_leyden(launch, ends_at),
     }
     if not launch.distributed:
         return [common]
@@ -63,8 +66,8 @@ def working_folder(launch: Launch) -> Path:
     return Path(launch.run_dir) / "code" / launch.cwd if launch.code else Path(launch.cwd)
 
 
-def _leyden(launch: Launch, started_at: float) -> dict[str, str]:
-    deadline = {"LEYDEN_DEADLINE": f"{started_at + launch.time_s:.3f}"} if launch.time_s else {}
+def _leyden(launch: Launch, ends_at: float | None) -> dict[str, str]:
+    deadline = {} if ends_at is None else {"LEYDEN_DEADLINE": f"{ends_at:.3f}"}
     resume = {"LEYDEN_RESUME_FROM": launch.resume_from} if launch.resume_from else {}
     return {
         "LEYDEN_JOB_ID": launch.job_id,

@@ -26,6 +26,7 @@ from leyden.core.errors import LeydenError, NotFoundError
 from leyden.engines import record
 from leyden.engines.base import Ending, Launch, Outcome
 from leyden.worker.bell import Bell
+from leyden.worker.deadline import Deadline
 from leyden.worker.packages import record_environment, site_packages
 from leyden.worker.recipe import OURS, Recipe, make_recipe
 
@@ -41,7 +42,7 @@ _WORDS = 800  # characters of uv's complaint that a job's reason holds; its log 
 
 
 class _StoppedError(Exception):
-    """The attempt was asked to end."""
+    """The attempt was asked to end, or must."""
 
 
 class _BuildError(Exception):
@@ -55,6 +56,7 @@ class _Site:
     launch: Launch
     recipe: Recipe
     bell: Bell
+    deadline: Deadline
     uv: str
     log: BinaryIO
     lock: TextIO
@@ -70,15 +72,17 @@ class _Site:
         self.log.flush()
 
 
-def enter(launch: Launch, bell: Bell) -> Launch | Outcome:
+def enter(launch: Launch, bell: Bell, deadline: Deadline) -> Launch | Outcome:
     """The launch in its environment, built if need be; or how the attempt ends without one."""
     try:
         recipe = make_recipe(launch)
         final = Path(launch.envs) / recipe.key
         if not final.exists():
-            _build(launch, recipe, bell, final)
+            _build(launch, recipe, bell, deadline, final)
     except _StoppedError:
         kind, message = Ending.CANCELLED, "cancelled while its environment was built"
+        if deadline.over:
+            kind, message = Ending.TIMED_OUT, f"{deadline.message}; its environment was still being built"
     except (LeydenError, _BuildError) as error:
         kind, message = Ending.FAILED, str(error)
     else:
@@ -97,7 +101,7 @@ def _inside(launch: Launch, final: Path) -> Launch:
     return replace(launch, argv=(first, *launch.argv[1:]), environ={**kept, "VIRTUAL_ENV": str(final), "PATH": path})
 
 
-def _build(launch: Launch, recipe: Recipe, bell: Bell, final: Path) -> None:
+def _build(launch: Launch, recipe: Recipe, bell: Bell, deadline: Deadline, final: Path) -> None:
     """Make the environment at `final`, whole or not at all."""
     final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     logs = Path(launch.run_dir) / "logs"
@@ -106,7 +110,8 @@ def _build(launch: Launch, recipe: Recipe, bell: Bell, final: Path) -> None:
         (logs / f"a{launch.number}-r0.log").open("a+b") as log,
         final.with_name(f".{final.name}.lock").open("w") as lock,
     ):
-        site = _Site(recipe=recipe, launch=launch, bell=bell, uv=_find_uv(launch), log=log, lock=lock, final=final)
+        uv = _find_uv(launch)
+        site = _Site(recipe=recipe, launch=launch, bell=bell, deadline=deadline, uv=uv, log=log, lock=lock, final=final)
         _lock(site)
         if final.exists():  # the one waited for has built it
             return
@@ -133,7 +138,7 @@ def _lock(site: _Site) -> None:
             if not told:
                 site.say(f"waiting for another job that builds the environment of {site.launch.env}")
             told = True
-            _wait(site.bell, _ASK_S)
+            _wait(site, _ASK_S)
 
 
 def _install(site: _Site) -> None:
@@ -161,7 +166,7 @@ def _uv(site: _Site, *arguments: str) -> None:
     )  # fmt: skip
     try:
         while process.poll() is None:
-            _wait(site.bell, 1.0)
+            _wait(site, 1.0)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -185,10 +190,10 @@ def _environ(site: _Site) -> dict[str, str]:
     return kept | ours | {"PATH": path}
 
 
-def _wait(bell: Bell, timeout_s: float) -> None:
-    if bell.rung(signal.SIGTERM, signal.SIGINT, record.SAVE):
+def _wait(site: _Site, timeout_s: float) -> None:
+    if site.deadline.over or site.bell.rung(signal.SIGTERM, signal.SIGINT, record.SAVE):
         raise _StoppedError
-    bell.wait(timeout_s)
+    site.bell.wait(timeout_s)
 
 
 def _words(text: str) -> str:

@@ -12,6 +12,7 @@ from leyden.core.units import format_duration
 from leyden.engines import record
 from leyden.engines.base import Ending, Launch, Outcome
 from leyden.worker.bell import Bell
+from leyden.worker.deadline import Deadline
 from leyden.worker.ranks import Ranks
 from leyden.worker.stall import Progress
 from leyden.worker.usage import Usage
@@ -42,9 +43,11 @@ class Stop:
 class Judge:
     """Looks at one attempt. Times are those of a clock that nobody sets."""
 
-    def __init__(self, launch: Launch, ranks: Ranks, bell: Bell, usage: Usage, *, begun: float) -> None:
+    def __init__(
+        self, launch: Launch, ranks: Ranks, bell: Bell, usage: Usage, *, begun: float, deadline: Deadline
+    ) -> None:
         self._launch, self._ranks, self._bell, self._usage = launch, ranks, bell, usage
-        self.deadline = begun + launch.time_s if launch.time_s else float("inf")
+        self._deadline = deadline
         self._progress = Progress(launch, now=begun) if launch.stall_s else None
         self._next_look = begun + LOOK_EVERY_S
 
@@ -63,8 +66,8 @@ class Judge:
                 grace_s=launch.save_grace_s,
                 saves=True,
             )
-        if now >= self.deadline:
-            return self._limit(Ending.TIMED_OUT, f"stopped at its time limit of {launch.time_s:g} s")
+        if now >= self._deadline.at:
+            return self._limit(Ending.TIMED_OUT, self._deadline.message)
         if now >= self._next_look:
             self._next_look = now + LOOK_EVERY_S
             return self._hangs(now) or self._idles()

@@ -10,6 +10,7 @@ from typing import Final
 
 from leyden.engines.base import Ending, Launch, Outcome
 from leyden.worker.bell import Bell
+from leyden.worker.deadline import Deadline
 from leyden.worker.ranks import Ranks
 from leyden.worker.report import Reporter
 from leyden.worker.stall import dump_stacks
@@ -20,13 +21,15 @@ from leyden.worker.verdict import Judge, Stop, failed
 HEARTBEAT_S: Final = 10.0
 
 
-def watch(launch: Launch, ranks: Ranks, bell: Bell, reporter: Reporter, started_at: float) -> Outcome:
+def watch(
+    launch: Launch, ranks: Ranks, bell: Bell, reporter: Reporter, started_at: float, deadline: Deadline
+) -> Outcome:
     """Wait for the ranks; stop all of them when one fails, at a limit, or when asked to."""
     begun = time.monotonic()  # the other clock may be set while they run
     logs = [Path(launch.run_dir) / f"logs/a{launch.number}-r{rank}.log" for rank in range(ranks.count)]
     stamps, usage = Stamps(logs), Usage(launch, ranks.processes, started_at=started_at)
     usage.start()
-    judge = Judge(launch, ranks, bell, usage, begun=begun)
+    judge = Judge(launch, ranks, bell, usage, begun=begun, deadline=deadline)
     stop: Stop | None = None
     kill_at, next_beat, pause_s = math.inf, begun + HEARTBEAT_S, EVERY_S
     while ranks.running():
@@ -46,7 +49,7 @@ def watch(launch: Launch, ranks: Ranks, bell: Bell, reporter: Reporter, started_
         if now >= next_beat:
             reporter.heartbeat()
             next_beat = now + HEARTBEAT_S
-        due = judge.deadline if stop is None else kill_at
+        due = deadline.at if stop is None else kill_at
         bell.wait(min(pause_s, max(0.0, due - time.monotonic())))
     ranks.kill()  # children a rank left in its process group hold devices and log files
     usage.close()
