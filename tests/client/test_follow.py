@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from leyden.client.api import Client
-from leyden.client.follow import Follower
+from leyden.client.follow import LONG_BYTES, Follower, lines
 from leyden.client.transport import Endpoint
 from leyden.core.views import JobDetail, JobView
 
@@ -93,3 +93,18 @@ def test_following_can_begin_in_the_middle(client: Client) -> None:
     got: list[bytes] = []
     Follower(lambda: client, "x").output(got.append, offset=100)
     assert b"".join(got) == LOGS[1][100:] + LOGS[2]
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000, 1 << 30])
+def test_a_long_line_comes_in_pieces_and_no_character_is_cut(size: int) -> None:
+    text = "first\n\n" + "é" * LONG_BYTES + "\nlast"
+    data = text.encode()
+    if size < 1000:
+        data, text = b"a\xc3\xa9\xff\n\xc3\nb", "a\u00e9\ufffd\n\ufffd\nb"
+    chunks = [data[at : at + size] for at in range(0, len(data), size)]
+    got = list(lines(chunks))
+    if size < 1000:
+        assert got == text.splitlines()
+        return
+    assert (got[:2], got[-1], "".join(got[2:-1])) == (["first", ""], "last", "é" * LONG_BYTES)
+    assert max(map(len, got)) <= LONG_BYTES

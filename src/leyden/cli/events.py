@@ -12,6 +12,7 @@ import click
 from leyden.cli.common import known, reconnected
 from leyden.cli.screen import DIM, clean, note, painter
 from leyden.cli.usage import SETTINGS, json_option
+from leyden.client.follow import GIVE_UP_S
 from leyden.core.errors import UnreachableError
 from leyden.core.ids import short_id
 
@@ -45,7 +46,7 @@ def command(job: str | None, follow: bool, output: str) -> None:
 
 
 def _again(error: UnreachableError) -> Any:
-    for _ in range(60):
+    for _ in range(round(GIVE_UP_S)):
         try:
             return reconnected()
         except UnreachableError:

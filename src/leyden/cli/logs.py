@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Callable
 
 import click
@@ -15,6 +14,7 @@ from leyden.client.api import Client
 from leyden.client.follow import Follower
 from leyden.core.ids import short_id
 from leyden.core.states import State
+from leyden.core.units import format_size
 from leyden.core.views import JobView
 
 
@@ -42,14 +42,12 @@ def command(job: str, follow: bool, rank: int, attempt: int | None, tail: int | 
         return
     follower = Follower(reconnected, view.id)
     follower.attempt = number or 1
-    begin, offset, last = _tail(client, view, rank, number, tail) if tail is not None and number else (0, 0, b"")
+    begin = 0 if tail is None or not number else _begin(client, view, rank=rank, attempt=number, lines=tail)
     out = _stamped(client, view, rank, follower, begin) if timestamps else write
-    if last:
-        out(last)
     if follow:
-        follower.output(out, rank=rank, attempt=number or 1, offset=offset)
-    elif tail is None:
-        for chunk in client.logs(view.id, rank=rank, attempt=number):
+        follower.output(out, rank=rank, attempt=number or 1, offset=begin)
+    else:
+        for chunk in client.logs(view.id, rank=rank, attempt=number, offset=begin):
             out(chunk)
 
 
@@ -69,15 +67,9 @@ def _stamped(client: Client, view: JobView, rank: int, follower: Follower, offse
     return Stamper(write, ask, attempt=lambda: follower.attempt, offset=offset, wait_s=wait_s)
 
 
-def _tail(client: Client, view: JobView, rank: int, attempt: int, lines: int) -> tuple[int, int, bytes]:
-    """The last lines of what is there: at which byte they begin and end."""
-    last: deque[bytes] = deque(maxlen=lines + 1)
-    offset, rest = 0, b""
-    for chunk in client.logs(view.id, rank=rank, attempt=attempt):
-        offset += len(chunk)
-        *whole, rest = (rest + chunk).split(b"\n")
-        last.extend(line + b"\n" for line in whole)
-    last.append(rest)
-    kept = list(last) if rest else list(last)[:-1]
-    text = b"".join(kept[len(kept) - lines :] if lines < len(kept) else kept)
-    return offset - len(text), offset, text
+def _begin(client: Client, view: JobView, *, rank: int, attempt: int, lines: int) -> int:
+    """Of the last lines; says so where they are too long to be shown from there."""
+    tail = client.tail(view.id, rank=rank, attempt=attempt, lines=lines)
+    if tail.offset and tail.size_bytes - tail.offset == lines << 20:
+        note(f"a line without end: only its last {format_size(lines << 20)} follow, of {format_size(tail.size_bytes)}")
+    return tail.offset

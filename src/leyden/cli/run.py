@@ -113,7 +113,7 @@ def _detach(job: JobView) -> int:
 
 
 def _tell_lost(error: UnreachableError) -> None:
-    note(f"{error.found}; trying again for {GIVE_UP_S:.0f} s. The job itself goes on.")
+    note(f"{error.found}; trying again for {GIVE_UP_S / 60:.0f} minutes. The job itself goes on.")
 
 
 def _gone(job: JobView, error: UnreachableError) -> LeydenError:

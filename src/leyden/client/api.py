@@ -36,6 +36,7 @@ from leyden.core.views import (
     QuotaView,
     RefusedView,
     SeriesView,
+    TailView,
     TopView,
     WhyView,
 )
@@ -168,6 +169,11 @@ class Client:
         with self._transport.open("GET", path, query=query, timeout_s=idle_s) as response:
             while chunk := response.read1(_CHUNK_BYTES):
                 yield chunk
+
+    def tail(self, ref: str, *, rank: int, attempt: int, lines: int) -> TailView:
+        """Where the last lines begin of what the rank has printed so far; of one over 1 MiB only the end counts."""
+        query: Query = {"rank": rank, "attempt": attempt, "lines": lines}
+        return _view(TailView, self._get(f"/api/jobs/{_quoted(ref)}/logs/tail", query))
 
     def stamps(self, ref: str, *, rank: int, attempt: int, after: int) -> list[tuple[int, float]]:
         """When the rank's output was how long: the first pairs that reach beyond byte `after`."""

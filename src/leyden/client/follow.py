@@ -5,8 +5,9 @@ The output is asked for attempt by attempt from the byte reached so far, so noth
 
 from __future__ import annotations
 
+import codecs
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import cast
 
 from leyden.client.api import Client
@@ -14,7 +15,8 @@ from leyden.core.errors import UnreachableError
 from leyden.core.states import State
 from leyden.core.views import JobView
 
-GIVE_UP_S = 60.0
+GIVE_UP_S = 600.0  # the machine may be started anew meanwhile
+LONG_BYTES = 1 << 20  # a longer line is not waited for
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.03, 0.5
 
 
@@ -104,3 +106,28 @@ class Follower:
                     told = True
                     self._lost(error)
                 time.sleep(0.2)
+
+
+def lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    """The text of them line by line; a line of more than 1 MiB comes in pieces, so that nobody need hold it.
+
+    >>> list(lines([b"a\\nb", b"c\\n", b"d"]))
+    ['a', 'bc', 'd']
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")  # a piece may end within a character
+    held, cut = bytearray(), False
+    for chunk in chunks:
+        *whole, rest = chunk.split(b"\n")
+        for line in whole:
+            text = decoder.decode(held + line, final=True)
+            held.clear()
+            if text or not cut:
+                yield text
+            cut = False
+        held += rest
+        if len(held) > LONG_BYTES:
+            yield decoder.decode(bytes(held))
+            held.clear()
+            cut = True
+    if text := decoder.decode(bytes(held), final=True):
+        yield text

@@ -9,7 +9,7 @@ from typing import final
 
 from leyden.client import embedded
 from leyden.client.api import Client
-from leyden.client.follow import Follower
+from leyden.client.follow import Follower, lines
 from leyden.client.submission import submit as hand_in
 from leyden.core.errors import UnreachableError
 from leyden.core.home import Home
@@ -43,14 +43,9 @@ class Handle:
         return Follower(self._client, self.id).end()
 
     def logs(self, *, rank: int = 0, follow: bool = False) -> Iterator[str]:
-        """The output line by line; `follow` goes on until the job has ended."""
-        rest = b""
+        """The output line by line, one of more than 1 MiB in pieces; `follow` goes on until the job has ended."""
         client = self._client
-        for chunk in Follower(client, self.id).chunks(rank=rank) if follow else client().logs(self.id, rank=rank):
-            *lines, rest = (rest + chunk).split(b"\n")
-            yield from (line.decode(errors="replace") for line in lines)
-        if rest:
-            yield rest.decode(errors="replace")
+        return lines(Follower(client, self.id).chunks(rank=rank) if follow else client().logs(self.id, rank=rank))
 
     def metrics(self) -> dict[str, MetricView]:
         """Every metric it logged, by name."""

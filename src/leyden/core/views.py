@@ -92,6 +92,14 @@ class SeriesView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TailView:
+    """Where the last lines of a log begin, and how long it is."""
+
+    offset: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class GpuView:
     """One GPU of the machine."""
 

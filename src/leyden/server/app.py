@@ -26,7 +26,7 @@ from leyden.server.changes import wait_for
 from leyden.server.checkpoints import add_checkpoints
 from leyden.server.code import add_code
 from leyden.server.faults import answer_faults
-from leyden.server.logs import add_stamps, check_rank, stream
+from leyden.server.logs import add_logs
 from leyden.server.quotas import add_quotas
 from leyden.server.services import Services
 from leyden.server.tokens import Guard
@@ -47,7 +47,7 @@ def create_app(services: Services) -> FastAPI:
     add_actions(app, services)
     add_quotas(app, services)
     _add_records(app, services)
-    add_stamps(app, services)
+    add_logs(app, services)
     add_top(app, services)
     add_artifacts(app, services)
     add_checkpoints(app, services)
@@ -116,21 +116,6 @@ def _add_jobs(app: FastAPI, services: Services) -> None:
 
 def _add_records(app: FastAPI, services: Services) -> None:
     store, home = services.store, services.home
-
-    @app.get("/api/jobs/{ref}/logs")
-    async def logs(
-        ref: str,
-        rank: int = 0,
-        attempt: int | None = None,
-        offset: Annotated[int, Query(ge=0)] = 0,
-        follow: bool = False,
-    ) -> Response:
-        job = await run_in_threadpool(store.read, lambda connection: find_job(connection, ref))
-        check_rank(job, rank, attempt)
-        number = attempt or max(1, job.attempt)
-        body = stream(services, job, rank=rank, attempt=number, offset=offset, follow=follow, onward=attempt is None)
-        headers = {"X-Leyden-Attempt": str(number)}
-        return StreamingResponse(body, media_type="application/octet-stream", headers=headers)
 
     @app.get("/api/jobs/{ref}/metrics", response_model=list[MetricView])
     def metrics(ref: str) -> Response:

@@ -6,24 +6,65 @@ nothing costs microseconds, needs no thread, and works on file systems that send
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO, Final
 
 from fastapi import FastAPI, Query, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from leyden.core.errors import NotFoundError
+from leyden.core.views import TailView
 from leyden.jobs.rows import JobRow, find_job, get_job
 from leyden.server.changes import wait_for
 from leyden.server.services import Services
 from leyden.worker.stamps import read_stamps
 
-CHUNK = 256 * 1024
+CHUNK: Final = 256 * 1024
 FAST_S, SLOW_S = 0.01, 0.05
+LONG_BYTES: Final = 1 << 20  # so far a line is looked back for; of a longer one a tail has only the end
+
+
+def add_logs(app: FastAPI, services: Services) -> None:
+    """The routes that answer with output, with where its end begins, and with when it was printed."""
+
+    @app.get("/api/jobs/{ref}/logs")
+    async def logs(
+        ref: str,
+        rank: int = 0,
+        attempt: int | None = None,
+        offset: Annotated[int, Query(ge=0)] = 0,
+        limit: Annotated[int | None, Query(ge=0)] = None,
+        follow: bool = False,
+    ) -> Response:
+        """The bytes from `offset` on, at most `limit` of them; `follow` goes on until the job has ended."""
+        job = await run_in_threadpool(services.store.read, lambda connection: find_job(connection, ref))
+        check_rank(job, rank, attempt)
+        number = attempt or max(1, job.attempt)
+        body = stream(services, job, rank=rank, attempt=number, offset=offset, follow=follow, onward=attempt is None)
+        headers = {"X-Leyden-Attempt": str(number)}
+        sent = body if limit is None else _first(body, limit)
+        return StreamingResponse(sent, media_type="application/octet-stream", headers=headers)
+
+    @app.get("/api/jobs/{ref}/logs/tail", response_model=TailView)
+    def tail(ref: str, lines: Annotated[int, Query(ge=0)], rank: int = 0, attempt: int | None = None) -> Response:
+        """Where the last lines begin that are there now; of a line longer than 1 MiB only its end counts."""
+        job = services.store.read(lambda connection: find_job(connection, ref))
+        check_rank(job, rank, attempt)
+        number = attempt or max(1, job.attempt)
+        return JSONResponse(asdict(find_tail(_log(services, job, rank=rank, attempt=number), lines)))
+
+    @app.get("/api/jobs/{ref}/logs/stamps", response_model=list[tuple[int, float]])
+    def stamps(ref: str, attempt: int, rank: int = 0, after: Annotated[int, Query(ge=0)] = 0) -> Response:
+        """Pairs of bytes so far and seconds since 1970, the first ones that reach beyond byte `after`."""
+        job = services.store.read(lambda connection: find_job(connection, ref))
+        check_rank(job, rank, attempt)
+        return JSONResponse(read_stamps(_log(services, job, rank=rank, attempt=attempt), after=after))
 
 
 def check_rank(job: JobRow, rank: int, attempt: int | None) -> None:
@@ -39,23 +80,37 @@ def check_rank(job: JobRow, rank: int, attempt: int | None) -> None:
         )
 
 
-def add_stamps(app: FastAPI, services: Services) -> None:
-    """The route that says when lines were printed."""
+def find_tail(log: Path, lines: int) -> TailView:
+    """Where the last `lines` lines of a file begin, read from its end; the file may not be there yet."""
+    try:
+        with log.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            return TailView(offset=_tail_offset(file, size, lines), size_bytes=size)
+    except FileNotFoundError:
+        return TailView(offset=0, size_bytes=0)
 
-    @app.get("/api/jobs/{ref}/logs/stamps", response_model=list[tuple[int, float]])
-    def stamps(ref: str, attempt: int, rank: int = 0, after: Annotated[int, Query(ge=0)] = 0) -> Response:
-        """Pairs of bytes so far and seconds since 1970, the first ones that reach beyond byte `after`."""
-        job = services.store.read(lambda connection: find_job(connection, ref))
-        check_rank(job, rank, attempt)
-        return JSONResponse(read_stamps(services.home.runs / job.id / f"logs/a{attempt}-r{rank}.log", after=after))
+
+def _tail_offset(file: BinaryIO, size: int, lines: int) -> int:
+    least = max(0, size - lines * LONG_BYTES)
+    begin, left = size, lines + 1  # the last line begins behind the last but one end of a line
+    while begin > least and left:
+        end, begin = begin, max(least, begin - CHUNK)
+        data = os.pread(file.fileno(), end - begin, begin)
+        found = len(data)
+        if end == size and not data.endswith(b"\n"):
+            left -= 1  # that one is not over yet
+        while left and (found := data.rfind(b"\n", 0, found)) >= 0:
+            left -= 1
+            if not left:
+                return begin + found + 1
+    return least
 
 
 async def stream(
     services: Services, job: JobRow, *, rank: int, attempt: int, offset: int, follow: bool, onward: bool
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """The log from `offset` on; with `follow` until the attempt is over, with `onward` into later attempts."""
-    folder = services.home.runs / job.id / "logs"
-    reader = _Reader(folder / f"a{attempt}-r{rank}.log", offset)
+    reader = _Reader(_log(services, job, rank=rank, attempt=attempt), offset)
     try:
         while True:
             change, pause = services.changes.next, FAST_S  # when a job starts, its first line is near
@@ -77,9 +132,24 @@ async def stream(
                     return
                 attempt += 1
                 reader.close()
-                reader = _Reader(folder / f"a{attempt}-r{rank}.log", 0)
+                reader = _Reader(_log(services, job, rank=rank, attempt=attempt), 0)
     finally:
         reader.close()
+
+
+async def _first(pieces: AsyncGenerator[bytes], limit: int) -> AsyncIterator[bytes]:
+    """Only so many bytes of them."""
+    async with contextlib.aclosing(pieces):
+        while limit > 0:
+            piece = (await anext(pieces, b""))[:limit]
+            if not piece:
+                return
+            limit -= len(piece)
+            yield piece
+
+
+def _log(services: Services, job: JobRow, *, rank: int, attempt: int) -> Path:
+    return services.home.runs / job.id / f"logs/a{attempt}-r{rank}.log"
 
 
 class _Reader:

@@ -24,6 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m leyden.server", description="The embedded Leyden server.")
     parser.add_argument("--home", type=Path, help="folder it keeps everything in (default: $LEYDEN_HOME or ~/.leyden)")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: any free one)")
+    parser.add_argument("--url", help="what jobs are told of where this server answers, as through a proxy before it")
     parser.add_argument("--stop-grace-s", type=float, default=STOP_GRACE_S, help="between SIGTERM and SIGKILL of a job")
     parser.add_argument("--store", help="where artifacts are kept, from now on: local, a folder, s3://bucket/prefix, …")
     parser.add_argument("--keep-checkpoints", type=int, help="of each job, once it has ended so long ago; 0: all")
@@ -44,22 +45,23 @@ def main(arguments: Sequence[str]) -> int:
                 fake_gpus=options.fake_gpus,
                 database=options.database,
             )
-            _serve(home, options.port, options.stop_grace_s, settings)
+            _serve(home, options, settings)
     except LeydenError as error:
         print(f"leyden server: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def _serve(home: Home, port: int, stop_grace_s: float, settings: Settings) -> None:
-    listener = listen(home, port)  # before the heavy imports: a taken port is told at once
+def _serve(home: Home, options: argparse.Namespace, settings: Settings) -> None:
+    listener = listen(home, options.port)  # before the heavy imports: a taken port is told at once
     import uvicorn
 
     from leyden.server.app import create_app
     from leyden.server.services import Services
 
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    services = Services.open(home, url=url, stop_grace_s=stop_grace_s, settings=settings)
+    told_url, grace_s = options.url or url, options.stop_grace_s
+    services = Services.open(home, url=told_url, stop_grace_s=grace_s, settings=settings)
     save(home, settings)
     config = uvicorn.Config(
         create_app(services), http="h11", loop="asyncio", ws="none", lifespan="off", log_level="warning",
