@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leyden.jobs.snapshot import Interval
+from leyden.core.reasons import Reason, ReasonCode
+from leyden.jobs.snapshot import Interval, Quota
 from tests.jobs.lines import GPUS, a_machine, decided, running, waiting
 
 FOUR = a_machine(4, 8)
@@ -80,3 +83,38 @@ def test_intervals_are_in_order_and_only_of_those_in_line(specs: list[tuple[int,
     assert set(decisions.expected) <= set(decisions.order) == set(decisions.reasons)
     for interval in decisions.expected.values():
         assert 190.0 <= interval.low <= interval.high < float("inf")
+
+
+def test_a_quota_is_as_many_places_of_ones_own() -> None:
+    taken = [running(1, "gpu:0", "gpu:1", time_s=600.0), running(2, "gpu:2", time_s=1000.0, user="bob")]
+    queue = [
+        waiting(3, gpus=1, time_s=50.0),
+        waiting(4, gpus=2, time_s=50.0),
+        waiting(5, gpus=1, time_s=70.0, user="bob"),
+    ]
+    decisions = decided(FOUR, queue, taken, now=100.0, quotas={"ada": Quota(gpus=2), "bob": Quota(gpus=1)})
+    assert {key: reason.code for key, reason in decisions.reasons.items()} == dict.fromkeys(
+        [key(3), key(4), key(5)], ReasonCode.QUOTA
+    )
+    assert decisions.expected == {
+        key(3): Interval(low=100.0, high=600.0),
+        key(4): Interval(low=100.0, high=650.0),
+        key(5): Interval(low=100.0, high=1000.0),
+    }
+    assert decided(FOUR, [waiting(3, gpus=3)], taken, now=100.0, quotas={"ada": Quota(gpus=2)}).expected == {}
+
+
+def test_who_comes_after_another_starts_when_that_has_ended() -> None:
+    lasts = Interval(low=60.0, high=90.0)
+    taken = [running(1, "gpu:0", lasts=lasts)]
+    reason = Reason(code=ReasonCode.AFTER, text="comes after")
+    second = replace(waiting(2, gpus=1, lasts=lasts), blocked=reason, after=(key(1),))
+    third = replace(waiting(3, gpus=1), blocked=reason, after=(key(1), key(2)))
+    unknown = replace(waiting(4, gpus=1), blocked=reason, after=("paused",))
+    expected = decided(FOUR, [second, third, unknown], taken, now=10.0).expected
+    assert expected == {key(2): Interval(low=60.0, high=90.0), key(3): Interval(low=120.0, high=180.0)}
+
+
+def test_who_is_tried_again_later_starts_no_sooner() -> None:
+    again = replace(waiting(2, gpus=1), not_before=130.0)
+    assert decided(FOUR, [again], now=100.0).expected == {key(2): Interval(low=130.0, high=130.0)}

@@ -66,7 +66,7 @@ def _waiting(connection: Connection, history: History, now: float) -> list[Waiti
             lasts=history.lasts(user, name),
             # No pause is as long as that: the clock was set back, and the job must not wait for it to catch up.
             not_before=None if not_before is not None and not_before - now > LONGEST_PAUSE_S else not_before,
-            blocked=None if after == "[]" else _blocked(json.loads(after), before),
+            **({} if after == "[]" else _after(json.loads(after), before)),
             says=says,
         )
         waiting.append(one)
@@ -103,6 +103,12 @@ def _states(connection: Connection, ids: set[str]) -> dict[str, State]:
         query = select(jobs.c.id, jobs.c.state).where(jobs.c.id.in_(ordered[begin : begin + AT_ONCE]))
         known.update((key, State(state)) for key, state in connection.execute(query))
     return known
+
+
+def _after(after: list[str], states: Mapping[str, State]) -> dict[str, Any]:
+    blocked = _blocked(after, states)
+    still = [key for key in after if states.get(key) is not State.SUCCEEDED] if blocked else []
+    return {"blocked": blocked, "after": tuple(still)}
 
 
 def _blocked(after: list[str], states: Mapping[str, State]) -> Reason | None:

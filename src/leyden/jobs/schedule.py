@@ -33,7 +33,8 @@ def decide(snapshot: Snapshot) -> Decisions:
     one = _Pass(snapshot, Decisions(standings=standings))
     for job in in_line(snapshot.waiting, standings):
         one.look_at(job)
-    one.decisions.expected.update(expected(snapshot.machine, one.running(), one.line, snapshot.now))
+    line = [*one.line, *one.aside]
+    one.decisions.expected.update(expected(snapshot.machine, one.running(), line, snapshot.now, snapshot.quotas))
     return one.decisions
 
 
@@ -76,7 +77,8 @@ class _Holding:
 class _Pass:
     def __init__(self, snapshot: Snapshot, decisions: Decisions) -> None:
         self.decisions = decisions
-        self.line: list[Waiting] = []
+        self.line: list[Waiting] = []  # for devices
+        self.aside: list[Waiting] = []  # may not start yet, whatever is free
         self._snapshot = snapshot
         self._started: list[Running] = []
         self._victims: dict[str, Running] = {}
@@ -105,6 +107,8 @@ class _Pass:
                 return
             self.line.append(job)
             self.decisions.order.append(job.who.job_id)
+        elif reason.code is not ReasonCode.IMPOSSIBLE:
+            self.aside.append(job)
         self.decisions.reasons[job.who.job_id] = reason
 
     def _class_of(self, size: Size) -> _Class:

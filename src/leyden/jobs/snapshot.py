@@ -43,6 +43,7 @@ class Waiting:
     lasts: Interval | None = None  # how long such jobs ran before, None where nothing is known
     not_before: float | None = None
     blocked: Reason | None = None  # it may not start whatever is free: a job before it has not succeeded
+    after: tuple[str, ...] = ()  # these, if they may succeed yet
     says: str = ""  # why it waits, as it stands on record
 
 

@@ -41,6 +41,11 @@ class Store:
         self._thread = threading.Thread(target=self._write_all, name="store-writer", daemon=True)
         self._thread.start()
 
+    @property
+    def shown(self) -> str:
+        """Where the jobs are kept, without a password."""
+        return self._database.shown
+
     def submit(self, work: Callable[[Connection], T]) -> Future[T]:
         """Have the work done in a transaction; the future is done once it is committed, or failed and undone."""
         piece = _Piece(work)
