@@ -37,11 +37,17 @@ def test_found_newest_first_with_links_and_pins(tmp_path: Path) -> None:
     assert not checkpoints.is_pinned(tmp_path / "step=10")
 
 
-def test_expired_are_those_beyond_the_newest_that_nobody_pinned(tmp_path: Path) -> None:
+def test_the_newest_are_those_that_are_whole(tmp_path: Path) -> None:
     for step in (10, 20, 30, 40):
         save(tmp_path, step)
-    checkpoints.pin(tmp_path, "step=20", pinned=True)
-    assert [one.step for one in checkpoints.expired(checkpoints.found(tmp_path), 2)] == [10]
+    (tmp_path / "step=40/manifest.json").write_text("{ torn")
+    torn = json.loads((tmp_path / "step=30/manifest.json").read_text())
+    torn["files"] = {"model.safetensors": {"size_bytes": 12_345, "crc32": 0}}
+    (tmp_path / "step=30/manifest.json").write_text(json.dumps(torn))
+    found = checkpoints.found(tmp_path)
+    assert [one.name for one in found if one.damaged] == ["step=40", "step=30"]
+    assert [one.step for one in checkpoints.newest(found, 1)] == [20]
+    assert [one.name for one in checkpoints.newest(found[:2], 1)] == ["step=40"]  # none is whole
 
 
 def test_removed_with_the_links_to_it_and_what_a_killed_remover_left(tmp_path: Path) -> None:

@@ -35,21 +35,14 @@ def command() -> None:
 @click.option(
     "--fake-gpus", type=click.IntRange(0, 1024), metavar="N", help="N GPUs that are none, to try things with."
 )
+@click.option("--price-gpu-hour", type=click.FloatRange(0), metavar="X", help="An hour of a GPU costs X, in any money.")
+@click.option("--price-cpu-hour", type=click.FloatRange(0), metavar="X", help="An hour of a CPU costs X.")
 @click.option("--database", metavar="URL", help="Keep jobs there: postgresql://user@host/name, a file, or local.")
-def start(
-    port: int | None,
-    foreground: bool,
-    store: str | None,
-    keep_checkpoints: int | None,
-    keep_days: float | None,
-    fake_gpus: int | None,
-    database: str | None,
-) -> None:
+def start(port: int | None, foreground: bool, database: str | None, **settings: object) -> None:
     """Start the server, unless it runs already. All but the port holds for servers that start later, too."""
-    files = {"--store": store, "--keep-checkpoints": keep_checkpoints, "--keep-days": keep_days}
     if database and database != "local" and "://" not in database:
         database = str(Path(database).expanduser().absolute())
-    given = {**files, "--fake-gpus": fake_gpus, "--database": database}
+    given = {f"--{name.replace('_', '-')}": value for name, value in {**settings, "database": database}.items()}
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     home = Home.from_environ().create()
     if (found := embedded.find(home)) and embedded.answers(found):

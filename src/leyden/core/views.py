@@ -58,6 +58,14 @@ class EventView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NumberedEventView(EventView):
+    """The same of any job; numbers grow."""
+
+    id: int
+    job_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobDetail:
     """One job as `leyden show` shows it."""
 
@@ -67,6 +75,7 @@ class JobDetail:
     attempts: list[AttemptView]
     events: list[EventView]
     commit: Origin | None = None  # where that tree comes from, None where from no commit
+    cost: float | None = None  # of all its attempts so far, None where the server knows no prices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +173,16 @@ class TopView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ErrorView:
+    """Why something could not be done."""
+
+    error: str  # a class of leyden.core.errors
+    asked: str
+    found: str
+    do: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class HealthView:
     """Whether the server lives, and which it is."""
 
@@ -171,6 +190,53 @@ class HealthView:
     pid: int
     started_at: float
     home: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerView:
+    """The server and what it keeps, as `leyden server status` shows it."""
+
+    version: str
+    pid: int
+    started_at: float
+    home: str
+    database: str  # without a password
+    store: str  # of artifacts
+    trouble: str  # why the store keeps nothing just now
+    home_bytes: int | None  # None: not counted yet
+    disk_bytes: int
+    free_bytes: int
+    node: str
+    gpus: int
+    gpus_held: int
+    cpus: int
+    cpus_held: int
+    jobs: dict[str, int]  # state -> how many
+    warm: int  # processes that stand ready to be forked, torch imported
+    keep_checkpoints: int  # the rules of settings.json
+    keep_days: float
+    keep_artifacts_days: float
+    clean_days: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WasteView:
+    """A piece of the home, or of the store of artifacts, that nobody needs."""
+
+    kind: str
+    name: str
+    size_bytes: int  # that become free
+    used_at: float
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanView:
+    """What nobody needs: what went, or what would go."""
+
+    removed: bool
+    waste: list[WasteView] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)  # what was not even looked at, and why
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +299,8 @@ class ArtifactsView:
     job: str
     artifacts: list[ArtifactView] = field(default_factory=list)
     refused: list[RefusedView] = field(default_factory=list)
+    goes_at: float | None = None  # when the server's rule lets them go, or has; None: it does not
+    gone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,6 +325,9 @@ class CheckpointView:
     pinned: bool = False
     names: list[str] = field(default_factory=list)  # links to it, e.g. last
     files: list[CheckpointFileView] = field(default_factory=list)
+    damaged: bool = False  # files that its manifest names are missing, or of another size
+    goes_at: float | None = None  # when the server's rule lets it go
+    stays: str = ""  # why that rule does not
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,6 +61,11 @@ class LocalEngine(Engine):
         """Whether such an attempt would be forked if it were launched now."""
         return self._nurseries.ready(launch)
 
+    @property
+    def standing(self) -> int:
+        """How many preloaded processes stand ready; from any thread."""
+        return self._nurseries.standing
+
     def launch(self, launch: Launch) -> None:
         if launch.engine_ref in self._children or record.read_worker(launch.folder):
             return

@@ -37,7 +37,7 @@ Key = tuple[str, frozenset[tuple[str, str]]]
 
 @final
 class Nurseries:
-    """Those of one server; one thread only."""
+    """Those of one server; one thread only, but for `standing`."""
 
     def __init__(
         self,
@@ -89,6 +89,11 @@ class Nurseries:
         nursery = self._open.get(_key(launch))
         return nursery is not None and nursery.ready()
 
+    @property
+    def standing(self) -> int:
+        """How many have imported all."""
+        return sum(one.greeted and not one.over for one in [*self._open.values()])
+
     def close(self) -> None:
         """End all of them."""
         while self._open:
@@ -109,7 +114,7 @@ class _Nursery:
     """One such process, and what it still has to answer."""
 
     def __init__(self, python: str, environ: Mapping[str, str], monotonic: Callable[[], float]) -> None:
-        self._monotonic, self._since, self._owes, self._greeted = monotonic, monotonic(), 1, False
+        self._monotonic, self._since, self._owes, self.greeted = monotonic, monotonic(), 1, False
         self.over = False
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # keeps messages apart
         with theirs:
@@ -126,7 +131,7 @@ class _Nursery:
     @property
     def barren(self) -> bool:
         """Whether it ended without ever having been able to."""
-        return self.over and not self._greeted
+        return self.over and not self.greeted
 
     def ready(self) -> bool:
         """Whether it has imported all and answered all it was asked."""
@@ -173,8 +178,8 @@ class _Nursery:
         self._owes -= 1
         answer: dict[str, object] = json.loads(data)
         if "version" in answer:
-            self._greeted = answer["version"] == version("leyden")
-            self.over = not self._greeted
+            self.greeted = answer["version"] == version("leyden")
+            self.over = not self.greeted
         return answer
 
 

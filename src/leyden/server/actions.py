@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Protocol
+from typing import Any, Protocol
 
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
@@ -15,7 +15,7 @@ from leyden.jobs import life
 from leyden.jobs.rows import JobRow, find_job
 from leyden.server import views
 from leyden.server.again import fork, retry
-from leyden.server.bodies import Again, Batch, Submission
+from leyden.server.bodies import Again, Batch, Ref, Submission
 from leyden.server.services import Services
 from leyden.server.submitting import submit, submit_many
 
@@ -24,13 +24,14 @@ class _Change(Protocol):
     def __call__(self, connection: Connection, job_id: str, *, at: float, who: str) -> JobRow: ...
 
 
-_CHANGES: dict[str, _Change] = {
-    "cancel": life.cancel,
-    "pause": life.pause,
-    "resume": life.resume,
-    "hold": life.hold,
-    "release": life.release,
+_CHANGES: dict[str, tuple[_Change, str]] = {
+    "cancel": (life.cancel, "Stop a job"),
+    "pause": (life.pause, "Have a job save a checkpoint and give its devices back, until it is resumed"),
+    "resume": (life.resume, "Put a paused job back into the queue"),
+    "hold": (life.hold, "Keep a job that waits from starting"),
+    "release": (life.release, "Let a held job start"),
 }
+_SEEN: dict[int | str, dict[str, Any]] = {200: {"model": JobView, "description": "The job that the key made before."}}
 
 
 def add_actions(app: FastAPI, services: Services) -> None:
@@ -40,32 +41,40 @@ def add_actions(app: FastAPI, services: Services) -> None:
     def shown(row: JobRow) -> JobView:
         return store.read(lambda connection: views.of_row(connection, home, row))
 
-    @app.post("/api/jobs", response_model=JobView, status_code=201)
+    @app.post("/api/jobs", response_model=JobView, status_code=201, responses=_SEEN)
     def post_job(body: Submission) -> Response:
+        """Submit a job."""
         row, new = submit(services, body)
         return JSONResponse(asdict(shown(row)), 201 if new else 200)
 
     @app.post("/api/jobs/batch", response_model=list[str], status_code=201)
     def post_jobs(body: Batch) -> Response:
+        """Submit many jobs, all of them or none.
+
+        The answer is their ids, in order; a batch whose key was seen before names those made then.
+        """
         rows = submit_many(services, body)
         return JSONResponse([row.id for row, _ in rows], 201)
 
-    @app.post("/api/jobs/{ref}/retry", response_model=JobView, status_code=201)
-    def post_retry(ref: str, body: Again) -> Response:
+    @app.post("/api/jobs/{ref}/retry", response_model=JobView, status_code=201, responses=_SEEN)
+    def post_retry(ref: Ref, body: Again) -> Response:
+        """Run an ended job once more, as a new one, from its newest checkpoint."""
         row, new = retry(services, ref, body)
         return JSONResponse(asdict(shown(row)), 201 if new else 200)
 
-    @app.post("/api/jobs/{ref}/fork", response_model=JobView, status_code=201)
-    def post_fork(ref: str, body: Again) -> Response:
+    @app.post("/api/jobs/{ref}/fork", response_model=JobView, status_code=201, responses=_SEEN)
+    def post_fork(ref: Ref, body: Again) -> Response:
+        """A new job from a checkpoint of another, some arguments changed."""
         row, new = fork(services, ref, body)
         return JSONResponse(asdict(shown(row)), 201 if new else 200)
 
-    for name, change in _CHANGES.items():
-        app.post(f"/api/jobs/{{ref}}/{name}", name=name, response_model=JobView)(_action(services, change))
+    for name, (change, said) in _CHANGES.items():
+        route = app.post(f"/api/jobs/{{ref}}/{name}", name=f"{name}_job", summary=said, response_model=JobView)
+        route(_action(services, change))
 
 
 def _action(services: Services, change: _Change) -> Callable[[str], Response]:
-    def action(ref: str) -> Response:
+    def action(ref: Ref) -> Response:
         def work(connection: Connection) -> JobView:
             job = find_job(connection, ref)
             return views.of_row(connection, services.home, change(connection, job.id, at=services.clock(), who="user"))

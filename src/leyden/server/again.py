@@ -9,6 +9,7 @@ from leyden.core.ids import short_id
 from leyden.core.job import Job
 from leyden.jobs.rows import JobRow, find_job
 from leyden.server.bodies import Again
+from leyden.server.launching import HOLD
 from leyden.server.services import Services
 from leyden.server.submitting import again
 from leyden.track.checkpoints import FOLDER, found
@@ -23,9 +24,10 @@ def retry(services: Services, ref: str, body: Again) -> tuple[JobRow, bool]:
             found=f"it has not ended yet, it is {origin.state}",
             do="Wait for its end, or `leyden cancel` it first.",
         )
-    saved = _checkpoints(services.home.runs / origin.id)
-    resume_from = saved[max(saved)] if saved else origin.resume_from
-    return again(services, origin, resume_from=resume_from, user=body.user, key=body.key)
+    with HOLD:  # until the new job is on record, and with it that it needs that checkpoint
+        saved = _checkpoints(services.home.runs / origin.id)
+        resume_from = saved[max(saved)] if saved else origin.resume_from
+        return again(services, origin, resume_from=resume_from, user=body.user, key=body.key)
 
 
 def fork(services: Services, ref: str, body: Again) -> tuple[JobRow, bool]:
@@ -34,6 +36,11 @@ def fork(services: Services, ref: str, body: Again) -> tuple[JobRow, bool]:
     Raises NotFoundError.
     """
     origin = services.store.read(lambda connection: find_job(connection, ref))
+    with HOLD:  # as above
+        return _fork(services, origin, body)
+
+
+def _fork(services: Services, origin: JobRow, body: Again) -> tuple[JobRow, bool]:
     saved = _checkpoints(services.home.runs / origin.id)
     if not saved or (body.step is not None and body.step not in saved):
         steps = ", ".join(str(step) for step in sorted(saved)[-8:])
@@ -71,4 +78,4 @@ def changed(args: tuple[str, ...], new: dict[str, str]) -> tuple[str, ...]:
 def _checkpoints(run_dir: Path) -> dict[int, str]:
     """Step → newest checkpoint of that step; damaged ones are none to go on from."""
     folder = run_dir / FOLDER
-    return {one.step: str(folder / one.name) for one in reversed(found(folder)) if one.step >= 0}
+    return {one.step: str(folder / one.name) for one in reversed(found(folder)) if not one.damaged}

@@ -8,36 +8,60 @@ import os
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 import leyden
 from leyden.core.states import State
-from leyden.core.views import HealthView, JobDetail, JobView, MachineView, MetricView, SeriesView, WhyView
+from leyden.core.views import (
+    HealthView,
+    JobDetail,
+    JobView,
+    MachineView,
+    MetricView,
+    NumberedEventView,
+    SeriesView,
+    ServerView,
+    WhyView,
+)
 from leyden.jobs import life
 from leyden.jobs.rows import find_job
 from leyden.server import events, views
 from leyden.server.actions import add_actions
 from leyden.server.artifacts import add_artifacts
-from leyden.server.bodies import Report
+from leyden.server.bodies import BIG, TEXT, Ref, Report
 from leyden.server.changes import wait_for
 from leyden.server.checkpoints import add_checkpoints
+from leyden.server.cleaning import add_cleaning
 from leyden.server.code import add_code
 from leyden.server.faults import answer_faults
 from leyden.server.logs import add_logs
+from leyden.server.openapi import ERRORS, describe, operation_id
+from leyden.server.openapi import stream as stream_answer
 from leyden.server.quotas import add_quotas
 from leyden.server.services import Services
+from leyden.server.status import server_view
 from leyden.server.tokens import Guard
 from leyden.server.top import add_top
 from leyden.server.why import why
+
+All = Annotated[bool, Query(description="Those too that ended more than ten minutes ago.")]
+After = Annotated[int, Query(ge=0, le=BIG, description="Only those with larger numbers.")]
+Timeout = Annotated[float, Query(ge=0, le=3600, allow_inf_nan=False)]
 
 
 def create_app(services: Services) -> FastAPI:
     """The HTTP API."""
     app = FastAPI(
-        title="Leyden", version=leyden.__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
+        title="Leyden",
+        version=leyden.__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        responses=ERRORS,
+        generate_unique_id_function=operation_id,
     )
     app.add_middleware(Guard, tokens=services.tokens)
     answer_faults(app)
@@ -51,13 +75,16 @@ def create_app(services: Services) -> FastAPI:
     add_top(app, services)
     add_artifacts(app, services)
     add_checkpoints(app, services)
+    add_cleaning(app, services.files.cleaner)
     _add_reports(app, services)
+    describe(app)
     return app
 
 
 def _add_server(app: FastAPI, services: Services) -> None:
     @app.get("/api/health", response_model=HealthView)
-    async def health() -> Response:
+    async def get_health() -> Response:
+        """Whether the server lives, and which it is."""
         view = HealthView(
             version=leyden.__version__,
             pid=os.getpid(),
@@ -67,45 +94,62 @@ def _add_server(app: FastAPI, services: Services) -> None:
         return _json(view)
 
     @app.get("/api/machine", response_model=MachineView)
-    def machine() -> Response:
+    def get_machine() -> Response:
+        """What the machine has, and which job holds each device."""
         return _json(services.store.read(lambda connection: views.machine_view(connection, services.machine)))
+
+    @app.get("/api/server", response_model=ServerView)
+    def get_server() -> Response:
+        """What `leyden server status` shows: the server, its rules, what it keeps, how much room there is."""
+        return _json(server_view(services))
 
 
 def _add_jobs(app: FastAPI, services: Services) -> None:
     store, home = services.store, services.home
 
     @app.get("/api/jobs", response_model=list[JobView])
-    def get_jobs(all: bool = False, limit: Annotated[int, Query(ge=1, le=10_000)] = 200) -> Response:  # noqa: A002
+    def get_jobs(all: All = False, limit: Annotated[int, Query(ge=1, le=10_000)] = 200) -> Response:  # noqa: A002
+        """Jobs, newest first."""
         now = services.clock()
         found = store.read(lambda connection: views.many_jobs(connection, home, all_=all, limit=limit, now=now))
         return JSONResponse([asdict(view) for view in found])
 
     @app.get("/api/jobs/{ref}", response_model=JobDetail)
-    def get_job(ref: str) -> Response:
-        return _json(store.read(lambda connection: views.detail(connection, home, ref)))
+    def get_job(ref: Ref) -> Response:
+        """All about one job: what it is, its attempts, every change of its state."""
+        prices, now = services.prices, services.clock()
+        return _json(store.read(lambda connection: views.detail(connection, home, ref, prices=prices, now=now)))
 
     @app.get("/api/jobs/{ref}/wait", response_model=JobView)
-    async def wait(ref: str, timeout_s: Annotated[float, Query(ge=0, le=3600)] = 30) -> Response:
+    async def wait_for_job(ref: Ref, timeout_s: Timeout = 30) -> Response:
+        """The job as soon as it has ended, or as it is after the timeout."""
         return _json(await _wait(services, ref, timeout_s))
 
     @app.get("/api/jobs/{ref}/why", response_model=WhyView)
-    def get_why(ref: str) -> Response:
+    def get_why(ref: Ref) -> Response:
+        """Why a job waits, for whom, and until when."""
         return _json(why(services, ref))
 
-    @app.get("/api/events")
+    said = stream_answer(
+        "With `follow`: each event as `id:` and `data:`, the event as JSON; a comment while none comes."
+    )
+
+    @app.get("/api/events", response_model=list[NumberedEventView], responses={200: said})
     async def get_events(
         request: Request,
-        after: Annotated[int, Query(ge=0)] = 0,
-        job: str | None = None,
-        follow: bool = False,
+        after: After = 0,
+        job: Annotated[str | None, Query(min_length=1, max_length=120, pattern=TEXT)] = None,
+        follow: Annotated[bool, Query(description="Server-sent events, as they come, without end.")] = False,
         limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+        last_event_id: Annotated[str | None, Header(description="With `follow`, in place of `after`.")] = None,
     ) -> Response:
+        """Every change of every job's state, in order."""
         job_id = None
         if job is not None:
             job_id = (await run_in_threadpool(store.read, lambda connection: find_job(connection, job))).id
         if follow:
-            seen = request.headers.get("Last-Event-ID", "")
-            after = int(seen) if seen.isdigit() else after
+            seen = last_event_id or ""
+            after = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 19 else after
             body = events.stream(services, request, after=after, job_id=job_id)
             return StreamingResponse(body, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         found = await run_in_threadpool(
@@ -118,14 +162,18 @@ def _add_records(app: FastAPI, services: Services) -> None:
     store, home = services.store, services.home
 
     @app.get("/api/jobs/{ref}/metrics", response_model=list[MetricView])
-    def metrics(ref: str) -> Response:
+    def get_metrics(ref: Ref) -> Response:
+        """Every metric of a job: how many points, the last, least and greatest."""
         from leyden.track.read import read_metrics
 
         job = store.read(lambda connection: find_job(connection, ref))
         return JSONResponse(_finite([asdict(view) for view in read_metrics(home.runs / job.id)]))
 
     @app.get("/api/jobs/{ref}/metrics/series", response_model=SeriesView)
-    def series(ref: str, name: str, points: Annotated[int, Query(ge=1, le=1_000_000)] = 1000) -> Response:
+    def get_series(
+        ref: Ref, name: Annotated[str, Query(max_length=1000)], points: Annotated[int, Query(ge=1, le=1_000_000)] = 1000
+    ) -> Response:
+        """The points of one metric, thinned to as many as asked for."""
         from leyden.track.read import read_series
 
         job = store.read(lambda connection: find_job(connection, ref))
@@ -133,8 +181,13 @@ def _add_records(app: FastAPI, services: Services) -> None:
 
 
 def _add_reports(app: FastAPI, services: Services) -> None:
-    @app.post("/api/attempts/{uid}/report")
-    def report(uid: str, body: Report) -> Response:
+    @app.post("/api/attempts/{uid}/report", status_code=204)
+    def post_report(uid: Annotated[str, Path(pattern=TEXT)], body: Report) -> Response:
+        """A worker says that it lives, or how its attempt ended.
+
+        Only with the attempt's own token, and its fence must be the newest: older attempts are refused.
+        """
+
         def work(connection: Connection) -> None:
             attempt = life.check_fence(connection, uid, body.fence)
             life.heartbeat(connection, attempt, at=services.clock())

@@ -24,12 +24,15 @@ from leyden.core.errors import NotFoundError, ServerError, nearest
 from leyden.core.views import ArtifactsView, ArtifactView, RefusedView
 from leyden.jobs.rows import JobRow, find_job
 from leyden.server.blobs import AwayError, Blobs, read_pieces
-from leyden.server.ranges import Content, respond
+from leyden.server.bodies import INT, FilePath, Ref
+from leyden.server.openapi import file_answers
+from leyden.server.ranges import Asked, Content, respond
+from leyden.server.retention import Retention, is_expired
 from leyden.server.services import Services
 from leyden.track import artifacts
 from leyden.track.artifacts import Artifact, Manifest, Refused, Stamp
 
-Attempt = Annotated[int | None, Query(ge=1)]
+Attempt = Annotated[int | None, Query(ge=1, le=INT, description="As that attempt left it; without, the newest.")]
 
 
 def add_artifacts(app: FastAPI, services: Services) -> None:
@@ -37,19 +40,32 @@ def add_artifacts(app: FastAPI, services: Services) -> None:
     digests = Digests()
 
     @app.get("/api/jobs/{ref}/artifacts", response_model=ArtifactsView)
-    def get_artifacts(ref: str, attempt: Attempt = None) -> Response:
+    def get_artifacts(ref: Ref, attempt: Attempt = None) -> Response:
+        """The files that a job has left, also while it runs."""
         job = services.store.read(lambda connection: find_job(connection, ref))
-        return JSONResponse(asdict(listed(services.home.runs / job.id, job, attempt)))
+        rule = services.files.retention
+        return JSONResponse(asdict(listed(services.home.runs / job.id, job, attempt, rule)))
 
-    @app.api_route("/api/jobs/{ref}/artifacts/{path:path}", methods=["GET", "HEAD"])
-    def get_artifact(request: Request, ref: str, path: str, attempt: Attempt = None) -> Response:
+    path = "/api/jobs/{ref}/artifacts/{path:path}"
+
+    @app.get(path, response_class=Response, responses=file_answers())
+    def get_artifact(request: Request, ref: Ref, path: FilePath, asked: Asked, attempt: Attempt = None) -> Response:
+        """The bytes of one of them, or a part."""
         job = services.store.read(lambda connection: find_job(connection, ref))
-        return respond(request, find(services.home.runs / job.id, job, path, attempt, services.files.blobs, digests))
+        content = find(services.home.runs / job.id, job, path, attempt, services.files.blobs, digests)
+        return respond(request, content)
+
+    @app.head(path, response_class=Response, responses=file_answers(head=True))
+    def head_artifact(request: Request, ref: Ref, path: FilePath, asked: Asked, attempt: Attempt = None) -> Response:
+        """The size and the hash of one of them."""
+        return get_artifact(request, ref, path, asked, attempt)
 
 
-def listed(run_dir: Path, job: JobRow, attempt: int | None) -> ArtifactsView:
+def listed(run_dir: Path, job: JobRow, attempt: int | None, rule: Retention | None = None) -> ArtifactsView:
     """The newest version of every artifact, or those there were when that attempt had ended."""
     manifests = _manifests(run_dir, job, attempt)
+    if gone_at := is_expired(run_dir):
+        return ArtifactsView(job=job.id, goes_at=gone_at, gone=True)
     found = {path: _view(one, number) for path, (number, one) in artifacts.merged(manifests).items()}
     refused = [one for manifest in manifests[-1:] for one in manifest.refused]
     if attempt is None and _looks_live(manifests, job):
@@ -63,12 +79,19 @@ def listed(run_dir: Path, job: JobRow, attempt: int | None) -> ArtifactsView:
         job=job.id,
         artifacts=[found[path] for path in sorted(found)],
         refused=[RefusedView(path=one.path, why=one.why) for one in refused],
+        goes_at=rule.artifacts_go_at(job) if rule else None,
     )
 
 
 def find(run_dir: Path, job: JobRow, path: str, attempt: int | None, blobs: Blobs, digests: Digests) -> Content:
     """The artifact's bytes. Raises NotFoundError, ServerError."""
     manifests, folder = _manifests(run_dir, job, attempt), run_dir / artifacts.FOLDER
+    if is_expired(run_dir):
+        raise NotFoundError(
+            asked=f"the artifact {path!r} of job {job.id}",
+            found="all it left was removed, as this server keeps artifacts for a time only",
+            do="Copy what is to stay, with `leyden cp`, before that.",
+        )
     _, known = artifacts.merged(manifests).get(path, (0, None))
     live = attempt is None and _looks_live(manifests, job)
     with suppress(OSError):

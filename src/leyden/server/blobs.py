@@ -15,7 +15,8 @@ import stat
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, final
@@ -23,7 +24,7 @@ from urllib.parse import urlsplit
 
 from leyden.core.errors import UsageError
 from leyden.server.settings import LOCAL
-from leyden.track.artifacts import Artifact, Stamp, inside
+from leyden.track.artifacts import Artifact, Manifest, Stamp, inside, parse
 
 LEFT_S: Final = 3600.0  # a draft that old is nobody's
 PIECE: Final = 8 << 20  # bytes of one request or read
@@ -37,6 +38,15 @@ class AwayError(Exception):
 
 class ChangedError(Exception):
     """The file is no longer the one of the manifest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A content of the store, and since when it has it."""
+
+    sha256: str
+    size_bytes: int
+    at: float
 
 
 class Blobs(ABC):
@@ -57,8 +67,28 @@ class Blobs(ABC):
         """These bytes of the content. Raises FileNotFoundError, AwayError."""
 
     @abstractmethod
+    def contents(self) -> Iterator[Kept]:
+        """All there are. Raises AwayError."""
+
+    @abstractmethod
+    def remove(self, sha256: str) -> None:
+        """Keep the content no longer. Raises AwayError, OSError."""
+
+    @abstractmethod
     def put_manifest(self, name: str, data: bytes) -> None:
         """Keep a manifest. Raises AwayError, OSError."""
+
+    @abstractmethod
+    def manifests(self) -> Iterator[str]:
+        """The names of all there are. Raises AwayError."""
+
+    @abstractmethod
+    def get_manifest(self, name: str) -> Manifest:
+        """One of them. Raises AwayError, OSError, ValueError."""
+
+    @abstractmethod
+    def remove_manifest(self, name: str) -> None:
+        """Keep it no longer, if it is there. Raises AwayError, OSError."""
 
 
 def open_blobs(url: str, local: Path) -> Blobs:
@@ -115,6 +145,26 @@ class LocalBlobs(Blobs):
     def read(self, sha256: str, start: int, stop: int) -> Iterator[bytes]:
         with self._path(sha256).open("rb", buffering=0) as file:
             yield from read_pieces(file.fileno(), start, stop)
+
+    def contents(self) -> Iterator[Kept]:
+        for file in self._folder.glob("blobs/*/[!.]*"):
+            with suppress(FileNotFoundError):
+                status = file.stat()  # its content may have been written long before it came here
+                at = max(status.st_mtime, status.st_ctime)
+                size = status.st_size if status.st_nlink == 1 else 0  # the run's folder has it too
+                yield Kept(sha256=file.name, size_bytes=size, at=at)
+
+    def remove(self, sha256: str) -> None:
+        self._path(sha256).unlink(missing_ok=True)
+
+    def manifests(self) -> Iterator[str]:
+        return (f"{file.parent.name}/{file.name}" for file in self._folder.glob("manifests/*/[!.]*.json"))
+
+    def get_manifest(self, name: str) -> Manifest:
+        return parse((self._folder / "manifests" / name).read_bytes())
+
+    def remove_manifest(self, name: str) -> None:
+        (self._folder / "manifests" / name).unlink(missing_ok=True)
 
     def put_manifest(self, name: str, data: bytes) -> None:
         goal = self._folder / "manifests" / name
@@ -199,13 +249,10 @@ class ObjectBlobs(Blobs):
             ) from None
 
     def has(self, artifact: Artifact) -> bool:
-        try:
+        with self._away(), suppress(FileNotFoundError):
             size: int = self._api.head(self._store, blob_name(artifact.sha256))["size"]
-        except FileNotFoundError:
-            return False
-        except self._api.exceptions.BaseError as error:
-            raise AwayError(_first_line(error)) from error
-        return size == artifact.size_bytes
+            return size == artifact.size_bytes
+        return False
 
     def put(self, artifact: Artifact, folder: Path, *, settled: bool) -> None:
         source, name = inside(folder, artifact.path), blob_name(artifact.sha256)
@@ -233,20 +280,51 @@ class ObjectBlobs(Blobs):
     def read(self, sha256: str, start: int, stop: int) -> Iterator[bytes]:
         while start < stop:
             end = min(stop, start + PIECE)
-            try:
+            with self._away():
                 piece = bytes(self._api.get_range(self._store, blob_name(sha256), start=start, end=end))
-            except FileNotFoundError:
-                raise
-            except self._api.exceptions.BaseError as error:
-                raise AwayError(_first_line(error)) from error
             if len(piece) != end - start:
                 raise AwayError(f"{len(piece)} bytes came where {end - start} were asked for")
             yield piece
             start = end
 
+    def contents(self) -> Iterator[Kept]:
+        for one in self._listed("blobs/"):
+            name = one["path"].rpartition("/")[2]
+            yield Kept(sha256=name, size_bytes=one["size"], at=one["last_modified"].timestamp())
+
+    def remove(self, sha256: str) -> None:
+        self._delete(blob_name(sha256))
+
+    def manifests(self) -> Iterator[str]:
+        return ("/".join(one["path"].split("/")[-2:]) for one in self._listed("manifests/"))
+
+    def get_manifest(self, name: str) -> Manifest:
+        with self._away():
+            data = self._api.get(self._store, f"manifests/{name}").bytes()
+        return parse(bytes(data))
+
+    def remove_manifest(self, name: str) -> None:
+        self._delete(f"manifests/{name}")
+
     def put_manifest(self, name: str, data: bytes) -> None:
-        try:
+        with self._away():
             self._api.put(self._store, f"manifests/{name}", data)
+
+    def _listed(self, prefix: str) -> Iterator[Any]:
+        with self._away():
+            for some in self._api.list(self._store, prefix=prefix):
+                yield from some
+
+    def _delete(self, name: str) -> None:
+        with self._away(), suppress(FileNotFoundError):
+            self._api.delete(self._store, name)
+
+    @contextmanager
+    def _away(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
         except self._api.exceptions.BaseError as error:
             raise AwayError(_first_line(error)) from error
 

@@ -1,12 +1,83 @@
-"""What may requests carry? Unknown keys are errors."""
+"""What may requests carry? Unknown keys are errors, and so is what no database or no program could hold.
+
+PostgreSQL's texts, and the arguments of programs, hold no NUL; JSON and UTF-8 know no half of a surrogate pair; a whole
+number ends where the database's does.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import math
+import os
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Path
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from leyden.engines.base import Ending, Outcome
+
+INT: Final = 2**31 - 1  # the database's
+BIG: Final = 2**63 - 1
+TEXT: Final = r"^[^\x00]*$"
+_DEEPEST: Final = 20
+
+Text = Annotated[str, Field(pattern=TEXT)]
+User = Annotated[str, Field(max_length=120, pattern=TEXT, description="Whose job it is: a name, not a proof.")]
+Key = Annotated[str, Field(min_length=8, max_length=120, pattern=TEXT, description="Of the request: unique to it.")]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Ref = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=120,
+        pattern=TEXT,
+        description='A job: its id, a unique ending or beginning of that, the newest of a name, or "last".',
+    ),
+]
+FilePath = Annotated[str, Path(description="Of a file, with slashes.")]
+
+
+def _check(value: Any, depth: int = 0) -> None:
+    """Raise where a job could not be put on record."""
+    match value:
+        case str():
+            if "\0" in value or _half(value):
+                raise PydanticCustomError("text", "a text holds NUL, or what is no UTF-8")
+        case float() if not math.isfinite(value):
+            raise PydanticCustomError("number", "a number is no finite number")
+        case int() if abs(value) > BIG:
+            raise PydanticCustomError("number", "a whole number is too large")
+        case dict() | list():
+            if depth > _DEEPEST:
+                raise PydanticCustomError("depth", "it is nested too deeply")
+            for one in (*value, *value.values()) if isinstance(value, dict) else value:
+                _check(one, depth + 1)
+
+
+def _half(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _checked(fields: dict[str, Any]) -> dict[str, Any]:
+    _check(fields)
+    return fields
+
+
+def _fit_for_a_process(environ: dict[str, str]) -> dict[str, str]:
+    """Bytes that are no UTF-8 may come, as Python writes them; names as no system knows them may not."""
+    for name, value in environ.items():
+        if not name or "=" in name or "\0" in name or "\0" in value:
+            raise PydanticCustomError("variable", "a variable has no name, or = in its name, or NUL")
+        os.fsencode(name + value)
+    return environ
+
+
+Fields = Annotated[dict[str, Any], AfterValidator(_checked)]
+Environ = Annotated[dict[str, str], AfterValidator(_fit_for_a_process)]
 
 
 class Body(BaseModel):
@@ -18,24 +89,24 @@ class Body(BaseModel):
 class From(Body):
     """Where a job comes from. A `key` seen before names the job made then."""
 
-    code: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
-    cwd: str = ""
-    submit_dir: str = ""
-    environ: dict[str, str] = {}
-    user: Annotated[str, Field(max_length=120)] = ""
-    key: Annotated[str, Field(min_length=8, max_length=120)]
+    code: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$", description="The captured tree's SHA-256.")] = ""
+    cwd: Annotated[Text, Field(description="Where it starts: a folder of the tree, or an absolute one.")] = ""
+    submit_dir: Annotated[Text, Field(description="The folder of the one who submits.")] = ""
+    environ: Environ = {}
+    user: User = ""
+    key: Key
 
 
 class Submission(From):
     """POST /api/jobs. `job` is checked as a Job of its own, whose errors say more."""
 
-    job: dict[str, Any]
+    job: Fields
 
 
 class Batch(From):
     """POST /api/jobs/batch: many jobs of one tree and one environment."""
 
-    jobs: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=10_000)]
+    jobs: Annotated[list[Fields], Field(min_length=1, max_length=10_000)]
 
 
 class Again(Body):
@@ -44,20 +115,20 @@ class Again(Body):
     `set` changes arguments of the script: {"lr": "0.1"} replaces or adds `--lr 0.1`.
     """
 
-    key: Annotated[str, Field(min_length=8, max_length=120)]
-    user: Annotated[str, Field(max_length=120)] = ""
-    step: Annotated[int, Field(ge=0)] | None = None
-    set: dict[str, str] = {}
+    key: Key
+    user: User = ""
+    step: Annotated[int, Field(ge=0, le=BIG)] | None = None
+    set: dict[Text, Text] = {}
 
 
 class OutcomeBody(Body):
     """How an attempt ended, as its worker tells it."""
 
     kind: Ending
-    message: str
-    ended_at: float
-    started_at: float | None = None
-    exit_code: int | None = None
+    message: Text
+    ended_at: Number
+    started_at: Number | None = None
+    exit_code: Annotated[int, Field(ge=-INT, le=INT)] | None = None
 
     def plain(self) -> Outcome:
         """Without pydantic."""
@@ -67,7 +138,7 @@ class OutcomeBody(Body):
 class Report(Body):
     """POST /api/attempts/{uid}/report."""
 
-    fence: int
+    fence: Annotated[int, Field(ge=0, le=BIG)]
     kind: Literal["started", "heartbeat", "ended"]
     outcome: OutcomeBody | None = None
 
@@ -75,8 +146,8 @@ class Report(Body):
 class QuotaBody(Body):
     """PUT /api/quotas/{user}. None is no limit."""
 
-    gpus: Annotated[int, Field(ge=0)] | None = None
-    cpus: Annotated[int, Field(ge=0)] | None = None
+    gpus: Annotated[int, Field(ge=0, le=INT)] | None = None
+    cpus: Annotated[int, Field(ge=0, le=INT)] | None = None
 
 
 _ALL = (Submission, Batch, Again, Report, OutcomeBody, QuotaBody)

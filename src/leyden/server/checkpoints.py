@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
+from fastapi import Path as InPath
 from fastapi.responses import JSONResponse
 
 from leyden.core.errors import ConflictError, NotFoundError, UsageError, nearest
@@ -14,11 +16,22 @@ from leyden.core.ids import short_id
 from leyden.core.views import CheckpointFileView, CheckpointView
 from leyden.jobs.rows import JobRow, find_job
 from leyden.server.artifacts import Digests, open_file
-from leyden.server.ranges import respond
-from leyden.server.retention import Retention, expired, needed
+from leyden.server.bodies import INT, TEXT, FilePath, Ref
+from leyden.server.launching import HOLD
+from leyden.server.openapi import file_answers
+from leyden.server.ranges import Asked, respond
+from leyden.server.retention import Fate, Retention, expired, fates, needed, of_folder
 from leyden.server.services import Services
 from leyden.track import checkpoints
 from leyden.track.checkpoints import Checkpoint
+
+Name = Annotated[
+    str, InPath(min_length=1, max_length=255, pattern=TEXT, description='Its name, a link to it ("last"), or its step.')
+]
+Keep = Annotated[int | None, Query(ge=1, le=INT, description="So many of each job stay.")]
+Days = Annotated[
+    float | None, Query(ge=0, le=36_500, allow_inf_nan=False, description="Of jobs that ended so long ago.")
+]
 
 
 def add_checkpoints(app: FastAPI, services: Services) -> None:
@@ -32,12 +45,24 @@ def _add_reading(app: FastAPI, services: Services) -> None:
     digests = Digests()
 
     @app.get("/api/jobs/{ref}/checkpoints", response_model=list[CheckpointView])
-    def get_checkpoints(ref: str) -> Response:
+    def get_checkpoints(ref: Ref) -> Response:
+        """The checkpoints of a job, newest first; when each goes, or why it stays."""
         job, folder = _job_of(services, ref)
-        return JSONResponse([asdict(view(job.id, one)) for one in checkpoints.found(folder)])
+        found, needed_ = checkpoints.found(folder), of_folder(folder, services.store.read(needed))
+        rule, ended_at = services.files.retention, job.ended_at if job.state.final else None
+        fate = fates(found, rule, ended_at=ended_at, needed=needed_)
+        return JSONResponse([asdict(view(job.id, one, fate[one.name])) for one in found])
 
-    @app.api_route("/api/jobs/{ref}/checkpoints/{name}/files/{path:path}", methods=["GET", "HEAD"])
-    def get_file(request: Request, ref: str, name: str, path: str) -> Response:
+    path = "/api/jobs/{ref}/checkpoints/{name}/files/{path:path}"
+
+    @app.head(path, response_class=Response, responses=file_answers(head=True))
+    def head_checkpoint_file(request: Request, ref: Ref, name: Name, path: FilePath, asked: Asked) -> Response:
+        """The size and the hash of one file of a checkpoint."""
+        return get_checkpoint_file(request, ref, name, path, asked)
+
+    @app.get(path, response_class=Response, responses=file_answers())
+    def get_checkpoint_file(request: Request, ref: Ref, name: Name, path: FilePath, asked: Asked) -> Response:
+        """The bytes of one file of a checkpoint, or a part."""
         job, folder = _job_of(services, ref)
         one = pick(folder, job, name)
         try:
@@ -55,11 +80,13 @@ def _add_reading(app: FastAPI, services: Services) -> None:
 
 def _add_changing(app: FastAPI, services: Services) -> None:
     @app.put("/api/jobs/{ref}/checkpoints/{name}/pin", response_model=CheckpointView)
-    def put_pin(ref: str, name: str) -> Response:
+    def put_pin(ref: Ref, name: Name) -> Response:
+        """See that nobody removes the checkpoint: not the Trainer, not the server, not `leyden ckpt rm`."""
         return _pin(ref, name, pinned=True)
 
     @app.delete("/api/jobs/{ref}/checkpoints/{name}/pin", response_model=CheckpointView)
-    def delete_pin(ref: str, name: str) -> Response:
+    def delete_pin(ref: Ref, name: Name) -> Response:
+        """Take the pin away."""
         return _pin(ref, name, pinned=False)
 
     def _pin(ref: str, name: str, *, pinned: bool) -> Response:
@@ -69,26 +96,31 @@ def _add_changing(app: FastAPI, services: Services) -> None:
         return JSONResponse(asdict(view(job.id, pick(folder, job, one.name))))
 
     @app.delete("/api/jobs/{ref}/checkpoints/{name}", response_model=CheckpointView)
-    def delete_checkpoint(ref: str, name: str) -> Response:
+    def delete_checkpoint(ref: Ref, name: Name) -> Response:
+        """Remove a checkpoint; it as it was.
+
+        Not one that is pinned, the newest of a job that has not ended, or one that such a job began from.
+        """
         job, folder = _job_of(services, ref)
-        one = pick(folder, job, name)
-        refuse_removal(job, one, checkpoints.found(folder))
-        if by := services.store.read(needed).get(str(folder / one.name)):
-            raise _must_stay(job, one, f"job {short_id(by)} is to start from it", "Wait until that job has ended.")
-        checkpoints.remove(folder, one.name)
+        with HOLD:  # a fork that is being made has it on record by now, or will not find it
+            one = pick(folder, job, name)
+            refuse_removal(job, one, checkpoints.found(folder))
+            used = services.store.read(lambda connection: needed(connection, ended=False))
+            if by := used.get(str(folder / one.name)):
+                raise _must_stay(job, one, f"job {short_id(by)} began from it", "Wait until that job has ended.")
+            hidden = checkpoints.hide(folder, one.name)
+        shutil.rmtree(hidden, ignore_errors=True)
         return JSONResponse(asdict(view(job.id, one)))
 
 
 def _add_expired(app: FastAPI, services: Services) -> None:
     @app.get("/api/checkpoints/expired", response_model=list[CheckpointView])
-    def get_expired(
-        keep: Annotated[int | None, Query(ge=1)] = None, days: Annotated[float | None, Query(ge=0)] = None
-    ) -> Response:
+    def get_expired(keep: Keep = None, days: Days = None) -> Response:
+        """The checkpoints of all jobs that the server's rule lets go, or that another rule would."""
         rule = services.files.retention
         if keep is not None or days is not None:
-            before = rule or Retention(keep=1, days=0.0)
-            rule = Retention(keep=keep or before.keep, days=before.days if days is None else days)
-        if rule is None:
+            rule = Retention(keep=keep or rule.keep or 1, days=rule.days if days is None else days)
+        if not rule.keep:
             raise UsageError(
                 asked="checkpoints that have expired",
                 found="this server removes none",
@@ -112,7 +144,7 @@ def pick(folder: Path, job: JobRow, name: str) -> Checkpoint:
         if name == one.name or name in one.names:
             return one
     for one in found:
-        if step.isdigit() and one.step == int(step):
+        if step == str(one.step):
             return one
     if name == "newest" and found:
         return found[0]
@@ -138,8 +170,9 @@ def _must_stay(job: JobRow, one: Checkpoint, why: str, do: str) -> ConflictError
     return ConflictError(asked=f"checkpoint {one.name} of job {short_id(job.id)} was to be removed", found=why, do=do)
 
 
-def view(job_id: str, one: Checkpoint) -> CheckpointView:
+def view(job_id: str, one: Checkpoint, fate: Fate | None = None) -> CheckpointView:
     """As the API tells it."""
+    fate = fate or Fate()
     return CheckpointView(
         job=job_id,
         name=one.name,
@@ -151,4 +184,7 @@ def view(job_id: str, one: Checkpoint) -> CheckpointView:
         pinned=one.pinned,
         names=list(one.names),
         files=[CheckpointFileView(path=file.path, size_bytes=file.size_bytes) for file in one.files],
+        damaged=one.damaged,
+        goes_at=fate.goes_at,
+        stays=fate.stays,
     )

@@ -14,34 +14,43 @@ from fastapi import FastAPI, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, JSONResponse
 
-from leyden.core.environment import read_environment
+from leyden.core.environment import EnvironmentView, read_environment
 from leyden.core.errors import CaptureError, NotFoundError, SpecError
 from leyden.core.home import Home
 from leyden.core.units import format_size
 from leyden.engines.base import attempt_folder
 from leyden.jobs.rows import find_job
-from leyden.server.launching import code_file
+from leyden.server.bodies import Ref
+from leyden.server.launching import code_file, renew
+from leyden.server.openapi import HEAD, data
 from leyden.server.services import Services
 
 LIMIT_BYTES = 250_000_000
-Sha256 = Annotated[str, InPath(pattern=r"^[0-9a-f]{64}$")]
+_BODY = {"required": True, **data("A tar.gz with that hash, 250 MB at most.", "application/gzip")}
+Sha256 = Annotated[str, InPath(pattern=r"^[0-9a-f]{64}$", description="Of the tree's tar.gz.")]
 
 
 def add_code(app: FastAPI, services: Services) -> None:
     """The routes of captured trees and environments."""
     home, store = services.home, services.store
 
-    @app.head("/api/code/{sha256}")
+    @app.head("/api/code/{sha256}", response_class=Response, responses=HEAD)
     def has_code(sha256: Sha256) -> Response:
-        return Response(status_code=200 if code_file(home, sha256).exists() else 404)
+        """Whether the server has that tree: 200 or 404."""
+        return Response(status_code=200 if renew(code_file(home, sha256)) else 404)
 
-    @app.put("/api/code/{sha256}")
+    @app.put("/api/code/{sha256}", status_code=204, openapi_extra={"requestBody": _BODY})
     async def put_code(sha256: Sha256, request: Request) -> Response:
+        """Upload a captured tree.
+
+        It is kept for a day, and for as long as a job was made from it.
+        """
         await store_code(home, sha256, request.stream())
         return Response(status_code=204)
 
-    @app.get("/api/code/{sha256}")
+    @app.get("/api/code/{sha256}", response_class=Response, responses={200: data("The tree.", "application/gzip")})
     def get_code(sha256: Sha256) -> Response:
+        """Download a captured tree."""
         file = code_file(home, sha256)
         if not file.exists():
             raise NotFoundError(
@@ -49,8 +58,9 @@ def add_code(app: FastAPI, services: Services) -> None:
             )
         return FileResponse(file, media_type="application/gzip")
 
-    @app.get("/api/jobs/{ref}/environment")
-    def environment(ref: str) -> Response:
+    @app.get("/api/jobs/{ref}/environment", response_model=EnvironmentView | None)
+    def get_environment(ref: Ref) -> Response:
+        """The interpreter and the packages of a job's last attempt; null where that is not on record."""
         job = store.read(lambda connection: find_job(connection, ref))
         view = read_environment(attempt_folder(home.runs / job.id, max(1, job.attempt)))
         return JSONResponse(asdict(view) if view else None)

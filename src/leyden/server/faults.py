@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -26,7 +27,13 @@ def answer_faults(app: FastAPI) -> None:
 def response(error: LeydenError) -> JSONResponse:
     """The error as a response."""
     body = {"error": type(error).__name__, "asked": error.asked, "found": error.found, "do": error.do}
-    return JSONResponse(body, status_code=_STATUS.get(type(error), 400))
+    return _answer(body, _STATUS.get(type(error), 400))
+
+
+def _answer(body: Mapping[str, str], status: int, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """What somebody sent, and the error repeats, need not be UTF-8."""
+    said = {key: text.encode(errors="backslashreplace").decode() for key, text in body.items()}
+    return JSONResponse(said, status, dict(headers or {}))
 
 
 async def _leyden(_request: Request, error: Exception) -> JSONResponse:
@@ -49,9 +56,8 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     what = f"{request.method} {request.url.path}"
     fault = NotFoundError(asked=what, found=str(error.detail).lower(), do="Client and server may differ in version.")
-    return JSONResponse(
-        {"error": "NotFoundError", "asked": fault.asked, "found": fault.found, "do": fault.do}, error.status_code
-    )
+    body = {"error": "NotFoundError", "asked": fault.asked, "found": fault.found, "do": fault.do}
+    return _answer(body, error.status_code, error.headers)
 
 
 async def _bug(request: Request, error: Exception) -> JSONResponse:

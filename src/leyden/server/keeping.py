@@ -24,13 +24,17 @@ from leyden.engines.base import attempt_folder
 from leyden.jobs.store import Store
 from leyden.jobs.tables import attempts, events, jobs
 from leyden.server.blobs import AwayError, Blobs, ChangedError, open_blobs
-from leyden.server.retention import Retention, sweep
+from leyden.server.cleaning import Cleaner, tell
+from leyden.server.retention import Retention, is_expired, sweep
 from leyden.server.settings import Settings
+from leyden.server.waste import disk_use
 from leyden.track import artifacts
 
 MARK: Final = "artifacts.kept"
 LOOK_EVERY_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
+CHORES_EVERY_S: Final = 600.0
+SETTLED_S: Final = 300.0  # a server that has just started has better things to do than to clean
 _OVERLAP: Final = 200  # events asked for again: PostgreSQL may show a lower number after a higher one
 _AT_ONCE: Final = 500
 
@@ -51,34 +55,45 @@ class Files:
     """What the server knows of files that jobs leave."""
 
     blobs: Blobs
-    retention: Retention | None
+    retention: Retention
     keeping: Keeping
+    cleaner: Cleaner
 
     @classmethod
     def open(cls, home: Home, store: Store, settings: Settings, clock: Callable[[], float]) -> Files:
         """By the settings; nothing runs yet. Raises UsageError for a store that is none."""
-        blobs = open_blobs(settings.store, home.root / "store")
-        kept = settings.keep_checkpoints
-        retention = Retention(keep=kept, days=settings.keep_days) if kept else None
+        blobs, busy = open_blobs(settings.store, home.root / "store"), threading.Lock()
+        retention = Retention(
+            keep=settings.keep_checkpoints, days=settings.keep_days, artifacts_days=settings.keep_artifacts_days
+        )
+        cleaner = Cleaner(home=home, store=store, blobs=blobs, busy=busy, clock=clock)
+        opened_at = clock()
 
         def chores() -> None:
-            if retention:
-                sweep(store, home, retention, now=clock())
+            with busy:
+                sweep(store, home, blobs, retention, now=clock())
+            if settings.clean_days and clock() - opened_at > SETTLED_S and cleaner.due:
+                tell(cleaner.clean(days=settings.clean_days, really=True))
 
-        return cls(blobs=blobs, retention=retention, keeping=Keeping(home, store, blobs, chores))
+        keeping = Keeping(home, store, blobs, chores, busy)
+        return cls(blobs=blobs, retention=retention, keeping=keeping, cleaner=cleaner)
 
 
 @final
 class Keeping(threading.Thread):
-    """Keeps artifacts until closed, and does `chores` once an hour."""
+    """Keeps artifacts until closed, and does `chores` every ten minutes; holds `busy` while it keeps an attempt's."""
 
-    def __init__(self, home: Home, store: Store, blobs: Blobs, chores: Callable[[], None]) -> None:
+    def __init__(
+        self, home: Home, store: Store, blobs: Blobs, chores: Callable[[], None], busy: threading.Lock | None = None
+    ) -> None:
         super().__init__(name="keeping", daemon=True)
         self._home, self._store, self._blobs, self._chores = home, store, blobs, chores
+        self._busy = busy or threading.Lock()
         self._closed = threading.Event()
         self._upto = 0  # the number of the last event seen
         self._recent: set[int] = set()  # and of those shortly before it
         self.trouble = ""  # why nothing is kept just now
+        self.home_bytes: int | None = None  # None: not counted yet
 
     def close(self) -> None:
         """End; an upload that is under way is given up, and made anew by the next server."""
@@ -100,7 +115,7 @@ class Keeping(threading.Thread):
                 self._complain(error)
             if next_chores_s <= 0 and not self._closed.is_set():
                 self._do_chores()
-                next_chores_s = 3600.0
+                next_chores_s = CHORES_EVERY_S
             next_chores_s -= pause_s
             self._closed.wait(pause_s)
 
@@ -114,6 +129,7 @@ class Keeping(threading.Thread):
     def _do_chores(self) -> None:
         try:
             self._chores()
+            self.home_bytes = disk_use(self._home.root)
         except Exception:
             traceback.print_exc()
 
@@ -145,7 +161,9 @@ class Keeping(threading.Thread):
             for one in self._store.read(partial(_ended, job_ids=listed[start : start + _AT_ONCE])):
                 if self._closed.is_set():
                     return waiting
-                if not self._keep_one(one):
+                with self._busy:
+                    done = self._keep_one(one)
+                if not done:
                     left.add(one.job_id)
         return left
 
@@ -153,7 +171,7 @@ class Keeping(threading.Thread):
         """Whether nothing is left to do for the attempt."""
         run_dir = self._home.runs / one.job_id
         folder = attempt_folder(run_dir, one.number)
-        if _mark(folder) == self._blobs.url or not artifacts.has_files(run_dir):
+        if _mark(folder) == self._blobs.url or not artifacts.has_files(run_dir) or is_expired(run_dir):
             return True
         manifest = artifacts.read(folder)
         if manifest is None:

@@ -5,12 +5,16 @@ The submitter's environment may hold secrets: it lies in files of mode 600 only,
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
-from typing import final
+from typing import Final, final
 
 from leyden.core.home import Home
 from leyden.core.job import Job
@@ -18,15 +22,19 @@ from leyden.engines.base import Launch
 from leyden.engines.record import replace
 from leyden.jobs.keeper import SAVE_GRACE_S
 from leyden.jobs.rows import AttemptRow, JobRow
+from leyden.server.prices import Prices
 from leyden.server.tokens import Tokens
 from leyden.track.checkpoints import FOLDER, found
+
+# Held by who decides by a file that is there, until it is safe from cleaning, and by who cleans: one server a home.
+HOLD: Final = threading.Lock()
 
 
 def keep_environ(home: Home, environ: Mapping[str, str]) -> str:
     """Keep a submitter's environment under its hash, which is returned; a thousand jobs of one batch share it."""
     text = json.dumps(dict(environ), sort_keys=True)
     name = hashlib.sha256(text.encode()).hexdigest()
-    if not _environ_file(home, name).exists():
+    if not renew(_environ_file(home, name)):
         _environ_file(home, name).parent.mkdir(exist_ok=True, mode=0o700)
         replace(_environ_file(home, name), text)
     return name
@@ -51,6 +59,8 @@ class Launching:
     url: str
     tokens: Tokens
     stop_grace_s: float
+    prices: Prices
+    attempts: Callable[[str], Sequence[AttemptRow]]  # of a job, this one too
 
     def prepare(self, row: JobRow, attempt: AttemptRow) -> Launch:
         """Everything the worker needs to know. Raises OSError where the run's folder is gone."""
@@ -85,6 +95,8 @@ class Launching:
             # Without a word about ranks one process runs, so that Trainer(devices=2) can start its own.
             distributed=job.ranks is not None or len(gpus) > 1,
             time_s=job.time,
+            cost_limit=job.limits.cost,
+            budget_s=self._budget_s(job, attempt),
             idle_s=job.limits.idle,
             stall_s=job.limits.stall,
             stop_grace_s=self.stop_grace_s,
@@ -94,6 +106,13 @@ class Launching:
             warm=job.warm,
         )
 
+    def _budget_s(self, job: Job, attempt: AttemptRow) -> float | None:
+        if job.limits.cost is None:
+            return None
+        before = [one for one in self.attempts(attempt.job_id) if one.uid != attempt.uid]
+        seconds = self.prices.budget_s(job.limits.cost, attempt, before)
+        return None if seconds == inf else seconds
+
 
 def _newest_checkpoint(run_dir: Path) -> str:
     """The newest of the attempts before; whether it is whole is for the program to see."""
@@ -101,8 +120,21 @@ def _newest_checkpoint(run_dir: Path) -> str:
     return str(run_dir / FOLDER / saved[0].name) if saved else ""
 
 
+def environs(home: Home) -> Path:
+    """Where submitters' environments lie."""
+    return home.root / "environs"
+
+
 def _environ_file(home: Home, name: str) -> Path:
-    return home.root / "environs" / f"{name}.json"
+    return environs(home) / f"{name}.json"
+
+
+def renew(file: Path) -> bool:
+    """Whether it is there; if so, it is not cleaned away within the next day, as a job may come of it (waste.py)."""
+    with HOLD, contextlib.suppress(FileNotFoundError):
+        os.utime(file)
+        return True
+    return False
 
 
 def code_file(home: Home, sha256: str) -> Path:

@@ -21,10 +21,14 @@ from starlette.concurrency import run_in_threadpool
 from leyden.core.errors import NotFoundError
 from leyden.core.views import TailView
 from leyden.jobs.rows import JobRow, find_job, get_job
+from leyden.server.bodies import BIG, INT, Ref
 from leyden.server.changes import wait_for
+from leyden.server.openapi import data
 from leyden.server.services import Services
 from leyden.worker.stamps import read_stamps
 
+InRange = Annotated[int, Query(ge=0, le=INT)]
+Attempt = Annotated[int | None, Query(ge=0, le=INT, description="The current or last one by default.")]
 CHUNK: Final = 256 * 1024
 FAST_S, SLOW_S = 0.01, 0.05
 LONG_BYTES: Final = 1 << 20  # so far a line is looked back for; of a longer one a tail has only the end
@@ -33,16 +37,18 @@ LONG_BYTES: Final = 1 << 20  # so far a line is looked back for; of a longer one
 def add_logs(app: FastAPI, services: Services) -> None:
     """The routes that answer with output, with where its end begins, and with when it was printed."""
 
-    @app.get("/api/jobs/{ref}/logs")
-    async def logs(
-        ref: str,
-        rank: int = 0,
-        attempt: int | None = None,
-        offset: Annotated[int, Query(ge=0)] = 0,
-        limit: Annotated[int | None, Query(ge=0)] = None,
-        follow: bool = False,
+    said = data("What the rank printed; `X-Leyden-Attempt` says in which attempt.")
+
+    @app.get("/api/jobs/{ref}/logs", response_class=Response, responses={200: said})
+    async def get_logs(
+        ref: Ref,
+        rank: InRange = 0,
+        attempt: Attempt = None,
+        offset: Annotated[int, Query(ge=0, le=BIG, description="From that byte on.")] = 0,
+        limit: Annotated[int | None, Query(ge=0, le=BIG, description="At most so many bytes.")] = None,
+        follow: Annotated[bool, Query(description="Until the job has ended, into its next attempts too.")] = False,
     ) -> Response:
-        """The bytes from `offset` on, at most `limit` of them; `follow` goes on until the job has ended."""
+        """The output of one rank, byte for byte."""
         job = await run_in_threadpool(services.store.read, lambda connection: find_job(connection, ref))
         check_rank(job, rank, attempt)
         number = attempt or max(1, job.attempt)
@@ -52,7 +58,7 @@ def add_logs(app: FastAPI, services: Services) -> None:
         return StreamingResponse(sent, media_type="application/octet-stream", headers=headers)
 
     @app.get("/api/jobs/{ref}/logs/tail", response_model=TailView)
-    def tail(ref: str, lines: Annotated[int, Query(ge=0)], rank: int = 0, attempt: int | None = None) -> Response:
+    def get_tail(ref: Ref, lines: InRange, rank: InRange = 0, attempt: Attempt = None) -> Response:
         """Where the last lines begin that are there now; of a line longer than 1 MiB only its end counts."""
         job = services.store.read(lambda connection: find_job(connection, ref))
         check_rank(job, rank, attempt)
@@ -60,8 +66,13 @@ def add_logs(app: FastAPI, services: Services) -> None:
         return JSONResponse(asdict(find_tail(_log(services, job, rank=rank, attempt=number), lines)))
 
     @app.get("/api/jobs/{ref}/logs/stamps", response_model=list[tuple[int, float]])
-    def stamps(ref: str, attempt: int, rank: int = 0, after: Annotated[int, Query(ge=0)] = 0) -> Response:
-        """Pairs of bytes so far and seconds since 1970, the first ones that reach beyond byte `after`."""
+    def get_stamps(
+        ref: Ref, attempt: InRange, rank: InRange = 0, after: Annotated[int, Query(ge=0, le=BIG)] = 0
+    ) -> Response:
+        """When the output was how long.
+
+        Pairs of bytes so far and seconds since 1970, the first ones that reach beyond byte `after`.
+        """
         job = services.store.read(lambda connection: find_job(connection, ref))
         check_rank(job, rank, attempt)
         return JSONResponse(read_stamps(_log(services, job, rank=rank, attempt=attempt), after=after))

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 
@@ -29,7 +30,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--store", help="where artifacts are kept, from now on: local, a folder, s3://bucket/prefix, …")
     parser.add_argument("--keep-checkpoints", type=int, help="of each job, once it has ended so long ago; 0: all")
     parser.add_argument("--keep-days", type=float, help="how long ago")
+    parser.add_argument("--keep-artifacts-days", type=float, help="so long after a job's end; 0: for ever")
+    parser.add_argument("--clean-days", type=float, help="what was unused so long is cleaned away; 0: nothing is")
     parser.add_argument("--fake-gpus", type=int, help="so many, to try the platform with; 0: those there are")
+    parser.add_argument("--price-gpu-hour", type=float, help="what an hour of a GPU costs; 0: nobody knows")
+    parser.add_argument("--price-cpu-hour", type=float, help="and of a CPU")
     parser.add_argument(
         "--database", help="where jobs are kept: local, the path of a file, postgresql://user@host/name"
     )
@@ -37,14 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     home = Home(options.home.expanduser().absolute()) if options.home else Home.from_environ()
     try:
         with lock_home(home.create()):
-            settings = told(
-                home,
-                store=options.store,
-                keep_checkpoints=options.keep_checkpoints,
-                keep_days=options.keep_days,
-                fake_gpus=options.fake_gpus,
-                database=options.database,
-            )
+            settings = told(home, {one.name: getattr(options, one.name, None) for one in fields(Settings)})
             _serve(home, options, settings)
     except LeydenError as error:
         print(f"leyden server: {error}", file=sys.stderr)

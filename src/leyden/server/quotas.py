@@ -12,10 +12,13 @@ from sqlalchemy import Connection
 from leyden.core.views import QuotaView
 from leyden.jobs.quotas import Use, all_quotas, delete_quota, set_quota, usage_of
 from leyden.jobs.snapshot import Quota
-from leyden.server.bodies import QuotaBody
+from leyden.server.bodies import TEXT, QuotaBody
 from leyden.server.services import Services
 
-User = Annotated[str, Path(min_length=1, max_length=120)]
+User = Annotated[
+    str,
+    Path(min_length=1, max_length=120, pattern=TEXT, description='Whose; "*" is whoever has no quota of their own.'),
+]
 
 
 def add_quotas(app: FastAPI, services: Services) -> None:
@@ -23,11 +26,13 @@ def add_quotas(app: FastAPI, services: Services) -> None:
 
     @app.get("/api/quotas", response_model=list[QuotaView])
     def get_quotas() -> Response:
+        """Every user with a quota, or with something used of late."""
         found = services.store.read(lambda connection: _views(connection, services.clock()))
         return JSONResponse([asdict(one) for one in found])
 
     @app.put("/api/quotas/{user}", status_code=204)
     def put_quota(user: User, body: QuotaBody) -> Response:
+        """The most that a user may hold at a time."""
         quota = Quota(gpus=body.gpus, cpus=body.cpus)
         services.store.write(lambda connection: set_quota(connection, user, quota))
         services.keeper.wake()
@@ -35,6 +40,7 @@ def add_quotas(app: FastAPI, services: Services) -> None:
 
     @app.delete("/api/quotas/{user}", status_code=204)
     def remove_quota(user: User) -> Response:
+        """The user has the quota of everybody again."""
         services.store.write(lambda connection: delete_quota(connection, user))
         services.keeper.wake()
         return Response(status_code=204)

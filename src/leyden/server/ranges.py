@@ -7,12 +7,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
 from mimetypes import guess_type
+from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import Request, Response
+from fastapi import Header, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})$", re.ASCII)
+
+
+class _Asked(BaseModel):
+    """The headers that say which bytes, and whether at all; `respond` reads them."""
+
+    range: Annotated[str | None, Field(description="bytes=0-99; other units and several parts count as none.")] = None
+    if_range: Annotated[str | None, Field(description="An ETag: a part only of that very content, else all.")] = None
+    if_none_match: Annotated[str | None, Field(description="An ETag: 304 where it is that content.")] = None
+
+
+Asked = Annotated[_Asked, Header()]
 
 
 @dataclass(frozen=True, kw_only=True)

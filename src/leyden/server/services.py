@@ -16,11 +16,13 @@ from leyden.engines.gpus import FAKE_GPUS
 from leyden.engines.local import LocalEngine
 from leyden.jobs.failpoint import Failpoint
 from leyden.jobs.keeper import Keeper
+from leyden.jobs.rows import all_attempts
 from leyden.jobs.snapshot import Decisions, Snapshot
 from leyden.jobs.store import Store
 from leyden.server.changes import Changes
 from leyden.server.keeping import Files
 from leyden.server.launching import Launching
+from leyden.server.prices import Prices
 from leyden.server.settings import LOCAL, Settings
 from leyden.server.tokens import Tokens
 
@@ -73,7 +75,10 @@ class Services:
     tokens: Tokens
     changes: Changes
     keeper: KeeperThread
+    prices: Prices
+    settings: Settings
     files: Files  # that jobs leave
+    warm: Callable[[], int]  # how many preloaded processes stand ready
     last_pass: Callable[[], tuple[Snapshot, Decisions] | None]  # of the scheduler
     clock: Callable[[], float]
     started_at: float = field(default_factory=time.time)
@@ -96,7 +101,15 @@ class Services:
         failpoint = Failpoint.parse(os.environ.get("LEYDEN_FAILPOINT", ""))
         store = Store(where, on_commit=changes.ring, failpoint=failpoint)
         machine = engine.inventory()
-        launching = Launching(home=home, url=url, tokens=tokens, stop_grace_s=stop_grace_s)
+        prices = Prices(gpu_hour=settings.price_gpu_hour, cpu_hour=settings.price_cpu_hour)
+        launching = Launching(
+            home=home,
+            url=url,
+            tokens=tokens,
+            stop_grace_s=stop_grace_s,
+            prices=prices,
+            attempts=lambda job_id: store.read(lambda connection: all_attempts(connection, job_id)),
+        )
         keeper = Keeper(
             store=store,
             engine=engine,
@@ -113,7 +126,10 @@ class Services:
             tokens=tokens,
             changes=changes,
             keeper=KeeperThread(keeper.step),
+            prices=prices,
+            settings=settings,
             files=Files.open(home, store, settings, clock),
+            warm=lambda: engine.standing,
             last_pass=lambda: keeper.last,
             clock=clock,
         )

@@ -14,7 +14,7 @@ from leyden.jobs import life
 from leyden.jobs.placement import Size, refuse_impossible, settle
 from leyden.jobs.rows import JobRow, find_job
 from leyden.server.bodies import Batch, Submission
-from leyden.server.launching import code_file, keep_environ
+from leyden.server.launching import code_file, keep_environ, renew
 from leyden.server.services import Services
 
 
@@ -48,6 +48,7 @@ def again(
     size = settle(spec.resources, services.machine)
     refuse_impossible(size, services.machine)
     _refuse_pointless(spec, size)
+    services.prices.refuse_unpriced(spec, size)
     kept = {name: getattr(origin, name) for name in ("code", "cwd", "submit_dir", "environ")}
     fresh = JobRow(
         **kept,
@@ -82,6 +83,7 @@ def _row(services: Services, job: Job, body: Submission | Batch, *, key: str, en
     size = settle(job.resources, services.machine)
     refuse_impossible(size, services.machine)
     _refuse_pointless(job, size)
+    services.prices.refuse_unpriced(job, size)
     after: tuple[str, ...] = ()
     if job.after:
         after = services.store.read(lambda connection: tuple(find_job(connection, one).id for one in job.after))
@@ -132,7 +134,7 @@ def _check_place(services: Services, body: Submission | Batch) -> None:
             found="no code was captured, so that names no folder",
             do="Give an absolute folder, or upload the code first.",
         )
-    if body.code and not code_file(services.home, body.code).exists():
+    if body.code and not renew(code_file(services.home, body.code)):
         raise NotFoundError(
             asked=f"the job runs the captured tree {body.code[:12]}…",
             found="it was never uploaded",

@@ -31,7 +31,8 @@ def add_top(app: FastAPI, services: Services) -> None:
     """The route of `leyden top`."""
 
     @app.get("/api/top", response_model=TopView)
-    def top() -> Response:
+    def get_top() -> Response:
+        """The machine just now: who is on which GPU, how busy it is, who comes next."""
         return JSONResponse(asdict(top_view(services)))
 
 

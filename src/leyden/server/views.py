@@ -15,6 +15,7 @@ from leyden.engines.base import Machine
 from leyden.jobs.rows import AttemptRow, JobRow, all_attempts, find_job, held_devices, last_attempts, list_jobs
 from leyden.jobs.tables import events
 from leyden.server.launching import code_file
+from leyden.server.prices import Prices
 
 RECENT_S = 600.0
 
@@ -36,20 +37,22 @@ def many_jobs(connection: Connection, home: Home, *, all_: bool, limit: int, now
     return [_job_view(home, row, attempts.get(row.id)) for row in rows]
 
 
-def detail(connection: Connection, home: Home, reference: str) -> JobDetail:
+def detail(connection: Connection, home: Home, reference: str, *, prices: Prices, now: float) -> JobDetail:
     """All about one job."""
     row = find_job(connection, reference)
     query = select(events).where(events.c.job_id == row.id).order_by(events.c.id)
+    attempts = all_attempts(connection, row.id)
     return JobDetail(
         job=of_row(connection, home, row),
         spec=_said(row.spec),
         code=row.code,
         commit=read_origin(code_file(home, row.code)) if row.code else None,
-        attempts=[_attempt_view(attempt) for attempt in all_attempts(connection, row.id)],
+        attempts=[_attempt_view(attempt) for attempt in attempts],
         events=[
             EventView(at=one.at, before=one.before, after=one.after, who=one.who, why=one.why)
             for one in connection.execute(query)
         ],
+        cost=prices.cost(attempts, now) if prices.known else None,
     )
 
 

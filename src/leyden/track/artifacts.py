@@ -211,9 +211,14 @@ def write(attempt_dir: Path, manifest: Manifest) -> None:
 def read(attempt_dir: Path) -> Manifest | None:
     """What the attempt left; None where nobody has looked yet."""
     try:
-        plain: Mapping[str, Any] = json.loads((attempt_dir / MANIFEST).read_text())
+        return parse((attempt_dir / MANIFEST).read_bytes())
     except FileNotFoundError:
         return None
+
+
+def parse(text: bytes) -> Manifest:
+    """A manifest as it was written. Raises ValueError, KeyError, TypeError for what is none."""
+    plain: Mapping[str, Any] = json.loads(text)
     return Manifest(
         attempt=plain["attempt"],
         artifacts=tuple(Artifact(**one) for one in plain["artifacts"]),

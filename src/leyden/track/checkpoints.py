@@ -40,6 +40,7 @@ class Checkpoint:
     pinned: bool = False
     names: tuple[str, ...] = ()  # links to it, e.g. last
     files: tuple[CheckpointFile, ...] = ()
+    damaged: bool = False  # the manifest cannot be read, or files that it names are missing or of another size
 
 
 def found(folder: Path) -> list[Checkpoint]:
@@ -67,6 +68,7 @@ def _read(manifest: Path, names: tuple[str, ...]) -> Checkpoint:
         epoch = int(told.get("epoch", -1))  # a program of its own need not count epochs
     except (ValueError, KeyError, TypeError):
         told, step, epoch, created_at = {}, -1, -1, manifest.stat().st_mtime
+    sizes = {one.path: one.size_bytes for one in sized}
     return Checkpoint(
         name=folder.name,
         epoch=epoch,
@@ -77,7 +79,15 @@ def _read(manifest: Path, names: tuple[str, ...]) -> Checkpoint:
         pinned=(folder / PIN).exists(),
         names=names,
         files=sized,
+        damaged=step < 0 or any(sizes.get(name) != size for name, size in _told_sizes(told).items()),
     )
+
+
+def _told_sizes(told: dict[str, Any]) -> dict[str, int]:
+    """As a Trainer's manifest has them; that of a program of its own may say nothing of its files."""
+    files = told.get("files")
+    named = files.items() if isinstance(files, dict) else ()
+    return {name: one["size_bytes"] for name, one in named if isinstance(one, dict) and "size_bytes" in one}
 
 
 def _is_number(value: object) -> bool:
@@ -98,18 +108,23 @@ def is_pinned(checkpoint: Path) -> bool:
     return (checkpoint / PIN).exists()
 
 
-def expired(listed: Sequence[Checkpoint], keep: int) -> list[Checkpoint]:
-    """Those beyond the newest `keep` that nobody has pinned."""
-    return [one for one in listed[keep:] if not one.pinned]
+def newest(listed: Sequence[Checkpoint], count: int) -> list[Checkpoint]:
+    """The first `count` that are whole; of those that are damaged where none is."""
+    return ([one for one in listed if not one.damaged] or [*listed])[:count]
 
 
 def remove(folder: Path, name: str) -> None:
     """Take the checkpoint away, at once for everybody who looks, with the links to it."""
     for left in folder.glob(".*.removed-*"):  # by somebody who was killed meanwhile
         shutil.rmtree(left, ignore_errors=True)
+    shutil.rmtree(hide(folder, name), ignore_errors=True)
+
+
+def hide(folder: Path, name: str) -> Path:
+    """The first half of it, which takes no time; what remains is to remove the folder returned."""
     hidden = folder / f".{name}.removed-{os.getpid()}"
     (folder / name).rename(hidden)
     for one in folder.glob("[!.]*"):
         if one.is_symlink() and one.readlink().name == name:
             one.unlink()
-    shutil.rmtree(hidden, ignore_errors=True)
+    return hidden
