@@ -54,6 +54,7 @@ def page(detail: JobDetail, *, now: float) -> str:
         ("started", _moment(job.started_at, now)),
         ("ended", _moment(job.ended_at, now)),
         ("runtime", "" if spent is None else format_duration(spent)),
+        ("cost", "" if detail.cost is None else f"{detail.cost:.2f}{_of(detail)}"),
         ("devices", f"{compact(job.devices)} on {job.node}" if job.devices else ""),
         ("asked for", ", ".join(f"{key} {value}" for key, value in _asked(detail))),
         ("code", detail.code[:12] or "in place, no copy"),
@@ -80,6 +81,11 @@ def _command(detail: JobDetail) -> str:
     spec = detail.spec
     first = [spec["script"]] if spec.get("script") else list(spec.get("command") or ())
     return shlex.join([str(word) for word in [*first, *(spec.get("args") or ())]])
+
+
+def _of(detail: JobDetail) -> str:
+    limit = (detail.spec.get("limits") or {}).get("cost")
+    return f" of {limit:g} at most" if limit else ""
 
 
 def _asked(detail: JobDetail) -> Iterable[tuple[str, object]]:

@@ -36,7 +36,7 @@ def command(words: tuple[str, ...], output: str, **flags: Any) -> None:
     hints([(f"leyden logs {short_id(job.id)} -f", "follows it")])
 
 
-_POLICIES = ("preempt", "retry", "after", "hold", "stall", "idle")
+_POLICIES = ("preempt", "retry", "after", "hold", "stall", "idle", "cost")
 
 
 def hand_in(words: tuple[str, ...], *, in_place: bool, var: tuple[str, ...], **given: Any) -> JobView:

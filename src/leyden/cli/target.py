@@ -22,7 +22,7 @@ JOB_FILES = (".toml", ".yaml", ".yml")
 
 _FLAGS = (
     click.argument("words", metavar="SCRIPT [ARGS]…", nargs=-1, type=click.UNPROCESSED),
-    click.option("--gpus", metavar="N", help="GPUs: 2, A100:2 or 24GB:1; 0 for none."),
+    click.option("--gpus", metavar="N", help="GPUs: 2, A100:2, 24GB:1, 2..8 for 2 to 8; 0 for none."),
     click.option("--cpus", type=int, metavar="N", help="CPU cores."),
     click.option("--ranks", type=int, metavar="N", help="Processes; one a GPU by default."),
     click.option("--time", metavar="T", help="Stop it after that long: 90s, 10m, 1h30m."),
@@ -33,6 +33,7 @@ _FLAGS = (
     click.option("--hold", is_flag=True, help="Wait until `leyden release`."),
     click.option("--stall", metavar="T", help="Stop it after so long without a step or a line of output; then retry."),
     click.option("--idle", metavar="T", help="Stop it after so long without any use of its GPUs."),
+    click.option("--cost", type=float, metavar="X", help="Stop it once all its attempts have cost X."),
     click.option("--name", metavar="TEXT", help="What to call it; the script's name by default."),
     click.option("--var", metavar="K=V", multiple=True, help="An environment variable; may be repeated."),
     click.option("--env", metavar="E", help="Packages: inherit (default), requirements.txt, uv.lock …, script, infer."),
@@ -51,10 +52,10 @@ def flags(function: Function) -> Function:
 
 
 def policies(
-    *, preempt: str | None, retry: int | None, after: Sequence[str], hold: bool, stall: str | None, idle: str | None
+    *, preempt: str | None, retry: int | None, after: Sequence[str], hold: bool, **limits: str | float | None
 ) -> dict[str, Any]:
     """The flags that say by which rules a job runs, as a job's keys; None where nothing was said."""
-    limits = {key: value for key, value in (("stall", stall), ("idle", idle)) if value is not None}
+    limits = {key: value for key, value in limits.items() if value is not None}
     return {
         "preempt": None if preempt is None else {"grace_s": preempt},
         "retry": None if retry is None else {"user": retry},

@@ -136,6 +136,7 @@ class Client:
             attempts=[_view(AttemptView, one) for one in fields["attempts"]],
             events=[_view(EventView, one) for one in fields["events"]],
             commit=_commit(fields.get("commit")),
+            cost=fields.get("cost"),
         )
 
     def get_code(self, sha256: str, into: BinaryIO) -> None:
