@@ -16,7 +16,7 @@ def _seconds(value: object) -> object:
     return parse_duration(value) if isinstance(value, str) else value
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_seconds)]
 
 
 class Policy(BaseModel):
@@ -52,4 +52,4 @@ class Limits(Policy):
 
     idle: Seconds | None = None
     stall: Seconds | None = None
-    cost: Annotated[float, Field(gt=0)] | None = None
+    cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None

@@ -25,7 +25,7 @@ class _Change(Protocol):
 
 
 _CHANGES: dict[str, tuple[_Change, str]] = {
-    "cancel": (life.cancel, "Stop a job"),
+    "cancel": (life.cancel, "Ask a job to stop"),
     "pause": (life.pause, "Have a job save a checkpoint and give its devices back, until it is resumed"),
     "resume": (life.resume, "Put a paused job back into the queue"),
     "hold": (life.hold, "Keep a job that waits from starting"),

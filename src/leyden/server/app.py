@@ -182,7 +182,7 @@ def _add_records(app: FastAPI, services: Services) -> None:
 
 def _add_reports(app: FastAPI, services: Services) -> None:
     @app.post("/api/attempts/{uid}/report", status_code=204)
-    def post_report(uid: Annotated[str, Path(pattern=TEXT)], body: Report) -> Response:
+    def post_report(uid: Annotated[str, Path(pattern=TEXT, description="The attempt's.")], body: Report) -> Response:
         """A worker says that it lives, or how its attempt ended.
 
         Only with the attempt's own token, and its fence must be the newest: older attempts are refused.
