@@ -6,9 +6,11 @@ import hashlib
 import io
 import json
 import os
+import socket
 import sys
 import tarfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -222,3 +224,16 @@ def test_the_process_that_serves_is_the_one_published(shared: Running) -> None:
     assert shared.get("/api/health")["pid"] == found["pid"]
     assert (shared.home / "server.json").stat().st_mode & 0o777 == 0o600
     assert found["pid"] != os.getpid()
+
+
+def test_a_job_whose_environment_is_being_built_says_so(server: Running, tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("alpha\n")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # an index that never answers
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
+        body = server.submission("print('hi')", env="requirements.txt", vars={"UV_INDEX_URL": url})
+        status, job = server.ask("POST", "/api/jobs", {**body, "cwd": str(tmp_path)})
+        assert status == 201
+        until(lambda: server.job(job["id"])["reason"] == "building the environment of requirements.txt")
+        assert server.state_is(job["id"], "starting")
+        server.ask("POST", f"/api/jobs/{job['id']}/cancel")
+        assert server.wait(job["id"])["state"] == "cancelled"

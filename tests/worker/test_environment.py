@@ -133,6 +133,9 @@ def test_a_cancel_ends_a_build_that_hangs(tmp_path: Path, silent: socket.socket)
     worker = start(launch)
     with silent.accept()[0]:
         (uv,) = psutil.Process(worker.pid).children()
+        said = record.read_worker(launch.folder)
+        assert said is not None
+        assert said.doing == "building the environment of requirements.txt"
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(20) == 0
     outcome = record.read_outcome(launch.folder)

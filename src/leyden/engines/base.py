@@ -131,6 +131,7 @@ class Sighting:
     life: Life
     pid: int | None = None  # of rank 0, once it runs
     started_at: float | None = None  # when the ranks were started
+    doing: str = ""  # what it does before that, if it takes long
     outcome: Outcome | None = None
 
 

@@ -124,6 +124,7 @@ class LocalEngine(Engine):
             life=Life.ALIVE if alive else Life.GONE,
             pid=file.ranks[0].pid if file and file.ranks else None,
             started_at=file.started_at if file else None,
+            doing=file.doing if file else "",
             outcome=outcome,
         )
 

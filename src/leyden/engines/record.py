@@ -41,6 +41,7 @@ class WorkerFile:
     worker: Process | None
     ranks: tuple[Process, ...] = ()
     started_at: float | None = None
+    doing: str = ""  # what keeps it from starting the ranks
 
 
 def birth(pid: int) -> str | None:
@@ -141,7 +142,7 @@ def read_worker(folder: Path) -> WorkerFile | None:
         return None
     worker = Process(**plain["worker"]) if plain["worker"] else None
     ranks = tuple(Process(**rank) for rank in plain["ranks"])
-    return WorkerFile(worker=worker, ranks=ranks, started_at=plain["started_at"])
+    return WorkerFile(worker=worker, ranks=ranks, started_at=plain["started_at"], doing=plain.get("doing", ""))
 
 
 def replace(path: Path, text: str, *, durable: bool = False) -> None:

@@ -91,6 +91,8 @@ class Keeper:
         if seen.started_at is not None and attempt.started_at is None:
             at, pid = seen.started_at, seen.pid
             self._store.write(lambda connection: life.started(connection, attempt, pid=pid, at=at))
+        if job.state is State.STARTING and seen.doing and seen.doing != job.reason:
+            self._store.write(lambda connection: life.busy(connection, job, seen.doing))
         if job.state is State.STOPPING:
             save = job.intent in {Intent.PREEMPT, Intent.PAUSE}
             grace_s = (job.preempt_grace_s or SAVE_GRACE_S) if save else self._stop_grace_s

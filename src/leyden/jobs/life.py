@@ -81,6 +81,12 @@ def explain(connection: Connection, reasons: Mapping[str, Reason]) -> None:
     connection.execute(change, rows)
 
 
+def busy(connection: Connection, job: JobRow, doing: str) -> None:
+    """Let a job that starts say what takes long."""
+    still = (jobs.c.id == job.id) & (jobs.c.version == job.version)
+    connection.execute(update(jobs).where(still).values(reason=doing))
+
+
 def launched(connection: Connection, attempt: AttemptRow, *, at: float) -> None:
     """The engine has taken the attempt."""
     _set(connection, attempt, launched_at=at)

@@ -71,6 +71,11 @@ class _Site:
         self.log.write(f"leyden: {text}\n".encode())
         self.log.flush()
 
+    def tell(self, doing: str) -> None:
+        """The same, and to the server: what `leyden ps` shows of a job that does not run yet."""
+        self.say(doing)
+        record.update_worker(self.launch.folder, record.WorkerFile(worker=record.myself(), doing=doing))
+
 
 def enter(launch: Launch, bell: Bell, deadline: Deadline) -> Launch | Outcome:
     """The launch in its environment, built if need be; or how the attempt ends without one."""
@@ -117,7 +122,7 @@ def _build(launch: Launch, recipe: Recipe, bell: Bell, deadline: Deadline, final
             return
         shutil.rmtree(site.draft, ignore_errors=True)
         began = time.monotonic()
-        site.say(f"building the environment of {launch.env}")
+        site.tell(f"building the environment of {launch.env}")
         try:
             _install(site)
             site.draft.rename(final)
@@ -136,7 +141,7 @@ def _lock(site: _Site) -> None:
             return
         except BlockingIOError:
             if not told:
-                site.say(f"waiting for another job that builds the environment of {site.launch.env}")
+                site.tell(f"waiting for another job that builds the environment of {site.launch.env}")
             told = True
             _wait(site, _ASK_S)
 
