@@ -82,7 +82,7 @@ def enter(launch: Launch, bell: Bell, deadline: Deadline) -> Launch | Outcome:
     try:
         recipe = make_recipe(launch)
         final = Path(launch.envs) / recipe.key
-        if not final.exists():
+        while not _hold(final):
             _build(launch, recipe, bell, deadline, final)
     except _StoppedError:
         kind, message = Ending.CANCELLED, "cancelled while its environment was built"
@@ -96,6 +96,27 @@ def enter(launch: Launch, bell: Bell, deadline: Deadline) -> Launch | Outcome:
         return inside
     code = 1 if kind is Ending.FAILED else None
     return Outcome(kind=kind, message=message, exit_code=code, ended_at=time.time())
+
+
+def _hold(final: Path) -> bool:
+    """Whether it is there; if so, nobody cleans it away while this worker lives (server/waste.py)."""
+    if not final.exists():
+        return False
+    lock = os.open(_lock_file(final), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:  # it is just being removed, or built again
+        os.close(lock)
+        return False
+    os.utime(lock)  # used now
+    if final.exists():
+        return True  # with the lock, which is never closed
+    os.close(lock)
+    return False
+
+
+def _lock_file(final: Path) -> Path:
+    return final.with_name(f".{final.name}.lock")
 
 
 def _inside(launch: Launch, final: Path) -> Launch:
@@ -113,7 +134,7 @@ def _build(launch: Launch, recipe: Recipe, bell: Bell, deadline: Deadline, final
     logs.mkdir(exist_ok=True)
     with (
         (logs / f"a{launch.number}-r0.log").open("a+b") as log,
-        final.with_name(f".{final.name}.lock").open("w") as lock,
+        _lock_file(final).open("w") as lock,
     ):
         uv = _find_uv(launch)
         site = _Site(recipe=recipe, launch=launch, bell=bell, deadline=deadline, uv=uv, log=log, lock=lock, final=final)
