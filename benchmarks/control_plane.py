@@ -1,7 +1,7 @@
 """What does the control plane cost, and what does Slurm's, measured in the same run?
 
-    python benchmarks/control_plane.py                       all parts: seven minutes on a machine that does nothing else
-    python benchmarks/control_plane.py --parts pass submit   only these, to the screen
+    python benchmarks/control_plane.py                 all parts: seven minutes on a machine that does nothing else
+    python benchmarks/control_plane.py --parts submit  only these, to the screen
 
 `pass`        the scheduler over 1,000 to 100,000 jobs that wait, and a whole tick of the server, on both databases
 `submit`      one job a request, by hand, a thousand a request; `sbatch`, and an array
@@ -82,7 +82,9 @@ def head(say: Callable[[str], None]) -> None:
     if why := slurm.why_not():
         say(f"- Slurm was not measured: {why}")
     else:
-        say(f"- {slurm.version()} beside it: one node of {os.cpu_count()} CPUs, no accounting, its scheduler set to run")
+        say(
+            f"- {slurm.version()} beside it: one node of {os.cpu_count()} CPUs, no accounting, its scheduler set to run"
+        )
         say("  at once (batch_sched_delay=0, sched_min_interval=0, bf_interval=1)")
 
 

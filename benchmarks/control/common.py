@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +20,8 @@ from leyden.client.transport import Transport
 from leyden.core.home import Home
 
 ENVIRON = {key: value for key, value in os.environ.items() if not key.startswith(("LEYDEN_", "SLURM_"))}
+# By this interpreter's name: `python` and `python3` are different ones to the server, each to be preloaded.
+LEYDEN = (sys.executable, str(Path(sys.executable).with_name("leyden")))
 DEADLINE_S = 60.0
 
 

@@ -45,9 +45,9 @@ def plain(store: Store, pending: int) -> None:
 
 
 def mixed(store: Store, pending: int) -> None:
-    """Forty users, half with a quota, every priority, 60 sizes, a fifth after other jobs, some tried again later.
+    """Forty users, all with a quota, every priority, 100 sizes, a fifth after other jobs, some tried again later.
 
-    Half of the holders may be preempted.
+    A fifth is elastic; half of the holders may be preempted.
     """
     _hold_all(store)
     rng = random.Random(1)
@@ -59,6 +59,7 @@ def mixed(store: Store, pending: int) -> None:
             rng,
             user=MANY[min(39, int(rng.expovariate(0.15)))],
             gpus=gpus,
+            gpus_most=8 if 0 < gpus < 5 and rng.random() < 0.3 else 0,
             cpus=rng.choice([1, 2, 4, 8, 16, 64]),
             priority=rng.randrange(101),
             time_s=rng.choice([None, float(rng.randrange(60, 90_000))]),
@@ -82,6 +83,7 @@ def row(
     user: str,
     gpus: int,
     cpus: int,
+    gpus_most: int = 0,
     time_s: float | None = None,
     priority: int | None = None,
     after: tuple[str, ...] = (),
@@ -104,6 +106,7 @@ def row(
         cwd="/",
         submit_dir="/",
         gpus=gpus,
+        gpus_most=gpus_most,
         gpu_model="",
         gpu_memory_bytes=0,
         cpus=cpus,

@@ -6,6 +6,7 @@ All in turn, round after round, the same script by the same interpreter: it note
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from benchmarks import start_latency
-from benchmarks.control.common import Asked, Ours, half, ninety, server, until
+from benchmarks.control.common import LEYDEN, Asked, Ours, half, ninety, server, until
 from benchmarks.control.slurm import Slurm, cluster
 from benchmarks.control.told import Told
 
@@ -50,8 +51,10 @@ def starts(asked: Asked) -> None:
         if slurm:
             kinds["`sbatch`"] = lambda: _slurm(slurm, project)
         found: dict[str, list[Start]] = {name: [] for name in kinds}
+        rng = random.Random(0)
         for _ in range(ROUNDS):
             for name, one in kinds.items():
+                time.sleep(rng.random())  # Slurm looks once a second: a submit is to come at any time between
                 found[name].append(one())
     _report(asked, found)
 
@@ -63,8 +66,7 @@ def _ours(ours: Ours, told: Told, project: Path, *, warm: bool) -> Start:
 
 
 def _command_line(ours: Ours, told: Told, project: Path) -> Start:
-    leyden = Path(sys.executable).with_name("leyden")
-    words = (leyden, "submit", "--gpus", "0", "--cpus", "1", "train.py")
+    words = (*LEYDEN, "submit", "--gpus", "0", "--cpus", "1", "train.py")
     since = time.time()
     done = subprocess.run(words, cwd=project, capture_output=True, text=True, check=True)
     return _followed(ours, told, done.stdout.strip(), since, warm=True)

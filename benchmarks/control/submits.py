@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
-from benchmarks.control.common import ENVIRON, Asked, Ours, both, half, ninety, rate, server, took
+from benchmarks.control.common import ENVIRON, LEYDEN, Asked, Ours, both, half, ninety, rate, server, took
 from benchmarks.control.databases import SQLITE, databases
 from benchmarks.control.slurm import cluster
 
@@ -32,9 +30,13 @@ def submits(asked: Asked) -> None:
         servers = {name: stack.enter_context(server("--database", make())) for name, make in kinds.items()}
         slurm = stack.enter_context(cluster())
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        ones = {f"Leyden, a request of its API, {name}": partial(_request, ours) for name, ours in servers.items()}
+        ones: dict[str, Callable[[], object]] = {
+            f"Leyden, a request of its API, {name}": partial(_request, ours) for name, ours in servers.items()
+        }
         ones["Leyden, `leyden submit`, " + SQLITE] = partial(_command_line, servers[SQLITE], folder)
-        batches = {f"Leyden, a batch, {name}": partial(_batch, ours) for name, ours in servers.items()}
+        batches: dict[str, Callable[[], object]] = {
+            f"Leyden, a batch, {name}": partial(_batch, ours) for name, ours in servers.items()
+        }
         if slurm:
             ones["Slurm, `sbatch`"] = partial(slurm.submit, "--hold")
             batches["Slurm, an array, which is one record"] = partial(slurm.submit, "--hold", f"--array=1-{BATCH}")
@@ -64,7 +66,7 @@ def _request(ours: Ours) -> object:
 
 
 def _command_line(ours: Ours, folder: str) -> object:
-    words = (Path(sys.executable).with_name("leyden"), "submit", "--hold", "--cpus", "1", "--", "true")
+    words = (*LEYDEN, "submit", "--hold", "--cpus", "1", "--", "true")
     environ = {**ENVIRON, "LEYDEN_HOME": str(ours.home.root)}
     return subprocess.run(words, cwd=folder, env=environ, capture_output=True, check=True)
 

@@ -14,19 +14,22 @@ from benchmarks.control.told import Told
 
 from leyden.core.job import make_job
 
-JOBS, ROUNDS = 100, 3
+JOBS, ROUNDS = 40, 3
+WIDE = 64  # CPUs that a second Slurm is told it has: then its own work is the limit, not how long a job holds a CPU
 TINY = {"command": ["true"], "gpus": 0, "cpus": 1}
 QUEUED, PROBES = 9_900, 12
 
 
 def throughput(asked: Asked) -> None:
     """Of jobs that do nothing."""
-    with server() as ours, cluster() as slurm:
+    cpus = os.cpu_count()
+    with server() as ours, cluster() as slurm, cluster(WIDE) as wide:
         told = Told(ours.client)
-        kinds: dict[str, Callable[[], None]] = {"Leyden, a batch": partial(_ours, ours, told)}
-        if slurm:
-            kinds["Slurm, an array"] = partial(_slurm, slurm, 1, f"--array=1-{JOBS}")
-            kinds["Slurm, `sbatch` each"] = partial(_slurm, slurm, JOBS)
+        kinds: dict[str, Callable[[], None]] = {f"Leyden, a batch, {cpus} at a time": partial(_ours, ours, told)}
+        if slurm and wide:
+            kinds[f"Slurm, an array, {cpus} at a time"] = partial(_slurm, slurm, 1, f"--array=1-{JOBS}")
+            kinds[f"Slurm, an array, {WIDE} at a time"] = partial(_slurm, wide, 1, f"--array=1-{JOBS}")
+            kinds[f"Slurm, `sbatch` each, {WIDE} at a time"] = partial(_slurm, wide, JOBS)
         found: dict[str, list[float]] = {name: [] for name in kinds}
         for _ in range(ROUNDS):
             for name, work in kinds.items():
