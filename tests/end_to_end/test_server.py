@@ -47,12 +47,68 @@ def test_start_status_stop(platform: Platform) -> None:
     assert found["jobs"] == {"running": 0, "waiting": 0}
     assert platform.home.server_file.stat().st_mode & 0o777 == 0o600
     assert f"pid {found['pid']}" in platform.leyden("server", "start").stdout
+    assert (found["states"], found["database"], found["store"]) == ({}, str(platform.home.database), "local")
+    assert 0 < found["home_bytes"] < found["disk_bytes"] > found["free_bytes"] > 0
     text = platform.leyden("server", "status").stdout
     assert found["url"] in text
     assert str(found["pid"]) in text
     assert f"pid {found['pid']}" in platform.leyden("server", "stop").stdout
     assert not platform.home.server_file.exists()
     assert not platform.processes()
+
+
+def test_status_tells_devices_jobs_and_rules_and_no_password(platform: Platform, gate: Path) -> None:
+    rules = ("--keep-checkpoints", "2", "--keep-days", "30", "--keep-artifacts-days", "90", "--clean-days", "0")
+    platform.leyden("server", "start", "--fake-gpus", "8", "--store", str(platform.home.root / "there"), *rules)
+    platform.leyden("submit", "--gpus", "3", "counting.py")
+    platform.leyden("submit", "--hold", "counting.py")
+    until(lambda: platform.json("server", "status")["states"] == {"held": 1, "running": 1}, "the start")
+    found = platform.json("server", "status")
+    assert (found["gpus"], found["gpus_held"], found["jobs"]) == (8, 3, {"running": 1, "waiting": 1})
+    text = platform.leyden("server", "status").stdout
+    assert "jobs      1 held, 1 running, 0 ended" in text
+    assert "3 of 8 GPUs" in text
+    kept = "the newest 2 checkpoints from 30 days after a job's end, artifacts 90 days; cleans nothing"
+    assert f"keeps     {kept}" in text
+    gate.touch()
+    platform.leyden("cancel", *[job["id"] for job in platform.json("ps")])
+
+
+def test_clean_says_what_would_go_and_does_it_when_told(platform: Platform) -> None:
+    assert platform.leyden("server", "clean").stdout == "There is nothing to clean.\n"
+    env = platform.home.envs / "0123456789abcdef"
+    env.mkdir(parents=True)
+    (env / "big").write_bytes(bytes(2_000_000))
+    (platform.home.envs / f".{env.name}.lock").touch()
+    os.utime(platform.home.envs / f".{env.name}.lock", (0, 0))
+    shown = platform.leyden("server", "clean")
+    assert f"environment  {env.name}   2 MB" in shown.stdout
+    assert "server clean --yes" in shown.stderr
+    assert env.exists()
+    (found,) = platform.json("server", "clean")["waste"]
+    assert (found["kind"], found["name"], found["size_bytes"] >= 2_000_000) == ("environment", env.name, True)
+    assert "1 piece, 2 MB removed" in platform.leyden("server", "clean", "--yes").stdout
+    assert not env.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"keep_chekpoints": 2}', "'keep_chekpoints' is none of them. Check it: did you mean 'keep_checkpoints'?"),
+        ('{"keep_checkpoints": "two"}', 'keep_checkpoints is "two". Make it a whole number, 0 or more.'),
+        ('{"keep_checkpoints": 1.5}', "keep_checkpoints is 1.5. Make it a whole number, 0 or more."),
+        ('{"clean_days": -1}', "clean_days is -1. Make it a number, 0 or more."),
+        ('{"store": 3}', "store is 3. Make it a text."),
+        ("{torn", "they cannot be read"),
+        ("[]", "they cannot be read"),
+    ],
+)
+def test_settings_that_make_no_sense_are_named(platform: Platform, text: str, words: str) -> None:
+    platform.home.create()
+    (platform.home.root / "settings.json").write_text(text)
+    said = platform.leyden("server", "start", "--foreground", check=1).stderr
+    assert words in said
+    assert "settings.json" in said
 
 
 def test_a_taken_port_is_named(platform: Platform) -> None:

@@ -42,7 +42,8 @@ def command() -> None:
 @click.option("--days", type=click.FloatRange(0), metavar="D", help="With --expired: of jobs that ended so long ago.")
 @json_option
 def ls(job: str | None, expired: bool, keep: int | None, days: float | None, output: str) -> None:
-    """List checkpoints, newest first, with epoch, step, metrics and size. With --expired nothing is removed either."""
+    """List checkpoints, newest first, with epoch, step, metrics and size; when each goes by the server's rule, or why
+    it stays. With --expired nothing is removed either."""
     if expired and job is not None:
         raise UsageError(
             asked="`leyden ckpt ls --expired`", found=f"a job, {job!r}", do="Leave it out: all are listed."
@@ -57,7 +58,7 @@ def ls(job: str | None, expired: bool, keep: int | None, days: float | None, out
         print("No checkpoint has expired." if expired else "It has no checkpoints.")
     else:
         paint = painter(sys.stdout)
-        heads = ("JOB", "CHECKPOINT", "EPOCH", "STEP", "SIZE", "SAVED", "METRICS", "")
+        heads = ("JOB", "CHECKPOINT", "EPOCH", "STEP", "SIZE", "SAVED", "METRICS", "", "GOES")
         rows = [_row(one, with_job=expired, now=time.time()) for one in found]
         print(table(heads, rows, width=columns(sys.stdout), paint=paint))
         print(paint(f"{len(found):,} checkpoints, {format_size(sum(one.size_bytes for one in found))}", DIM))
@@ -65,17 +66,24 @@ def ls(job: str | None, expired: bool, keep: int | None, days: float | None, out
 
 def _row(one: CheckpointView, *, with_job: bool, now: float) -> list[Cell]:
     paint = painter(sys.stdout)
-    marks = [*one.names, *(["pinned"] * one.pinned)]
+    marks = [*one.names, *(["pinned"] * one.pinned), *(["damaged"] * one.damaged)]
     return [
         Cell(text=short_id(one.job) if with_job else ""),
         Cell(text=one.name),
-        Cell(text=str(one.epoch) if one.step >= 0 else "damaged", right=True),
+        Cell(text=str(one.epoch) if one.step >= 0 else "", right=True),
         Cell(text=str(one.step) if one.step >= 0 else "", right=True),
         Cell(text=format_size(one.size_bytes), right=True),
         Cell(text=f"{format_duration(max(0.0, now - one.created_at))} ago", right=True),
         Cell(text="  ".join(f"{name} {value:.4g}" for name, value in one.metrics.items())),
         Cell(text=", ".join(marks), paint=lambda text: paint(text, BOLD)),
+        Cell(text=_fate(one, now)),
     ]
+
+
+def _fate(one: CheckpointView, now: float) -> str:
+    if one.goes_at is None:
+        return f"stays: {one.stays}" if one.stays else ""
+    return f"in {format_duration(one.goes_at - now)}" if one.goes_at > now else "soon"
 
 
 @command.command("get", context_settings=SETTINGS)

@@ -77,6 +77,12 @@ def choose(view: ArtifactsView, path: str) -> list[tuple[ArtifactView, str]]:
     """The artifacts meant, each with its name at the goal. Raises NotFoundError."""
     wanted = _plain(path)
     if wanted in {"", "."}:
+        if view.gone:
+            raise NotFoundError(
+                asked=f"the artifacts of job {short_id(view.job)}",
+                found="they were removed, as this server keeps artifacts for a time only",
+                do="See `leyden server status` for how long; `leyden cp` before that keeps a copy.",
+            )
         if not view.artifacts:
             raise NotFoundError(
                 asked=f"the artifacts of job {short_id(view.job)}",
@@ -157,7 +163,8 @@ def _list(view: ArtifactsView, chosen: Sequence[ArtifactView], output: str) -> N
         for one in chosen
     ]
     print(table(("PATH", "SIZE", "CHANGED", "ATTEMPT", "SHA-256"), rows, width=columns(sys.stdout), paint=paint))
-    print(paint(f"{len(chosen):,} files, {format_size(sum(one.size_bytes for one in chosen))}", DIM))
+    goes = "" if view.goes_at is None else f"; they go in {format_duration(max(0.0, view.goes_at - now))}"
+    print(paint(f"{len(chosen):,} files, {format_size(sum(one.size_bytes for one in chosen))}{goes}", DIM))
     _tell_refused(view)
 
 

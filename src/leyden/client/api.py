@@ -23,6 +23,7 @@ from leyden.core.views import (
     AttemptView,
     CheckpointFileView,
     CheckpointView,
+    CleanView,
     EventView,
     GpuTop,
     GpuView,
@@ -36,8 +37,10 @@ from leyden.core.views import (
     QuotaView,
     RefusedView,
     SeriesView,
+    ServerView,
     TailView,
     TopView,
+    WasteView,
     WhyView,
 )
 
@@ -58,6 +61,16 @@ class Client:
     def health(self) -> HealthView:
         """Whether the server lives, and which it is."""
         return _view(HealthView, self._get("/api/health"))
+
+    def server(self) -> ServerView:
+        """The server, its rules, what it keeps, how much room there is."""
+        return _view(ServerView, self._get("/api/server"))
+
+    def clean(self, *, days: float | None = None, really: bool = False) -> CleanView:
+        """What nobody needs any more; `really`: removed. `days`: for so long unused, of what can be made again."""
+        query: Query = {} if days is None else {"days": days}
+        fields = self._transport.json("POST" if really else "GET", "/api/clean", query=query, timeout_s=3600)
+        return _view(CleanView, {**fields, "waste": [_view(WasteView, one) for one in fields["waste"]]})
 
     def machine(self) -> MachineView:
         """What the server's machine has, and which job holds each device."""
