@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, func, insert, inspect, select, text
+from sqlalchemy import Connection, event, func, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from leyden.core.errors import ServerError
@@ -114,6 +114,17 @@ class StoreSuite:
         told = store.read(lambda connection: connection.scalars(select(events.c.job_id).order_by(events.c.id)).all())
         assert told == [first.id, second.id, third.id]
 
+    def test_a_batch_costs_no_statement_a_job(self, store: Store) -> None:
+        statements: list[str] = []
+
+        def work(connection: Connection) -> None:
+            event.listen(connection, "before_cursor_execute", lambda *words: statements.append(words[2]))
+            life.submit_many(connection, [a_job() for _ in range(500)])
+
+        store.write(work)
+        assert [one.split()[0] for one in statements] == ["SELECT", "INSERT", "INSERT"]
+        assert count(store) == 500
+
     def test_a_reader_does_not_wait_for_the_writer_and_sees_one_moment(self, store: Store) -> None:
         store.write(lambda connection: life.submit(connection, a_job()))
         hold, began = threading.Event(), threading.Event()
@@ -190,8 +201,8 @@ class StoreSuite:
             store.write(lambda connection, job=job: life.submit(connection, job))  # type: ignore[misc]
         attempt = store.write(lambda connection: life.admit(connection, one.id, ["cpu:0"], node="n", at=2.0))
         row = {"node": "n", "device": "cpu:0", "job_id": other.id, "attempt_uid": attempt.uid, "acquired_at": 3.0}
-        event = {"job_id": "none", "at": 0.0, "before": "", "after": "", "who": "", "why": ""}
-        for table, values in ((leases, row), (events, event), (jobs, replace(other, id="x").columns())):
+        told = {"job_id": "none", "at": 0.0, "before": "", "after": "", "who": "", "why": ""}
+        for table, values in ((leases, row), (events, told), (jobs, replace(other, id="x").columns())):
             with pytest.raises(IntegrityError):
                 store.write(lambda connection, table=table, values=values: connection.execute(insert(table), values))  # type: ignore[misc]
         with pytest.raises(IntegrityError):
