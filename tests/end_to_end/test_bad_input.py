@@ -58,7 +58,7 @@ def test_a_syntax_error_is_shown_as_python_shows_it(platform: Platform) -> None:
         ("run --cpus two train.py", "'two' is not a valid integer"),
         ("run --time 5x train.py", "Write it like 90s"),
         ("run --var SEED train.py", "Write it like --var SEED=3"),
-        ("run --priority 200 train.py", "less than or equal to 100"),
+        ("run --priority 200 train.py", "--priority': 200 is not in the range 0<=x<=100"),
         ("run --gpus many: train.py", "Write 8, A100:8 or 24GB:2"),
         ("ps -o yaml", "'text', 'json'"),
     ],
@@ -73,6 +73,9 @@ def test_a_line_that_cannot_be_read(platform: Platform, train: Path, line: str, 
 def test_a_job_file_with_an_unknown_key(platform: Platform, train: Path) -> None:
     platform.write("job.toml", 'script = "train.py"\npririty = 3\n')
     assert "did you mean 'priority'?" in platform.leyden("run", "job.toml", check=2).stderr
+    platform.write("job.toml", 'script = "train.py"\npreempt.grace_s = "soon"\n')
+    said = platform.leyden("run", "job.toml", check=2).stderr
+    assert "job.toml sets preempt.grace_s to 'soon'; that is no duration like 90s" in said
     platform.write("job.yaml", "script: [")
     assert "cannot be read" in platform.leyden("run", "job.yaml", check=2).stderr
     platform.write("both.toml", 'script = "train.py"\ncommand = ["ls"]\n')

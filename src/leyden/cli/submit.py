@@ -13,6 +13,7 @@ from leyden.cli.common import ensured, hints, print_json
 from leyden.cli.screen import note
 from leyden.cli.usage import SCRIPT_SETTINGS, json_option
 from leyden.client import submission
+from leyden.core.errors import NotFoundError
 from leyden.core.ids import short_id
 from leyden.core.views import JobView
 
@@ -43,4 +44,9 @@ def hand_in(words: tuple[str, ...], *, in_place: bool, var: tuple[str, ...], **g
     """Check what is to run, then submit it from the current folder."""
     policies = target.policies(**{key: given.pop(key) for key in _POLICIES})
     job = target.make(words, {**given, **policies, "vars": target.variables(var) or None})
-    return submission.submit(functools.cache(ensured), job, folder=Path.cwd(), in_place=in_place, say=note)
+    try:
+        return submission.submit(functools.cache(ensured), job, folder=Path.cwd(), in_place=in_place, say=note)
+    except NotFoundError as error:
+        if flag := next((f"`--after {ref}`" for ref in job.after if error.asked.startswith(f"job {ref!r} ")), None):
+            raise NotFoundError(asked=flag, found=error.found, do=error.do) from None
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import shutil
 import sys
 import traceback
@@ -12,32 +13,144 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from leyden.core.address import parse_git
+from leyden.core.address import parse_git, without_credentials
+from leyden.core.environment import kind_of
 from leyden.core.errors import NotFoundError, SpecError, UsageError
+from leyden.core.units import parse_duration
 
 if TYPE_CHECKING:
     from leyden.core.job import Job
 
 JOB_FILES = (".toml", ".yaml", ".yml")
+_NAME = 120  # characters of a job's name
+
+
+def _checked(noun: str, check: Callable[[str], str]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """For a flag whose value a job would refuse without a word about the flag; `check` says why it is none."""
+
+    def callback(context: click.Context, flag: click.Parameter, value: Any) -> Any:
+        if value is None:
+            return value
+        asked, found, do = (
+            f"`{flag.opts[0]} {without_credentials(str(value))}`",
+            "",
+            f"See `{context.command_path} -h`.",
+        )
+        try:
+            found = check(str(value))
+        except SpecError as error:
+            found = f"{value!r} is no {noun}" if error.found == f"found {value!r}" else error.found
+            do = error.do
+        if found:
+            raise UsageError(asked=asked, found=found, do=do)
+        return value
+
+    return callback
+
+
+def _duration(value: str) -> str:
+    seconds = parse_duration(value)
+    return "" if 0 < seconds < math.inf else "it must be more than nothing" if not seconds else "that is too long"
+
+
+def _gpus(value: str) -> str:
+    from leyden.core.job import parse_gpus  # pydantic, which a job needs anyway
+
+    parse_gpus(value)
+    return ""
+
+
+def _environment(value: str) -> str:
+    kind_of(value)
+    return ""
+
+
+def _repository(value: str) -> str:
+    parse_git(value)
+    return ""
+
+
+def _price(value: str) -> str:
+    return "" if math.isfinite(float(value)) else "that is no price"
+
+
+def _title(value: str) -> str:
+    if not _is_text(value):
+        return "it is no UTF-8"
+    if len(value) > _NAME:
+        return f"it has {len(value)} characters, where {_NAME} have room"
+    return "" if value else "it is empty"
+
 
 _FLAGS = (
     click.argument("words", metavar="SCRIPT [ARGS]…", nargs=-1, type=click.UNPROCESSED),
-    click.option("--gpus", metavar="N", help="GPUs: 2, A100:2, 24GB:1, 2..8 for 2 to 8; 0 for none."),
-    click.option("--cpus", type=int, metavar="N", help="CPU cores."),
-    click.option("--ranks", type=int, metavar="N", help="Processes; one a GPU by default."),
-    click.option("--time", metavar="T", help="Stop it after that long: 90s, 10m, 1h30m."),
-    click.option("--priority", type=int, metavar="N", help="0 to 100, higher first; 50 by default."),
-    click.option("--preempt", metavar="T", help="It may be interrupted: it gets so long to save a checkpoint first."),
-    click.option("--retry", type=int, metavar="N", help="Try again so often if the program fails; 0 by default."),
+    click.option(
+        "--gpus",
+        metavar="N",
+        callback=_checked("number of GPUs", _gpus),
+        help="GPUs: 2, A100:2, 24GB:1, 2..8 for 2 to 8; 0 for none.",
+    ),
+    click.option("--cpus", type=click.IntRange(1), metavar="N", help="CPU cores."),
+    click.option("--ranks", type=click.IntRange(1, 1024), metavar="N", help="Processes; one a GPU by default."),
+    click.option(
+        "--time",
+        metavar="T",
+        callback=_checked("duration", _duration),
+        help="Stop it after that long: 90s, 10m, 1h30m.",
+    ),
+    click.option("--priority", type=click.IntRange(0, 100), metavar="N", help="0 to 100, higher first; 50 by default."),
+    click.option(
+        "--preempt",
+        metavar="T",
+        callback=_checked("duration", _duration),
+        help="It may be interrupted: it gets so long to save a checkpoint first.",
+    ),
+    click.option(
+        "--retry",
+        type=click.IntRange(0, 1000),
+        metavar="N",
+        help="Try again so often if the program fails; 0 by default.",
+    ),
     click.option("--after", metavar="JOB", multiple=True, help="Only once that job has succeeded; may be repeated."),
     click.option("--hold", is_flag=True, help="Wait until `leyden release`."),
-    click.option("--stall", metavar="T", help="Stop it after so long without a step or a line of output; then retry."),
-    click.option("--idle", metavar="T", help="Stop it after so long without any use of its GPUs."),
-    click.option("--cost", type=float, metavar="X", help="Stop it once all its attempts have cost X."),
-    click.option("--name", metavar="TEXT", help="What to call it; the script's name by default."),
+    click.option(
+        "--stall",
+        metavar="T",
+        callback=_checked("duration", _duration),
+        help="Stop it after so long without a step or a line of output; then retry.",
+    ),
+    click.option(
+        "--idle",
+        metavar="T",
+        callback=_checked("duration", _duration),
+        help="Stop it after so long without any use of its GPUs.",
+    ),
+    click.option(
+        "--cost",
+        type=click.FloatRange(0, 1e15, min_open=True),
+        metavar="X",
+        callback=_checked("price", _price),
+        help="Stop it once all its attempts have cost X.",
+    ),
+    click.option(
+        "--name",
+        metavar="TEXT",
+        callback=_checked("name", _title),
+        help="What to call it; the script's name by default.",
+    ),
     click.option("--var", metavar="K=V", multiple=True, help="An environment variable; may be repeated."),
-    click.option("--env", metavar="E", help="Packages: inherit (default), requirements.txt, uv.lock …, script, infer."),
-    click.option("--git", metavar="URL", help="Code from URL[@ref][:path/train.py] instead of this folder."),
+    click.option(
+        "--env",
+        metavar="E",
+        callback=_checked("environment", _environment),
+        help="Packages: inherit (default), requirements.txt, uv.lock …, script, infer.",
+    ),
+    click.option(
+        "--git",
+        metavar="URL",
+        callback=_checked("repository", _repository),
+        help="Code from URL[@ref][:path/train.py] instead of this folder.",
+    ),
     click.option("--in-place", is_flag=True, help="Run in this folder itself, not in a copy of it."),
     click.option("--cold", "warm", flag_value=False, type=bool, default=None, help="Start Python anew; fork nothing."),
 )
@@ -73,6 +186,7 @@ def make(words: Sequence[str], given: dict[str, Any]) -> Job:
     from leyden.core.job import load_job_file, make_job  # pydantic: 60 ms that the other commands need not pay
     from leyden.core.sbatch import SUFFIXES, read_sbatch
 
+    _check_text([*words, *(f"{key}={value}" for key, value in (given.get("vars") or {}).items())])
     if not words or _whole(given.get("git")):
         return _of_git(words, given)
     first, *rest = words
@@ -110,10 +224,11 @@ def _of_git(words: Sequence[str], given: dict[str, Any]) -> Job:
 
 
 def _laid_over(fields: dict[str, Any], given: dict[str, Any], args: list[str]) -> dict[str, Any]:
-    """The flags for a job file: its `vars` and `args` are added to, all other keys replaced."""
+    """The flags for a job file: its `args`, and what holds keys of its own, are added to, all else replaced."""
     merged = dict(given)
-    if isinstance(fields.get("vars"), dict) and given.get("vars"):
-        merged["vars"] = {**fields["vars"], **given["vars"]}
+    for key in ("vars", "limits", "retry", "preempt"):
+        if isinstance(fields.get(key), dict) and given.get(key):
+            merged[key] = {**fields[key], **given[key]}
     if args and isinstance(fields.get("args", []), list):
         merged["args"] = [*fields.get("args", []), *args]
     return merged
@@ -129,6 +244,21 @@ def variables(pairs: Sequence[str]) -> dict[str, str]:
         if not pair.partition("=")[0].isidentifier() or "=" not in pair:
             raise UsageError(asked=f"`--var {pair}`", found="that is no K=V", do="Write it like --var SEED=3.")
     return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def _check_text(words: Sequence[str]) -> None:
+    """A job is on record as text: bytes that are none cannot be, and are better refused than changed."""
+    for word in words:
+        if not _is_text(word):
+            raise UsageError(asked=f"the word {word!a}", found="it is no UTF-8", do="Rename the file it names.")
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_program(job: Job) -> None:

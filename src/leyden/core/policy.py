@@ -8,12 +8,17 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
+from leyden.core.errors import SpecError
 from leyden.core.units import parse_duration
 
 
 def _seconds(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
+    try:
+        return parse_duration(value) if isinstance(value, str) else value
+    except SpecError:  # pydantic names the key
+        raise PydanticCustomError("duration", "that is no duration like 90s, 30m, 1h30m, 2d or 1:30:00") from None
 
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_seconds)]
