@@ -13,17 +13,19 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import threading
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from leyden.core import process
 from leyden.engines.base import Ending, Launch, Outcome
 
 ATTEMPT, WORKER, OUTCOME, LOG = "attempt.json", "worker.json", "outcome.json", "worker.log"
 SAVE = signal.SIGUSR1  # tells a worker that its ranks are to save a checkpoint and end
 REF_VARIABLE = "LEYDEN_ENGINE_REF"  # in every rank's environment: finds processes a dead worker left behind
+
+birth = process.birth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +46,6 @@ class WorkerFile:
     doing: str = ""  # what keeps it from starting the ranks
 
 
-def birth(pid: int) -> str | None:
-    """When the process was born, as text to compare; None where it is gone or only waits to be reaped."""
-    if Path("/proc/self/stat").exists():
-        words = _stat(pid)
-        return words[19] if words else None
-    shown = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    state, _, started = shown.stdout.strip().partition(" ")
-    return None if not started or state.startswith("Z") else started.strip()
-
-
 def group_runs(group: int) -> bool:
     """Whether any process of the group runs. Dead ones do not count: in a container nobody may ever reap them."""
     try:
@@ -62,18 +54,8 @@ def group_runs(group: int) -> bool:
         return False
     if not Path("/proc/self/stat").exists():
         return True
-    members = (_stat(int(name)) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208  half the time
+    members = (process.stat_words(int(name)) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208  half the time
     return any(words and int(words[2]) == group for words in members)
-
-
-def _stat(pid: int) -> list[str] | None:
-    """Linux's words about a process from its state on: 0 state, 2 group, 19 start in ticks; None where it is dead."""
-    try:
-        # They follow the last ")", as a program's name may hold spaces and brackets.
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if words[0] in "ZX" else words
 
 
 def myself() -> Process:
@@ -81,9 +63,9 @@ def myself() -> Process:
     return Process(pid=os.getpid(), birth=birth(os.getpid()) or "")
 
 
-def lives(process: Process) -> bool:
+def lives(one: Process) -> bool:
     """Whether that very process still runs."""
-    return birth(process.pid) == process.birth
+    return birth(one.pid) == one.birth
 
 
 def write_launch(launch: Launch) -> None:
