@@ -130,6 +130,8 @@ class Keeping(threading.Thread):
         try:
             self._chores()
             self.home_bytes = disk_use(self._home.root)
+        except AwayError as error:
+            print(f"chores wait for the store {self._blobs.url}: {error}", flush=True)
         except Exception:
             traceback.print_exc()
 
