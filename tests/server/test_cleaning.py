@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from leyden.core.home import Home
-from leyden.core.views import CleanView
+from leyden.core.house import CleanView
 from leyden.jobs import life
 from leyden.jobs.store import Store
 from leyden.server import cleaning, waste

@@ -19,9 +19,10 @@ from leyden.client import embedded
 from leyden.client.api import Client
 from leyden.core.errors import ConflictError, NotFoundError, UnreachableError
 from leyden.core.home import Home
+from leyden.core.house import ServerView, WasteView
 from leyden.core.states import State
 from leyden.core.units import format_duration, format_size
-from leyden.core.views import HealthView, ServerView, WasteView
+from leyden.core.views import HealthView
 
 _NAME = 24  # characters of a hash that are shown
 

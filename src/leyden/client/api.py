@@ -23,7 +23,6 @@ from leyden.core.views import (
     AttemptView,
     CheckpointFileView,
     CheckpointView,
-    CleanView,
     EventView,
     GpuTop,
     GpuView,
@@ -37,14 +36,13 @@ from leyden.core.views import (
     QuotaView,
     RefusedView,
     SeriesView,
-    ServerView,
     TailView,
     TopView,
-    WasteView,
     WhyView,
 )
 
 if TYPE_CHECKING:
+    from leyden.core.house import CleanView, ServerView
     from leyden.core.job import Job  # pydantic: 60 ms that `leyden ps` need not pay
 
 View = TypeVar("View")
@@ -64,10 +62,14 @@ class Client:
 
     def server(self) -> ServerView:
         """The server, its rules, what it keeps, how much room there is."""
+        from leyden.core.house import ServerView
+
         return _view(ServerView, self._get("/api/server"))
 
     def clean(self, *, days: float | None = None, really: bool = False) -> CleanView:
         """What nobody needs any more; `really`: removed. `days`: for so long unused, of what can be made again."""
+        from leyden.core.house import CleanView, WasteView
+
         query: Query = {} if days is None else {"days": days}
         fields = self._transport.json("POST" if really else "GET", "/api/clean", query=query, timeout_s=3600)
         return _view(CleanView, {**fields, "waste": [_view(WasteView, one) for one in fields["waste"]]})

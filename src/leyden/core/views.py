@@ -58,14 +58,6 @@ class EventView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NumberedEventView(EventView):
-    """The same of any job; numbers grow."""
-
-    id: int
-    job_id: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class JobDetail:
     """One job as `leyden show` shows it."""
 
@@ -173,16 +165,6 @@ class TopView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ErrorView:
-    """Why something could not be done."""
-
-    error: str  # a class of leyden.core.errors
-    asked: str
-    found: str
-    do: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class HealthView:
     """Whether the server lives, and which it is."""
 
@@ -190,53 +172,6 @@ class HealthView:
     pid: int
     started_at: float
     home: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerView:
-    """The server and what it keeps, as `leyden server status` shows it."""
-
-    version: str
-    pid: int
-    started_at: float
-    home: str
-    database: str  # without a password
-    store: str  # of artifacts
-    trouble: str  # why the store keeps nothing just now
-    home_bytes: int | None  # None: not counted yet
-    disk_bytes: int
-    free_bytes: int
-    node: str
-    gpus: int
-    gpus_held: int
-    cpus: int
-    cpus_held: int
-    jobs: dict[str, int]  # state -> how many
-    warm: int  # processes that stand ready to be forked, torch imported
-    keep_checkpoints: int  # the rules of settings.json
-    keep_days: float
-    keep_artifacts_days: float
-    clean_days: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class WasteView:
-    """A piece of the home, or of the store of artifacts, that nobody needs."""
-
-    kind: str
-    name: str
-    size_bytes: int  # that become free
-    used_at: float
-    why: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class CleanView:
-    """What nobody needs: what went, or what would go."""
-
-    removed: bool
-    waste: list[WasteView] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)  # what was not even looked at, and why
 
 
 @dataclass(frozen=True, kw_only=True)

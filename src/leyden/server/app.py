@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 import leyden
+from leyden.core.house import ServerView
 from leyden.core.states import State
 from leyden.core.views import (
     HealthView,
@@ -21,9 +22,7 @@ from leyden.core.views import (
     JobView,
     MachineView,
     MetricView,
-    NumberedEventView,
     SeriesView,
-    ServerView,
     WhyView,
 )
 from leyden.jobs import life
@@ -31,7 +30,7 @@ from leyden.jobs.rows import find_job
 from leyden.server import events, views
 from leyden.server.actions import add_actions
 from leyden.server.artifacts import add_artifacts
-from leyden.server.bodies import BIG, TEXT, Ref, Report
+from leyden.server.bodies import BIG, TEXT, NumberedEventView, Ref, Report
 from leyden.server.changes import wait_for
 from leyden.server.checkpoints import add_checkpoints
 from leyden.server.cleaning import add_cleaning

@@ -1,19 +1,21 @@
-"""What may requests carry? Unknown keys are errors, and so is what no database or no program could hold.
+"""What may requests carry, and what do answers hold that is no view of leyden.core?
 
-PostgreSQL's texts, and the arguments of programs, hold no NUL; JSON and UTF-8 know no half of a surrogate pair; a whole
-number ends where the database's does.
+Unknown keys are errors, and so is what no database or no program could hold: PostgreSQL's texts, and the arguments of
+programs, hold no NUL; JSON and UTF-8 know no half of a surrogate pair; a whole number ends where the database's does.
 """
 
 from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from leyden.core.views import EventView
 from leyden.engines.base import Ending, Outcome
 
 INT: Final = 2**31 - 1  # the database's
@@ -152,3 +154,21 @@ class QuotaBody(Body):
 
 _ALL = (Submission, Batch, Again, Report, OutcomeBody, QuotaBody)
 KNOWN = {name for kind in _ALL for name in kind.model_fields}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorView:
+    """Why something could not be done."""
+
+    error: str  # a class of leyden.core.errors
+    asked: str
+    found: str
+    do: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberedEventView(EventView):
+    """The same of any job; numbers grow."""
+
+    id: int
+    job_id: str

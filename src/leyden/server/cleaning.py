@@ -20,9 +20,9 @@ from sqlalchemy import Connection, select
 
 from leyden.core.environment import read_environment
 from leyden.core.home import Home
+from leyden.core.house import CleanView, WasteView
 from leyden.core.ids import is_id
 from leyden.core.units import format_size
-from leyden.core.views import CleanView, WasteView
 from leyden.engines.base import attempt_folder
 from leyden.jobs.store import Store
 from leyden.jobs.tables import attempts, jobs

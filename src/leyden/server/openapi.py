@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 
 from leyden.core.job import Job
 from leyden.core.states import State
-from leyden.core.views import ErrorView
+from leyden.server.bodies import ErrorView
 
 Answers = dict[int | str, dict[str, Any]]
 

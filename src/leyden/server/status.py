@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select
 
 import leyden
 from leyden.core.address import without_credentials
-from leyden.core.views import ServerView
+from leyden.core.house import ServerView
 from leyden.jobs.rows import held_devices
 from leyden.jobs.tables import jobs
 from leyden.server.services import Services
