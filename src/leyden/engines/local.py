@@ -38,10 +38,12 @@ class LocalEngine(Engine):
         environ: Mapping[str, str] = os.environ,
         monotonic: Callable[[], float] = time.monotonic,
         answer_s: float = ANSWER_S,  # how long a preloaded process is waited for
+        *,
+        plain: bool = False,  # whether workers of all kinds of jobs are to be forked, too
     ) -> None:
         self._environ = environ
         self._monotonic = monotonic
-        self._nurseries = Nurseries(environ, monotonic, answer_s)
+        self._nurseries = Nurseries(environ, monotonic, answer_s, plain=plain)
         self._children: dict[str, subprocess.Popen[bytes] | _Born] = {}
         self._stop_since: dict[str, float] = {}
 

@@ -1,8 +1,10 @@
-"""How does a worker come to run within milliseconds? It is forked off a process that imported torch beforehand.
+"""How does a worker come to run within milliseconds? It is forked off a process that has imported all beforehand.
 
-Such a process, a nursery, belongs to one interpreter and one set of inborn variables. It hangs on a socket of the
-server and ends with it; what it bore goes on. Nothing depends on it: whoever gets no answer starts a worker the slow
-way, and where both start after all, the claim on worker.json lets one go on.
+Such a process, a nursery, has torch imported too, so that ranks can be forked as well, and belongs to one interpreter
+and one set of inborn variables. A plain one bears workers alone, for all other jobs: their ranks are new programs. It
+comes with the third launch, as starting a worker anew costs 70 ms of CPU. Nurseries hang on a socket of the server and
+end with it; what they bore goes on. Nothing depends on them: whoever gets no answer starts a worker the slow way, and
+where both start after all, the claim on worker.json lets one go on.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from leyden.engines.inborn import THREADS, inborn
 
 ANSWER_S = 0.05  # a fork takes 5 ms; who does not answer by then is passed over
 STUCK_S = 300.0  # from there on it never will: importing torch from a cold network disk may take a minute
-MOST = 2  # nurseries at a time; each holds some 150 MB
+MOST = 2  # nurseries at a time; each holds some 150 MB, the plain one beside them 20
+PLAIN_AFTER = 3  # launches: most servers of one person start a job or two and then idle
 SPARE_BYTES = 2 << 30  # free memory below which none is started
 ROOM = 2048  # for titles, which are written over the command line
 REF_ROOM = 128  # for the attempt's reference, written into the environment that others see
@@ -44,18 +47,24 @@ class Nurseries:
         environ: Mapping[str, str] = os.environ,
         monotonic: Callable[[], float] = time.monotonic,
         answer_s: float = ANSWER_S,
+        *,
+        plain: bool = False,
     ) -> None:
         self._environ, self._monotonic, self._answer_s = environ, monotonic, answer_s
+        self._plain: _Nursery | None = None
+        self._until_plain = PLAIN_AFTER if plain and sys.platform == "linux" else -1
         self._open: dict[Key, _Nursery] = {}  # the one used last comes last
         self._barren: set[Key] = set()  # interpreters that cannot: no Leyden there, or another one
         self._looks: dict[str, int] = {}
 
     def bear(self, launch: Launch) -> record.Process | None:
         """A worker for the attempt, whose attempt.json is there; None where it must be started the slow way."""
-        if not launch.warm or (nursery := self._open.get(_key(launch))) is None:
-            return None
-        self._open[_key(launch)] = self._open.pop(_key(launch))
-        pid = nursery.bear(launch.folder, within_s=self._answer_s)
+        pid = None
+        if launch.warm and (nursery := self._open.pop(_key(launch), None)):
+            self._open[_key(launch)] = nursery
+            pid = nursery.bear(launch.folder, within_s=self._answer_s)
+        if not pid and self._plain:
+            pid = self._plain.bear(launch.folder, within_s=self._answer_s)
         self._sweep()
         return record.Process(pid=pid, birth=record.birth(pid) or "") if pid else None
 
@@ -69,8 +78,12 @@ class Nurseries:
             self._want(record.read_launch(folder), rank)
 
     def forget(self, engine_ref: str) -> None:
-        """The attempt is over."""
+        """The attempt is over: a time to prepare for the next ones."""
         self._looks.pop(engine_ref, None)
+        self._until_plain -= self._until_plain > 0
+        if not self._until_plain and not self._plain and _room():
+            environ = {**worker_environ(self._environ)}
+            self._plain = _Nursery(sys.executable, environ, self._monotonic, module="leyden.worker.plain")
 
     def _want(self, launch: Launch, rank: int) -> None:
         key = _key(launch)
@@ -78,7 +91,7 @@ class Nurseries:
         if not launch.warm or key in self._open or key in self._barren:
             return
         python, environ = _started_with(rank)
-        if python != launch.argv[0] or psutil.virtual_memory().available < SPARE_BYTES:
+        if python != launch.argv[0] or not _room():
             return
         while len(self._open) >= MOST:
             self._open.pop(next(iter(self._open))).close()
@@ -98,6 +111,9 @@ class Nurseries:
         """End all of them."""
         while self._open:
             self._open.popitem()[1].close()
+        if self._plain:
+            self._plain.close()
+            self._plain = None
 
     def _sweep(self) -> None:
         for key, nursery in list(self._open.items()):
@@ -107,19 +123,29 @@ class Nurseries:
                 del self._open[key]
                 if nursery.barren:
                     self._barren.add(key)
+        if self._plain and not self._plain.ready() and self._plain.over:
+            self._plain.close()
+            self._until_plain = -1 if self._plain.barren else 0
+            self._plain = None
 
 
 @final
 class _Nursery:
     """One such process, and what it still has to answer."""
 
-    def __init__(self, python: str, environ: Mapping[str, str], monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        python: str,
+        environ: Mapping[str, str],
+        monotonic: Callable[[], float],
+        module: str = "leyden.worker.nursery",
+    ) -> None:
         self._monotonic, self._since, self._owes, self.greeted = monotonic, monotonic(), 1, False
         self.over = False
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # keeps messages apart
         with theirs:
             self._process = subprocess.Popen(
-                [python, "-m", "leyden.worker.nursery", str(theirs.fileno()), "-" * ROOM],
+                [python, "-m", module, str(theirs.fileno()), "-" * ROOM],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # what it says of itself goes to the server's log
                 pass_fds=[theirs.fileno()],
@@ -181,6 +207,10 @@ class _Nursery:
             self.greeted = answer["version"] == version("leyden")
             self.over = not self.greeted
         return answer
+
+
+def _room() -> bool:
+    return psutil.virtual_memory().available >= SPARE_BYTES
 
 
 def _key(launch: Launch) -> Key:

@@ -96,7 +96,7 @@ class Services:
         """Open the store and know the machine; nothing runs yet."""
         settings = settings or Settings()
         fake = {FAKE_GPUS: str(settings.fake_gpus)} if settings.fake_gpus else {}
-        changes, tokens, engine = Changes(), Tokens(home), LocalEngine({**os.environ, **fake})
+        changes, tokens, engine = Changes(), Tokens(home), LocalEngine({**os.environ, **fake}, plain=True)
         where = home.database if settings.database == LOCAL else settings.database
         failpoint = Failpoint.parse(os.environ.get("LEYDEN_FAILPOINT", ""))
         store = Store(where, on_commit=changes.ring, failpoint=failpoint)

@@ -102,6 +102,8 @@ class Forked:
 def prepare() -> None:
     """Fork the first rank ahead: it waits to be told what to run. Only while this process has nothing else to do."""
     global _ahead  # noqa: PLW0603
+    if _birth is None:
+        return
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid:

@@ -34,15 +34,37 @@ WORKER = ("-P", "-m", "leyden.worker")
 
 
 def main() -> None:
-    """Import, greet, bear."""
-    control = socket.socket(fileno=int(sys.argv[1]))
-    control.set_inheritable(False)
+    """Import, allow ranks to be forked, bear."""
+    control = control_socket()
     environ = dict(os.environ)  # before torch adds to it
     foreign = script.python_path(environ, Path("/"))  # the server's; and the first entry is what -m put there
     path = [one for one in sys.path[1:] if one not in foreign]
-    _import_all()
+    import_worker()
+    import leyden.train.warm
+
+    leyden.train.warm.preload()
     fork.enable(environ, path, keep=frozenset(_descriptors()) - {control.fileno()})
-    set_title([sys.executable, "-m", "leyden.worker.nursery"])
+    live(control, "leyden.worker.nursery")
+
+
+def control_socket() -> socket.socket:
+    """The server's, as its descriptor was given."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)
+    return control
+
+
+def import_worker() -> None:
+    """What a worker needs, as it is not to import anything on the way to its ranks."""
+    import tarfile  # noqa: F401
+
+    import leyden.worker.attempt
+    import leyden.worker.watch  # noqa: F401
+
+
+def live(control: socket.socket, name: str) -> None:
+    """Greet, then bear."""
+    set_title([sys.executable, "-m", name])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers are nobody's to wait for
     gc.collect()
     gc.freeze()  # or the first collection of every child would touch, and so copy, all of it
@@ -51,17 +73,6 @@ def main() -> None:
         return  # without a greeting, so that it is not tried again
     control.send(json.dumps({"version": version("leyden")}).encode())
     _serve(control)
-
-
-def _import_all() -> None:
-    # What a worker needs, as it is not to import anything on the way to its ranks, and what a training script does.
-    import tarfile  # noqa: F401
-
-    import leyden.train.warm
-    import leyden.worker.attempt
-    import leyden.worker.watch
-
-    leyden.train.warm.preload()
 
 
 def _serve(control: socket.socket) -> None:
