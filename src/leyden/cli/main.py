@@ -23,6 +23,7 @@ COMMANDS = {
     "why": "why a job waits: for whom, and until when",
     "quota": "what users may hold at a time, and what they used of late",
     "top": "who is on which GPU just now, how busy it is, who comes next",
+    "ui": "the dashboard, in a browser",
     "events": "every change of every job's state; -f as it happens",
     "cancel": "stop jobs",
     "pause": "have jobs save a checkpoint and give their devices back",

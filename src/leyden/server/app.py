@@ -44,6 +44,7 @@ from leyden.server.services import Services
 from leyden.server.status import server_view
 from leyden.server.tokens import Guard
 from leyden.server.top import add_top
+from leyden.server.web import add_web
 from leyden.server.why import why
 
 All = Annotated[bool, Query(description="Those too that ended more than ten minutes ago.")]
@@ -76,6 +77,7 @@ def create_app(services: Services) -> FastAPI:
     add_checkpoints(app, services)
     add_cleaning(app, services.files.cleaner)
     _add_reports(app, services)
+    add_web(app, services)
     describe(app)
     return app
 

@@ -1,0 +1,83 @@
+// Which view is shown, and what stands around it?
+
+import { useEffect, useState } from "preact/hooks";
+import { ClusterPage } from "./cluster/ClusterPage";
+import { ComparePage } from "./compare/ComparePage";
+import { useAddress } from "./lib/address";
+import { type Liveness, throttled, useStream } from "./lib/live";
+import { Help } from "./parts/Help";
+import { LoginPage } from "./parts/LoginPage";
+import { TopBar } from "./parts/TopBar";
+import { Empty } from "./parts/messages";
+import { QueuePage } from "./queue/QueuePage";
+import { RunPage } from "./run/RunPage";
+import { RunsPage } from "./runs/RunsPage";
+
+/** What every page may know of what goes on: how often anything changed, and what did last. */
+export interface Pulse {
+  beat: number;
+  changed: ReadonlySet<string>;
+  live: Liveness;
+}
+
+const BEAT_MS = 1000;
+
+export function App() {
+  const { path } = useAddress();
+  const pulse = usePulse(path !== "/login");
+  const [help, setHelp] = useState(false);
+  useEffect(() => {
+    const key = (event: KeyboardEvent): void => {
+      if (event.key === "?" && !typing(event)) setHelp((before) => !before);
+      if (event.key === "Escape") setHelp(false);
+    };
+    addEventListener("keydown", key);
+    return () => removeEventListener("keydown", key);
+  }, []);
+  if (path === "/login") return <LoginPage />;
+  return (
+    <>
+      <TopBar path={path} live={pulse.live} onHelp={() => setHelp(true)} />
+      <main>{view(path, pulse)}</main>
+      {help && <Help onClose={() => setHelp(false)} />}
+    </>
+  );
+}
+
+function view(path: string, pulse: Pulse) {
+  const [page = "", ref] = path.split("/").filter(Boolean).map(decodeURIComponent);
+  if (page === "runs" && ref) return <RunPage key={ref} id={ref} pulse={pulse} />;
+  if (page === "" || page === "runs") return <RunsPage pulse={pulse} />;
+  if (page === "compare") return <ComparePage pulse={pulse} />;
+  if (page === "cluster") return <ClusterPage pulse={pulse} />;
+  if (page === "queue") return <QueuePage pulse={pulse} />;
+  return <Empty title="There is no such page" commands={[["leyden ui", "opens the runs"]]} />;
+}
+
+/** One connection for the whole tab; pages ask again for what they show when it concerns them. */
+function usePulse(wanted: boolean): Pulse {
+  const [pulse, setPulse] = useState<Omit<Pulse, "live">>({ beat: 0, changed: new Set() });
+  const [gather] = useState(() => {
+    let changed = new Set<string>();
+    const flush = throttled(() => {
+      const seen = changed;
+      changed = new Set();
+      setPulse((before) => ({ beat: before.beat + 1, changed: seen }));
+    }, BEAT_MS);
+    return (ids: readonly string[]): void => {
+      ids.forEach((id) => changed.add(id));
+      flush();
+    };
+  });
+  const live = useStream(wanted ? "/api/live?table=1" : null, {
+    message: (data) => gather((data as { changed?: string[] }).changed ?? []),
+    opened: () => gather(["*"]),
+  });
+  return { ...pulse, live };
+}
+
+export function typing(event: KeyboardEvent): boolean {
+  const target = event.target as HTMLElement | null;
+  return event.ctrlKey || event.metaKey || event.altKey || !!target?.closest("input, textarea, select, [contenteditable]");
+}
+

@@ -1,0 +1,5 @@
+import type { Pulse } from "../app";
+
+export function ClusterPage({ pulse }: { pulse: Pulse }) {
+  return <p>{pulse.beat}</p>;
+}

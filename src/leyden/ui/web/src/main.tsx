@@ -1,0 +1,14 @@
+import "uplot/dist/uPlot.min.css";
+import "./styles/base.css";
+import "./styles/parts.css";
+import "./styles/runs.css";
+import "./styles/run.css";
+import "./styles/views.css";
+
+import { render } from "preact";
+import { App } from "./app";
+import { applyTheme } from "./lib/theme";
+
+applyTheme();
+const root = document.getElementById("app");
+if (root) render(<App />, root);

@@ -1,0 +1,5 @@
+import type { Pulse } from "../app";
+
+export function RunsPage({ pulse }: { pulse: Pulse }) {
+  return <p>{pulse.beat}</p>;
+}

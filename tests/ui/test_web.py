@@ -1,0 +1,89 @@
+"""Who gets in by a browser, and what can a page of another site do?"""
+
+from __future__ import annotations
+
+import http.client
+import re
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import pytest
+
+from leyden import ui
+from tests.server.conftest import server, shared
+from tests.server.running import Running
+
+__all__ = ["server", "shared"]
+CANCEL = "/api/jobs/nothing/cancel"
+
+
+def ask(
+    server: Running, method: str, path: str, headers: dict[str, str] | None = None
+) -> tuple[int, http.client.HTTPMessage, bytes]:
+    """As a browser asks: without the token."""
+    url = urlsplit(server.published()["url"])
+    with closing(http.client.HTTPConnection(url.hostname or "", url.port, timeout=30)) as connection:
+        connection.request(method, path, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+
+
+def log_in(server: Running) -> str:
+    """The cookie given for the token, as a browser sends it back."""
+    token = {"Authorization": f"Bearer {server.published()['token']}"}
+    status, headers, _ = ask(server, "POST", "/api/session", token)
+    assert status == 204
+    cookie = headers["Set-Cookie"]
+    assert {"HttpOnly", "SameSite=strict", "Path=/"} <= {part.strip() for part in cookie.split(";")}
+    return cookie.partition(";")[0]
+
+
+def test_a_cookie_reads_and_changes_only_with_the_header(shared: Running) -> None:
+    cookie = {"Cookie": f"other=1; {log_in(shared)}; last=2"}
+    assert ask(shared, "GET", "/api/jobs", cookie)[0] == 200
+    status, _, said = ask(shared, "POST", CANCEL, cookie)
+    assert (status, b"X-Leyden" in said) == (403, True)
+    assert ask(shared, "POST", CANCEL, {**cookie, "X-Leyden": "1"})[0] == 404
+
+
+@pytest.mark.parametrize(
+    "change", [lambda one: one[:-1], lambda one: one.replace("=", "=9"), lambda one: one[:9] + "=x"]
+)
+def test_a_cookie_that_was_changed_opens_nothing(shared: Running, change: object) -> None:
+    assert callable(change)
+    assert ask(shared, "GET", "/api/jobs", {"Cookie": change(log_in(shared))})[0] == 403
+
+
+def test_a_cookie_reports_for_no_attempt(shared: Running) -> None:
+    headers = {"Cookie": log_in(shared), "X-Leyden": "1"}
+    assert ask(shared, "POST", "/api/attempts/some/report", headers)[0] == 403
+
+
+def test_a_cookie_outlives_the_server_and_ends_with_the_session(server: Running) -> None:
+    cookie = {"Cookie": log_in(server)}
+    server.stop()
+    server.start()
+    assert ask(server, "GET", "/api/jobs", cookie)[0] == 200
+    _, headers, _ = ask(server, "DELETE", "/api/session", {**cookie, "X-Leyden": "1"})
+    assert "Max-Age=0" in headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize("path", ["/", "/login", "/runs", "/runs/abc", "/compare?runs=a,b", "/cluster", "/queue"])
+def test_pages_are_for_everybody_and_run_nothing_but_their_own_script(shared: Running, path: str) -> None:
+    status, headers, page = ask(shared, "GET", path)
+    assert status == (200 if ui.built() else 501)
+    assert "script-src 'self'" in headers["Content-Security-Policy"]
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert b"<script>" not in page
+    assert b"style=" not in page
+
+
+@pytest.mark.skipif(not ui.built(), reason="this copy has no dashboard")
+def test_assets_are_kept_for_ever_and_nothing_else_is_served(shared: Running) -> None:
+    _, _, page = ask(shared, "GET", "/")
+    for name in re.findall(r'(?:src|href)="(/assets/[^"]+)"', page.decode()):
+        status, headers, content = ask(shared, "GET", name)
+        assert (status, "immutable" in headers["Cache-Control"]) == (200, True)
+        assert content
+    for name in ("nothing.js", "..%2findex.html", "%2e%2e%2f__init__.py"):
+        assert ask(shared, "GET", f"/assets/{name}")[0] in {403, 404}
