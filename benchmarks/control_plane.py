@@ -82,10 +82,8 @@ def head(say: Callable[[str], None]) -> None:
     if why := slurm.why_not():
         say(f"- Slurm was not measured: {why}")
     else:
-        say(
-            f"- {slurm.version()} beside it: one node of {os.cpu_count()} CPUs, no accounting, its scheduler set to run"
-        )
-        say("  at once (batch_sched_delay=0, sched_min_interval=0, bf_interval=1)")
+        say(f"- {slurm.version()} beside it: one node of {os.cpu_count()} CPUs, no accounting database; its scheduler")
+        say("  without pauses (batch_sched_delay=0, sched_min_interval=0), backfill as often as can be (bf_interval=1)")
 
 
 if __name__ == "__main__":

@@ -105,7 +105,10 @@ def _report(asked: Asked, found: dict[str, list[Start]]) -> None:
     asked.title("From a submit to a running job and its first line, ms: p50 / p90")
     asked.say(f"{ROUNDS} starts each, in turn. The same script: it notes the time, imports torch, prints a line.")
     asked.say("Leyden's times hold the capture of the tree (20 files in git). It runs: for Leyden the ranks do and a")
-    asked.say("client that follows the events was told so, for Slurm its controller has given the job its node.\n")
+    asked.say(
+        "client that follows the events was told so, for Slurm its controller has given the job its node, which it"
+    )
+    asked.say("does once a second at these settings (every two to three by default); submits come at random times.\n")
     asked.head("start", *COLUMNS, "first line over Slurm's")
     slurm = found.get("`sbatch`")
     for name, starts_ in found.items():
@@ -114,6 +117,6 @@ def _report(asked: Asked, found: dict[str, list[Start]]) -> None:
         share = f"{half(marks[-1]) / half([one.seen for one in slurm]):.2f}" if slurm else "–"
         asked.row(name, *cells, share)
     if "`sbatch`" in found:
-        begin = {name: half([one.began for one in starts_]) * 1e3 for name, starts_ in found.items()}
-        asked.say(f"\nThe script begins {begin['`sbatch`'] / begin['Leyden, Python, warm']:.1f} times sooner than by")
-        asked.say(f"`sbatch` warm, {begin['`sbatch`'] / begin['Leyden, Python, cold']:.1f} times cold.")
+        begin = {name: half([one.began for one in starts_]) for name, starts_ in found.items()}
+        warm, cold = (begin["`sbatch`"] / begin[f"Leyden, Python, {kind}"] for kind in ("warm", "cold"))
+        asked.say(f"\nBeside `sbatch` the script begins {warm:.1f} times sooner warm, {cold:.1f} times sooner cold.")
