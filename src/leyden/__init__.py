@@ -19,10 +19,23 @@ _HOMES = {
     "ModelCheckpoint": "leyden.train",
     "Module": "leyden.train",
     "Trainer": "leyden.train",
+    "config": "leyden.track",
+    "finish": "leyden.track",
+    "init": "leyden.track",
     "log": "leyden.track",
+    "log_artifact": "leyden.track",
+    "log_config": "leyden.track",
+    "log_histogram": "leyden.track",
+    "log_image": "leyden.track",
+    "log_summary": "leyden.track",
+    "log_table": "leyden.track",
+    "log_text": "leyden.track",
+    "note": "leyden.track",
     "run_dir": "leyden.track",
     "seed_everything": "leyden.train",
     "submit": "leyden.client.handle",
+    "summary": "leyden.track",
+    "tag": "leyden.track",
 }
 
 __all__ = [*_HOMES]  # noqa: PLE0604  strings all of them
@@ -31,8 +44,21 @@ if TYPE_CHECKING:
     from leyden.client.handle import submit as submit
     from leyden.core.errors import LeydenError as LeydenError
     from leyden.core.job import Job as Job
+    from leyden.track import config as config
+    from leyden.track import finish as finish
+    from leyden.track import init as init
     from leyden.track import log as log
+    from leyden.track import log_artifact as log_artifact
+    from leyden.track import log_config as log_config
+    from leyden.track import log_histogram as log_histogram
+    from leyden.track import log_image as log_image
+    from leyden.track import log_summary as log_summary
+    from leyden.track import log_table as log_table
+    from leyden.track import log_text as log_text
+    from leyden.track import note as note
     from leyden.track import run_dir as run_dir
+    from leyden.track import summary as summary
+    from leyden.track import tag as tag
     from leyden.train import Callback as Callback
     from leyden.train import DataModule as DataModule
     from leyden.train import EarlyStopping as EarlyStopping

@@ -85,7 +85,8 @@ def test_values_are_kept_as_they_are(tmp_path: Path) -> None:
         ({"a": "high"}, "its value is 'high'"),
         ({"a": None}, "its value is None"),
         ({"a": torch.zeros(2, 2)}, r"Tensor of shape \(2, 2\)"),
-        ({"": 1j}, "names are text"),
+        ({"": 1.0}, "names are text"),
+        ({"": 1j}, "1j"),
     ],
 )
 def test_mistakes(tmp_path: Path, metrics: dict[str, float], words: str) -> None:

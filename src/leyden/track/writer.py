@@ -7,12 +7,13 @@ costs well under a microsecond, and `kill -9` loses at most a quarter of a secon
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import threading
 import time
 import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import SupportsFloat
 
@@ -21,6 +22,8 @@ from leyden.track import frames
 
 DRAIN_S = 0.25
 MAX_WAITING_ROWS = 1_000_000  # about 300 MB; only reached when the disk refuses writes for long
+MAX_FRAME_NUMBERS = 1 << 20  # 8 MB: far below what a reader takes for damage
+MAX_FRAME_KEYS = 10_000
 
 Row = tuple[int, float, Mapping[str, SupportsFloat]]
 
@@ -58,8 +61,9 @@ class MetricWriter:
             return
         self._closed = True
         self._closing.set()
-        if self._thread is not None:
-            self._thread.join()
+        thread, self._thread = self._thread, None  # so that a row which comes later is refused
+        if thread is not None:
+            thread.join()
         self.flush()
         if self._fd >= 0:
             os.close(self._fd)
@@ -116,19 +120,42 @@ class MetricWriter:
         self._writing = threading.Lock()
 
 
-def _frames(rows: list[Row]) -> list[bytes]:
+def _frames(rows: list[Row]) -> Iterator[bytes]:
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row[2]), []).append(row)
-    return [
-        frames.encode(
-            keys,
-            [step for step, _, _ in group],
-            [moment for _, moment, _ in group],
-            [[float(value) for value in values.values()] for _, _, values in group],
-        )
-        for keys, group in groups.items()
-    ]
+    for keys, group in groups.items():
+        most = max(1, MAX_FRAME_NUMBERS // max(1, len(keys)))
+        for first in range(0, len(group), most):
+            yield from _narrow(keys, group[first : first + most])
+
+
+def _narrow(keys: tuple[str, ...], rows: list[Row]) -> Iterator[bytes]:
+    """The rows in frames of so many keys at most."""
+    steps, times = [step for step, _, _ in rows], [moment for _, moment, _ in rows]
+    numbers = [_numbers(values) for _, _, values in rows]
+    if len(keys) <= MAX_FRAME_KEYS:
+        yield frames.encode(keys, steps, times, numbers)
+        return
+    for first in range(0, len(keys), MAX_FRAME_KEYS):
+        part = slice(first, first + MAX_FRAME_KEYS)
+        yield frames.encode(keys[part], steps, times, [row[part] for row in numbers])
+
+
+def _numbers(values: Mapping[str, SupportsFloat]) -> list[float]:
+    try:
+        return [float(value) for value in values.values()]
+    except Exception:  # one of them must not cost the others
+        return [_number(value) for value in values.values()]
+
+
+def _number(value: SupportsFloat) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond 1e308
+        return math.copysign(math.inf, 1 if value > 0 else -1)  # type: ignore[operator]
+    except Exception:  # a tensor of a device that failed
+        return math.nan
 
 
 _writers: weakref.WeakSet[MetricWriter] = weakref.WeakSet()

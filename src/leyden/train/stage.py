@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from leyden import track
+from leyden.track.life import KILLED
 from leyden.track.run import RUNS_FOLDER, Run
 from leyden.train import progress
 from leyden.train.callbacks.arrange import bring_along
@@ -93,10 +94,7 @@ class Stage:
         self._set_torch(plan)
         if self._name == "fit":
             self._catch_signals()
-        if self._others is not None:
-            settings = {**(datamodule.hparams if datamodule else {}), **module.hparams}
-            if settings:
-                self._others.log_hyperparams(settings)
+        self._note_settings(run)
         try:
             self._set_up(plan.world)
         except BaseException as error:
@@ -163,6 +161,8 @@ class Stage:
         """Everything is saved: leave with the exit code that says why (signals.py). Collective."""
         if self.agree():
             name, step = signal.Signals(self.signal).name, self._trainer.global_step
+            if self._trainer.run is not None:
+                self._trainer.run.state = KILLED
             saved = self._trainer.checkpoint_callback
             where = f"; go on with ckpt_path={saved.last_model_path!r}" if saved else ", without a checkpoint"
             self._trainer.say(f"stopped by {name} at step {step}{where}")
@@ -225,14 +225,22 @@ class Stage:
     def _sink(self, run: Run) -> Sink:
         """Where rows of metrics go: Leyden's own record, and the loggers given."""
         if not self._trainer.loggers:
-            return run.writer.add
+            return run.record
         others = self._others = fan_out(self._trainer.loggers)
 
         def both(step: int, row: dict[str, float]) -> None:
-            run.writer.add(step, row)
+            run.record(step, row)
             others(step, row)
 
         return both
+
+    def _note_settings(self, run: Run) -> None:
+        """What the module and its data were made with goes to the record, on rank 0, and to the loggers."""
+        settings = {**(self._datamodule.hparams if self._datamodule else {}), **self._module.hparams}
+        if settings:
+            run.config.put(settings)
+            if self._others is not None:
+                self._others.log_hyperparams(settings)
 
     def _set_up(self, world: World) -> None:
         trainer, module, datamodule = self._trainer, self._module, self._datamodule
