@@ -52,7 +52,8 @@ def check(drawn: Drawn, steps: np.ndarray, values: np.ndarray, most: int) -> Non
 @settings(max_examples=80, deadline=None)
 @given(
     count=st.integers(0, 9000), cuts=st.tuples(st.integers(0, 9000), st.integers(0, 9000)), most=st.integers(1, 300),
-    low=st.integers(-10, 9000), width=st.integers(0, 9000), special=st.lists(VALUES, max_size=9), seed=st.integers(0, 9),
+    low=st.integers(-10, 9000), width=st.integers(0, 9000), special=st.lists(VALUES, max_size=9),
+    seed=st.integers(0, 99),
 )  # fmt: skip
 def test_a_picture_of_any_part(
     count: int, cuts: tuple[int, int], most: int, low: int, width: int, special: list[float], seed: int

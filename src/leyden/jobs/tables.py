@@ -9,6 +9,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -109,6 +110,28 @@ events = Table(
     Column("after", String, nullable=False),
     Column("who", String, nullable=False),
     Column("why", Text, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String, primary_key=True),  # a job's, or that of a run without one
+    Column("path", Text, nullable=False),  # "": runs/<id> of the home
+    Column("project", String, nullable=False, server_default=""),
+    Column("name", String, nullable=False),
+    Column("user", String, nullable=False),
+    Column("state", String, nullable=False, server_default=""),  # "": the job's counts
+    Column("created_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Column("config", Text, nullable=False, server_default="{}"),  # JSON, as are summary and tags
+    Column("summary", Text, nullable=False, server_default="{}"),
+    Column("tags", Text, nullable=False, server_default="[]"),
+    Column("note", Text, nullable=False, server_default=""),
+    Column("archived", Integer, nullable=False, server_default="0"),
+    Column("settled", Integer, nullable=False, server_default="0"),  # nothing more is expected in its folder
+    Column("points", _BIG, nullable=False, server_default="0"),
+    Column("snapshot", LargeBinary),  # last values, and how far its files were read: server/tracking/stats.py
+    Column("updated_at", Float, nullable=False),
 )
 
 usage = Table(

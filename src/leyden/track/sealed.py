@@ -2,8 +2,8 @@
 
 metrics.parquet, one row a point or group: metric, rank (-1: the worker), level, step, time, value (of a group its
 mean), least, greatest, nan, points. First come all groups (levels 1 and up, the unfinished last one left out), then all
-points (level 0), each in row groups of one size; the rows of one metric's level stand together. The file's metadata says
-where each begins. Other programs read it as any Parquet: select step, value where metric = 'loss' and level = 0.
+points (level 0), each in row groups of one size; the rows of one metric's level stand together. The metadata say where
+each begins. Other programs read it as any Parquet: select step, value where metric = 'loss' and level = 0.
 """
 
 from __future__ import annotations
