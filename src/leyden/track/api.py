@@ -110,8 +110,9 @@ def log_table(name: str, data: Any, step: SupportsIndex | None = None, *, column
     """
     from leyden.track import tables
 
+    give = _giver("table", name, step)
     heads, rows = tables.table(name, data, columns)
-    _giver("table", name, step)(".json", lambda: tables.table_json(heads, rows), 64 * len(heads) * len(rows))
+    give(".json", lambda: tables.table_json(heads, rows), 64 * len(heads) * len(rows))
 
 
 def log_histogram(

@@ -7,6 +7,7 @@ is tried again until there is room.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import warnings
@@ -94,7 +95,8 @@ class Clerk:
     def _complain(self, why: str) -> None:
         if why not in self._warned:
             self._warned.add(why)
-            warnings.warn(f"pictures, tables or facts of {self._what} cannot be written: {why}.", stacklevel=2)
+            with contextlib.suppress(Warning):  # under `python -W error` this thread must not end
+                warnings.warn(f"pictures, tables or facts of {self._what} cannot be written: {why}.", stacklevel=2)
 
     def _clear(self) -> None:
         """Nothing waits; also in a forked child, where the parent's thread does not live and its tasks are its own."""

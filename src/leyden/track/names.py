@@ -1,11 +1,12 @@
 """Which names and values may a row of metrics have, and how does a nested one become flat?
 
-`{"train": {"loss": 0.5}}` is `train/loss`. A name has at most 1 kB, a run at most 100,000 of them: a program that puts
+`{"train": {"loss": 0.5}}` is `train/loss`. A name has at most 1 kB, a run 99,000 of them: a program that puts
 the step into the name would otherwise fill disk, server and page with series of one point.
 """
 
 from __future__ import annotations
 
+import itertools
 import operator
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from typing import Any, Final, SupportsFloat, SupportsIndex, cast, final
 from leyden.core.errors import RecordError
 
 MAX_NAME_BYTES: Final = 1000
-MAX_NAMES: Final = 100_000
+MAX_NAMES: Final = 99_000  # of the 100,000 that readers take of a run: the worker has some of its own
 DROPPED: Final = "system/dropped_names"  # how many names this rank left out, as a metric of its own
 _DEEPEST: Final = 32
 _BIGGEST: Final = 1 << 63
@@ -35,25 +36,23 @@ class Names:
     def admit(self, row: Mapping[str, SupportsFloat]) -> Mapping[str, SupportsFloat]:
         """The row without names that are one too many. Raises RecordError for what is no name."""
         new = row.keys() - self.known
-        for name in new:
+        taken = new
+        if len(new) > (room := self._most - len(self.known)):
+            taken = set(itertools.islice((name for name in row if name in new), room))  # those that come first
+        for name in taken:
             check_name(name, "metric")
-        room = self._most - len(self.known)
-        if len(new) <= room:
-            self.known |= new
-            return row
-        taken = [name for name in row if name in new][:room]  # in their order
-        self.known.update(taken)
-        return self._without(row, new.difference(taken))
+        self.known |= taken
+        return row if taken is new else self._without(row, new - taken)
 
     def _without(self, row: Mapping[str, SupportsFloat], refused: set[str]) -> Row:
         if not self._dropped:
             warnings.warn(
                 f"this run has logged {self._most:,} distinct metric names, as many as are kept; further names, such "
-                f"as {min(refused)[:80]!r}, are left out. Put what counts up into step=, not into the name.",
+                f"as {min(map(str, refused))[:80]!a}, are left out. Put what counts up into step=, not into the name.",
                 stacklevel=4,
             )
-        if len(self._dropped) < self._most:  # their hashes: enough to count them
-            self._dropped.update(map(hash, refused))
+        room = self._most - len(self._dropped)  # what is counted saturates, too; hashes are enough to count
+        self._dropped.update(itertools.islice(map(hash, refused), room))
         kept = {name: value for name, value in row.items() if name not in refused}
         return {**kept, DROPPED: float(len(self._dropped))}
 

@@ -34,16 +34,14 @@ def table(name: str, data: Any, columns: Sequence[str] | None) -> tuple[list[str
     """
     if hasattr(data, "columns") and hasattr(data, "to_dict"):  # a frame
         data = {str(column): data[column].to_list() for column in data.columns}
+    _check_size(name, len(data) if hasattr(data, "__len__") else 0, len(columns or ()))
     if isinstance(data, Mapping):
         heads, rows = _of_columns(name, data)
     else:
         heads, rows = _of_rows(name, data, columns)
     if columns is not None:
         heads, rows = _chosen(name, heads, rows, [str(one) for one in columns])
-    if len(heads) * len(rows) > MOST_CELLS:
-        found = f"it has {len(rows):,} rows of {len(heads)} columns"
-        do = f"Log at most {MOST_CELLS:,} cells; larger ones have a place in log_artifact."
-        raise _no_table(name, found, do)
+    _check_size(name, len(rows), len(heads))
     return heads, rows
 
 
@@ -85,13 +83,22 @@ def counted(name: str, counts: Any, edges: Any) -> tuple[Values, Values]:
 def histogram_json(values: Values, bins: int) -> bytes:
     """The file of a histogram of these values; bins of one width from the least to the greatest."""
     finite = values[np.isfinite(values)].astype(np.float64)
-    heights, bounds = np.histogram(finite, bins) if len(finite) else (np.zeros(1, int), np.array([0.0, 1.0]))
+    heights, bounds = _bars(finite, bins)
     apart = {
         "nan": int(np.isnan(values).sum()),
         "low": int(np.isneginf(values).sum()),
         "high": int(np.isposinf(values).sum()),
     }
     return bars_json(heights, bounds, **apart)
+
+
+def _bars(finite: Values, bins: int) -> tuple[Values, Values]:
+    if not len(finite):
+        return np.zeros(1, int), np.array([0.0, 1.0])
+    try:
+        return np.histogram(finite, bins)
+    except ValueError:  # values so near to each other, or so far apart, that no bins fit between them
+        return np.array([len(finite)]), np.array([finite.min(), finite.max()])
 
 
 def bars_json(heights: Values, bounds: Values, *, nan: int = 0, low: int = 0, high: int = 0) -> bytes:
@@ -104,6 +111,12 @@ def check_bins(name: str, bins: int) -> None:
     """Raise RecordError for a number of bins that cannot be drawn."""
     if not 1 <= bins <= MOST_BINS:
         raise _no_histogram(name, f"bins={bins}", f"Ask for 1 to {MOST_BINS}.")
+
+
+def _check_size(name: str, rows: int, columns: int) -> None:
+    if rows * columns > MOST_CELLS:
+        do = f"Log at most {MOST_CELLS:,} cells; larger ones have a place in log_artifact."
+        raise _no_table(name, f"it has {rows:,} rows of {columns} columns", do)
 
 
 def _of_columns(name: str, data: Mapping[Any, Any]) -> tuple[list[str], list[list[Any]]]:

@@ -7,6 +7,7 @@ costs well under a microsecond, and `kill -9` loses at most a quarter of a secon
 from __future__ import annotations
 
 import atexit
+import contextlib
 import math
 import os
 import threading
@@ -107,11 +108,12 @@ class MetricWriter:
     def _complain(self, error: OSError) -> None:
         if not self._warned:
             self._warned = True
-            warnings.warn(
-                f"metrics cannot be written to {self._path}: {error.strerror}; training goes on and they are kept in "
-                "memory and tried again. Make room on the disk.",
-                stacklevel=2,
-            )
+            with contextlib.suppress(Warning):  # under `python -W error` the thread must not end
+                warnings.warn(
+                    f"metrics cannot be written to {self._path}: {error.strerror}; training goes on and they are kept "
+                    "in memory and tried again. Make room on the disk.",
+                    stacklevel=2,
+                )
 
     def _forget(self) -> None:
         """In a forked child: the parent writes its rows, and its thread does not live here."""
