@@ -41,6 +41,7 @@ def test_jobs_in_postgresql_outlive_a_killed_server_and_no_second_one_takes_them
     (team.home / "runs" / job_id / "go").touch()
     assert team.wait(job_id)["state"] == "succeeded"
     assert not (team.home / "leyden.db").exists()
+    assert team.get("/api/server")["database"].startswith("postgresql://leyden@/jobs")
     assert team.get("/api/machine")["held"] == {}
 
 

@@ -7,6 +7,7 @@ made anew after the old one was lost, and it goes with the process, however that
 from __future__ import annotations
 
 import os
+import re
 import socket
 from typing import Any, Final, final
 
@@ -51,7 +52,7 @@ class PostgresDatabase(Database):
     def __init__(self, address: str) -> None:
         """`address` is user:password@host:port/name; what it leaves out libpq finds in PGHOST, ~/.pgpass and so on."""
         url = _url(address)
-        self.shown = url.set(drivername="postgresql").render_as_string(hide_password=True)
+        self.shown = _shown(url)
         arguments = {
             "connect_timeout": 10,
             "application_name": f"leyden server: {socket.gethostname()}, pid {os.getpid()}",
@@ -92,6 +93,16 @@ def _url(address: str) -> URL:
             found="its URL cannot be understood",
             do="Write postgresql://user@host:port/name; a password belongs into ~/.pgpass.",
         ) from None
+
+
+def _shown(url: URL) -> str:
+    """Without a password, which libpq takes as a parameter too.
+
+    >>> _shown(make_url("postgresql+psycopg://ada:s3cret@host/jobs?password=s3cret&sslmode=require"))
+    'postgresql://ada:***@host/jobs?password=***&sslmode=require'
+    """
+    text = url.set(drivername="postgresql").render_as_string(hide_password=True)
+    return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1***", text)
 
 
 def _take_lock(connection: psycopg.Connection[Any], shown: str) -> None:
