@@ -99,11 +99,12 @@ def check(decisions: Decisions, line: list[Waiting], taken: list[Running]) -> No
         assert by_id[key].priority < waits[other].priority
         assert by_id[key].grace_s is not None
         assert not by_id[key].stops
-    for other in set(decisions.preempts.values()):
+    for other in set(decisions.preempts.values()) & set(decisions.order[:1]):  # others lack what is kept for it too
         chosen = [by_id[key] for key, asks in decisions.preempts.items() if asks == other]
         holders = [one for one in taken if not one.stops and one.who.job_id not in decisions.preempts]
+        begun = {device for devices in decisions.starts.values() for device in devices}
         for spared in chosen:  # with one fewer it would not fit
-            held = {device for one in (*holders, spared) for device in one.devices}
+            held = begun | {device for one in (*holders, spared) for device in one.devices}
             size = waits[other].size
             free = [sum(f"gpu:{n}" not in held for n in range(4)), sum(f"cpu:{n}" not in held for n in range(8))]
             assert free[0] < size.gpus or free[1] < size.cpus

@@ -83,8 +83,8 @@ def explain(connection: Connection, reasons: Mapping[str, Reason]) -> None:
 
 def busy(connection: Connection, job: JobRow, doing: str) -> None:
     """Let a job that starts say what takes long."""
-    still = (jobs.c.id == job.id) & (jobs.c.version == job.version)
-    connection.execute(update(jobs).where(still).values(reason=doing))
+    waits = (jobs.c.id == job.id) & (jobs.c.version == job.version)
+    connection.execute(update(jobs).where(waits).values(reason=doing))
 
 
 def launched(connection: Connection, attempt: AttemptRow, *, at: float) -> None:
