@@ -57,8 +57,14 @@ export function exact(at: number | null | undefined): string {
   return `${day} ${pad(then.getHours())}:${pad(then.getMinutes())}:${pad(then.getSeconds())}`;
 }
 
+/** Roughly how long ago, in one unit. */
 export function ago(at: number, now = Date.now() / 1000): string {
-  return now - at < 5 ? "now" : `${duration(now - at).replace(/\.\d/, "")} ago`;
+  const s = now - at;
+  if (s < 5) return "now";
+  if (s < 60) return `${Math.floor(s)}s ago`;
+  if (s < 3600) return `${Math.floor(s / 60)}m ago`;
+  if (s < 86400) return `${Math.floor(s / 3600)}h ago`;
+  return s < 86400 * 60 ? `${Math.floor(s / 86400)}d ago` : clock(at, now);
 }
 
 export function size(bytes: number | null | undefined): string {

@@ -1,5 +1,197 @@
-import type { Pulse } from "../app";
+// All runs: filter, sort, group, choose columns, select some and compare them.
+
+import { useEffect, useState } from "preact/hooks";
+import { type Pulse, typing } from "../app";
+import { change, go, joined, list, useAddress } from "../lib/address";
+import { get } from "../lib/api";
+import { asFault, useData } from "../lib/data";
+import { plural } from "../lib/format";
+import { csv, saveText } from "../lib/save";
+import type { Names, Run, RunsPage as Page, Value } from "../lib/types";
+import { Empty, Wrong } from "../parts/messages";
+import { ColumnPicker } from "./ColumnPicker";
+import { ATTRIBUTE_NAMES, column, type Column, defaultColumns } from "./columns";
+import { FilterBox } from "./FilterBox";
+import { GroupTable } from "./GroupTable";
+import { RunsTable } from "./RunsTable";
+import { type Rows, useRuns } from "./useRuns";
+
+const NEWEST = "-created_at";
+const GROUPS = ["user", "project", "name", "state", "tag", "host"];
+const AT_ONCE = 1000;
 
 export function RunsPage({ pulse }: { pulse: Pulse }) {
-  return <p>{pulse.beat}</p>;
+  const { query } = useAddress();
+  const filter = query.get("q") ?? "";
+  const group = query.get("group") ?? "";
+  const sort = query.get("sort") ?? NEWEST;
+  const archived = query.get("archived") === "1";
+  const names = useData("names", (signal) => get<Names>("/api/runs/names", {}, signal)).data;
+  const chosen = list(query, "cols");
+  const shown = chosen.length ? chosen : defaultColumns(names);
+  const pinned = new Set(query.has("pin") ? list(query, "pin") : ["name"]);
+  const selected = new Set(list(query, "sel"));
+  const columns = shown.map(column);
+  const values = columns.filter((one) => !one.attribute).map((one) => one.name);
+  const asked = { filter, sort, group, columns: joined(values), archived: archived || undefined };
+  const rows = useRuns(asked, pulse.beat);
+  const [cursor, setCursor] = useState(-1);
+  const [picking, setPicking] = useState(false);
+
+  const select = (id: string): void => {
+    const now = selected.has(id) ? [...selected].filter((one) => one !== id) : [...selected, id];
+    change({ sel: joined(now) }, "replace");
+  };
+  const compare = (): void => {
+    if (selected.size > 1) go(`/compare?runs=${[...selected].join(",")}`);
+  };
+  useKeys({ rows, cursor, setCursor, select, compare, clear: () => (setPicking(false), change({ sel: null }, "replace")) });
+  useEffect(() => setCursor(-1), [filter, sort, group]);
+
+  const wrongFilter = rows.fault?.status === 400 && filter ? rows.fault : null;
+  return (
+    <div class="runs">
+      <div class="toolbar">
+        <FilterBox value={filter} fault={wrongFilter} names={filterNames(names)} onChange={(q) => change({ q }, "replace")} />
+        <label class="muted">
+          Group{" "}
+          <select value={group} onChange={(event) => change({ group: event.currentTarget.value })} aria-label="Group by">
+            <option value="">–</option>
+            {[...GROUPS, ...(names?.config ?? []).slice(0, 50).map((one) => `config.${one.name}`)].map((name) => (
+              <option key={name} value={name}>{name}</option>
+            ))}
+          </select>
+        </label>
+        <span class="holder">
+          <button class={picking ? "on" : ""} aria-expanded={picking} onClick={() => setPicking(!picking)}>Columns</button>
+          {picking && (
+            <ColumnPicker
+              names={names}
+              shown={shown}
+              pinned={pinned}
+              onColumns={(now) => change({ cols: joined(now) }, "replace")}
+              onPin={(name) => change({ pin: joined(pinned.has(name) ? [...pinned].filter((one) => one !== name) : [...pinned, name]) || "," }, "replace")}
+              onReset={() => change({ cols: null, pin: null }, "replace")}
+            />
+          )}
+        </span>
+        <button class="primary" disabled={selected.size < 2} title="Select two or more with x (c)" onClick={compare}>
+          Compare{selected.size ? ` ${selected.size}` : ""}
+        </button>
+        <CsvButton columns={columns} asked={asked} />
+        <span class="grow" />
+        <span class="muted num" role="status">{rows.loading ? "…" : plural(rows.total, group ? "group" : "run")}</span>
+      </div>
+      {rows.fault && !wrongFilter && <Wrong fault={rows.fault} />}
+      <Body rows={rows} filter={filter} group={group} values={values}>
+        <RunsTable
+          rows={rows}
+          columns={columns}
+          pinned={pinned}
+          sort={sort.split(",")}
+          cursor={cursor}
+          selected={selected}
+          onSort={(name, add) => change({ sort: sorted(sort, name, add) })}
+          onCursor={setCursor}
+          onSelect={select}
+        />
+      </Body>
+    </div>
+  );
+}
+
+function Body({ rows, filter, group, values, children }: {
+  rows: Rows;
+  filter: string;
+  group: string;
+  values: string[];
+  children: preact.ComponentChildren;
+}) {
+  if (group && rows.groups) {
+    return <GroupTable groups={rows.groups} columns={values} onOpen={(key) => change({ q: narrowed(filter, key), group: null })} />;
+  }
+  if (rows.total || rows.loading || rows.fault) return <>{children}</>;
+  if (filter) {
+    return (
+      <Empty title="No run is like that">
+        <button onClick={() => change({ q: null })}>Show all runs</button>
+      </Empty>
+    );
+  }
+  return (
+    <Empty
+      title="There are no runs yet"
+      commands={[
+        ["leyden run train.py", "runs a script as a job, and its record appears here"],
+        ["python train.py", "is recorded too, where it logs with leyden.log or a Trainer"],
+      ]}
+    />
+  );
+}
+
+function CsvButton({ columns, asked }: { columns: Column[]; asked: Record<string, string | boolean | undefined> }) {
+  const [said, setSaid] = useState("");
+  const save = async (): Promise<void> => {
+    const found: Run[] = [];
+    for (let total = 1; found.length < total; ) {
+      const page = await get<Page>("/api/runs", { ...asked, group: undefined, offset: found.length, limit: AT_ONCE });
+      total = page.rows?.length ? page.total : 0;
+      found.push(...(page.rows ?? []));
+      setSaid(`${found.length} …`);
+    }
+    saveText("runs.csv", csv([columns.map((one) => one.name), ...found.map((run) => columns.map((one) => one.plain(run)))]));
+    setSaid("");
+  };
+  return (
+    <button title="All of these runs, with these columns" onClick={() => void save().catch((error: unknown) => setSaid(asFault(error).found))}>
+      CSV {said}
+    </button>
+  );
+}
+
+function filterNames(names: Names | null): string[] {
+  if (!names) return ATTRIBUTE_NAMES;
+  return [...ATTRIBUTE_NAMES, ...names.metrics.slice(0, 100).map((one) => one.name), ...names.config.slice(0, 100).map((one) => one.name)];
+}
+
+/** The order after a click: up, down, and up again; with Shift the column becomes a further key. */
+function sorted(sort: string, name: string, add: boolean): string {
+  const keys = sort.split(",");
+  const now = keys.includes(`-${name}`) ? name : keys.includes(name) ? `-${name}` : name.endsWith("_at") ? `-${name}` : name;
+  if (!add) return now;
+  return [...keys.filter((one) => one !== name && one !== `-${name}`), now].join(",");
+}
+
+/** The filter that a group's runs alone pass. */
+function narrowed(filter: string, key: Record<string, Value>): string {
+  const words = Object.entries(key).map(([name, value]) =>
+    value === null || value === "" ? `not ${name}` : `${name}=${/^[\w.+-]+$/.test(String(value)) ? value : JSON.stringify(value)}`,
+  );
+  return [filter && / or /.test(filter) ? `(${filter})` : filter, ...words].filter(Boolean).join(" ");
+}
+
+function useKeys({ rows, cursor, setCursor, select, compare, clear }: {
+  rows: Rows;
+  cursor: number;
+  setCursor: (index: number) => void;
+  select: (id: string) => void;
+  compare: () => void;
+  clear: () => void;
+}): void {
+  useEffect(() => {
+    const key = (event: KeyboardEvent): void => {
+      if (typing(event)) return;
+      const run = rows.at(cursor);
+      if (event.key === "j") setCursor(Math.min(rows.total - 1, cursor + 1));
+      else if (event.key === "k") setCursor(Math.max(0, cursor - 1));
+      else if (event.key === "x" && run) select(run.id);
+      else if ((event.key === "Enter" || event.key === "o") && run && !(event.target as HTMLElement).closest("a, button")) go(`/runs/${run.id}`);
+      else if (event.key === "c") compare();
+      else if (event.key === "Escape") clear();
+      else return;
+      event.preventDefault();
+    };
+    addEventListener("keydown", key);
+    return () => removeEventListener("keydown", key);
+  });
 }

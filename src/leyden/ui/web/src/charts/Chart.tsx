@@ -1,0 +1,114 @@
+// One chart: its lines, a legend with the values under the pointer, zoom by dragging.
+
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import uPlot from "uplot";
+import { duration, number } from "../lib/format";
+import { useTheme } from "../lib/theme";
+import type { Line } from "./lines";
+import { columns, type Look, options, structure } from "./plot";
+
+interface Props {
+  lines: readonly Line[];
+  look: Look;
+  height: number;
+  sync: string;
+  range: [number, number] | null;
+  onZoom: (range: [number, number] | null) => void;
+  hold?: (plot: uPlot | null) => void; // for who wants a picture of it
+}
+
+export function Chart({ lines, look, height, sync, range, onZoom, hold }: Props) {
+  const box = useRef<HTMLDivElement>(null);
+  const legend = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
+  const width = useWidth(box);
+  const theme = useTheme();
+  const shown = lines.filter((line) => !hidden.has(line.key));
+  const now = useRef({ range, onZoom, shown, look });
+  now.current = { range, onZoom, shown, look };
+
+  useLayoutEffect(() => {
+    if (!box.current || !width) return undefined;
+    const made = new uPlot(
+      options(shown, look, {
+        width, height, sync,
+        range: () => now.current.range,
+        onZoom: (to) => now.current.onZoom(to),
+        onCursor: (one) => tell(one, legend.current, now.current.shown, now.current.look),
+      }),
+      columns(shown, look),
+      box.current,
+    );
+    plot.current = made;
+    hold?.(made);
+    return () => {
+      plot.current = null;
+      hold?.(null);
+      made.destroy();
+    };
+  }, [structure(shown, look), width, height, theme, sync]);
+
+  useEffect(() => {
+    plot.current?.setData(columns(shown, look));
+  }, [lines, hidden, look.smooth, range?.[0], range?.[1]]);
+
+  const toggle = (key: string): void => {
+    const next = new Set(hidden);
+    if (!next.delete(key)) next.add(key);
+    setHidden(next);
+  };
+  return (
+    <>
+      <div class="plot" ref={box} style={{ height: `${height}px` }} />
+      <div class="legend" ref={legend}>
+        {lines.map((line) => (
+          <button key={line.key} data-key={line.key} class={`plain${hidden.has(line.key) ? " off" : ""}`} aria-pressed={!hidden.has(line.key)} title={line.label} onClick={() => toggle(line.key)}>
+            <i style={{ background: line.colour }} />
+            <span>{line.label}</span>
+            <b class="num" />
+          </button>
+        ))}
+        <output class="num faint" />
+      </div>
+    </>
+  );
+}
+
+/** Values under the pointer, written straight into the page: the pointer moves often, and moves in all charts at once. */
+function tell(plot: uPlot, legend: HTMLDivElement | null, lines: readonly Line[], look: Look): void {
+  if (!legend) return;
+  const at = plot.cursor.idx;
+  const x = at == null ? undefined : plot.data[0][at];
+  const said = legend.querySelector("output");
+  if (said) said.textContent = x === undefined ? "" : `${look.x} ${look.x === "time" ? duration(x) : number(x)}`;
+  let column = 1;
+  for (const line of lines) {
+    const value = at == null ? null : near(plot.data[column] as (number | null | undefined)[], at);
+    const place = legend.querySelector(`[data-key="${CSS.escape(line.key)}"] b`);
+    if (place) place.textContent = value == null ? "" : number(value);
+    column += line.low ? 3 : look.smooth > 0 ? 2 : 1;
+  }
+}
+
+/** A line without a point at this very x shows its last one before. */
+function near(values: readonly (number | null | undefined)[] | undefined, at: number): number | null {
+  for (let index = at; values && index >= Math.max(0, at - 200); index--) {
+    const value = values[index];
+    if (value !== undefined) return value;
+  }
+  return null;
+}
+
+function useWidth(box: { current: HTMLDivElement | null }): number {
+  const [width, setWidth] = useState(0);
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (!element) return undefined;
+    const observer = new ResizeObserver(() => setWidth(Math.floor(element.clientWidth)));
+    observer.observe(element);
+    setWidth(Math.floor(element.clientWidth));
+    return () => observer.disconnect();
+  }, []);
+  return width;
+}

@@ -1,0 +1,143 @@
+// One chart in its frame: asks for its points once it is seen, again for detail when zoomed, grows while a run goes on.
+
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import type uPlot from "uplot";
+import { useData } from "../lib/data";
+import { plural } from "../lib/format";
+import { csv, saveText } from "../lib/save";
+import type { Points, Series } from "../lib/types";
+import { Wrong } from "../parts/messages";
+import { Chart } from "./Chart";
+import { appended, type Epochs, type Line, toLine } from "./lines";
+import { savePicture } from "./picture";
+import { type Settings, toggleLog, zoomTo } from "./settings";
+
+export const POINTS = 1000;
+
+export interface Source {
+  key: string; // another key: other points
+  load: (zoom: [number, number] | null, x: Settings["x"], signal: AbortSignal) => Promise<Series[]>;
+  label: (series: Series) => string;
+  colour: (series: Series, index: number) => string;
+  since: (series: Series) => number;
+  epochs: Epochs | null;
+  listen?: (hear: (points: Record<string, Points>) => void) => () => void;
+}
+
+interface Props {
+  title: string;
+  source: Source;
+  settings: Settings;
+  height: number;
+  beat: number;
+}
+
+export function ChartCard({ title, source, settings, height, beat }: Props) {
+  const frame = useRef<HTMLElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const [wide, setWide] = useState(false);
+  const seen = useSeenOnce(frame);
+  const { zoom, x } = settings;
+  const yLog = settings.yLog !== settings.logs.has(title);
+  const key = seen ? `${source.key} ${x} ${zoom?.join(":") ?? ""}` : null;
+  const loaded = useData(key, (signal) => source.load(x === "epoch" ? null : zoom, x, signal));
+  const grown = useGrowing(loaded.data, zoom ? null : (source.listen ?? null), loaded.reload);
+  useEffect(() => {
+    if (beat && seen) loaded.reload();
+  }, [beat]);
+  const lines = useMemo(
+    () => (grown ?? []).map((series, index) => toLine(series, {
+      key: `${series.run ?? ""} ${series.name} ${series.rank ?? ""}`,
+      label: source.label(series), colour: source.colour(series, index), x, since: source.since(series), epochs: source.epochs,
+    })),
+    [grown, x, source.epochs],
+  );
+  const look = { x, xLog: settings.xLog, yLog, smooth: settings.smooth };
+  return (
+    <section class={`chart${wide ? " wide" : ""}`} ref={frame} aria-label={`chart of ${title}`}>
+      <h3>
+        <span class="title" title={title}>{title}</span>
+        <Remarks lines={lines} />
+        <span class="grow" />
+        <span class="tools">
+          <button class={`plain${yLog ? " on" : ""}`} title="Logarithmic y" aria-pressed={yLog} onClick={() => toggleLog(settings, title)}>log</button>
+          <button class="plain" title="Save as a picture" onClick={() => plot.current && savePicture(plot.current, title, lines)}>PNG</button>
+          <button class="plain" title="Save the points that are shown" onClick={() => saveText(`${title}.csv`, asCsv(lines, x))}>CSV</button>
+          <button class="plain" title={wide ? "Smaller" : "Larger"} aria-label="Larger" aria-pressed={wide} onClick={() => setWide(!wide)}>⤢</button>
+        </span>
+      </h3>
+      {loaded.fault && <Wrong fault={loaded.fault} retry={loaded.reload} />}
+      {lines.length > 0 || !loaded.data ? (
+        <Chart
+          lines={lines} look={look} height={wide ? height * 2 : height} sync={x} range={zoom}
+          onZoom={zoomTo} hold={(one) => (plot.current = one)}
+        />
+      ) : (
+        <p class="muted nothing">No points{zoom ? " here" : " yet"}</p>
+      )}
+    </section>
+  );
+}
+
+/** What a line alone would not tell. */
+function Remarks({ lines }: { lines: readonly Line[] }) {
+  const nan = lines.reduce((sum, line) => sum + line.nan, 0);
+  const inf = lines.reduce((sum, line) => sum + line.inf, 0);
+  return (
+    <>
+      {nan > 0 && <span class="notanumber" title="Values that are no number; the line has gaps there">{nan.toLocaleString("en")} NaN</span>}
+      {inf > 0 && <span class="notanumber">{inf} inf</span>}
+      {lines.some((line) => !line.ordered) && <span class="warned" title="Steps were not logged in growing order; the points are drawn by step">steps go back</span>}
+      {lines.some((line) => line.low) && (
+        <span class="faint" title={`${plural(lines.reduce((sum, line) => sum + line.count, 0), "point")}; each drawn one is the mean of many, between least and greatest. Zoom in for detail.`}>
+          mean of many
+        </span>
+      )}
+    </>
+  );
+}
+
+/** The points with those that came since. */
+function useGrowing(data: Series[] | null, listen: Source["listen"] | null, reload: () => void): Series[] | null {
+  const [grown, setGrown] = useState(data);
+  const more = useRef(0);
+  useEffect(() => {
+    more.current = 0;
+    setGrown(data);
+  }, [data]);
+  useEffect(() => {
+    if (!listen || !data) return undefined;
+    return listen((points) => {
+      setGrown((before) => before?.map((series) => {
+        const found = points[series.name];
+        const last = series.times.at(-1) ?? -Infinity;
+        if (!found || before.find((one) => one.name === series.name) !== series) return series;
+        const keep = found.times.flatMap((time, index) => (time > last ? [index] : []));
+        if (!keep.length) return series;
+        more.current += keep.length;
+        const pick = <T,>(values: T[]): T[] => keep.map((index) => values[index]!);
+        return appended(series, { steps: pick(found.steps), times: pick(found.times), values: pick(found.values) });
+      }) ?? before);
+      if (more.current > POINTS) reload();
+    });
+  }, [data, listen]);
+  return grown;
+}
+
+function useSeenOnce(frame: { current: HTMLElement | null }): boolean {
+  const [seen, setSeen] = useState(false);
+  useEffect(() => {
+    if (!frame.current || seen) return undefined;
+    const observer = new IntersectionObserver((entries) => {
+      if (entries.some((one) => one.isIntersecting)) setSeen(true);
+    }, { rootMargin: "300px" });
+    observer.observe(frame.current);
+    return () => observer.disconnect();
+  }, [seen]);
+  return seen;
+}
+
+function asCsv(lines: readonly Line[], x: string): string {
+  const rows = lines.flatMap((line) => line.x.map((at, index) => [line.label, at, line.y[index], line.low?.[index], line.high?.[index]]));
+  return csv([["metric", x, "value", "least", "greatest"], ...rows]);
+}

@@ -1,0 +1,122 @@
+// What does uPlot need to be told to draw lines, their raw values faintly behind, and the spread of each point?
+
+import uPlot from "uplot";
+import { duration, number } from "../lib/format";
+import { faded, themed } from "./colours";
+import { type Line, smoothed, type XKind } from "./lines";
+
+export interface Look {
+  x: XKind;
+  xLog: boolean;
+  yLog: boolean;
+  smooth: number;
+}
+
+/** What changes how a chart is built, not only what it shows. */
+export function structure(lines: readonly Line[], look: Look): string {
+  return JSON.stringify([lines.map((line) => [line.key, line.label, line.colour, line.low !== null]), look.x, look.xLog, look.yLog, look.smooth > 0]);
+}
+
+/** Columns for uPlot: x, then for each line its main values, and faintly raw values or the extremes. */
+export function columns(lines: readonly Line[], look: Look): uPlot.AlignedData {
+  const tables = lines.map((line): uPlot.AlignedData => {
+    const keep = look.xLog ? line.x.flatMap((x, index) => (x > 0 ? [index] : [])) : null;
+    const of = (values: readonly (number | null)[]) => positive(keep ? keep.map((index) => values[index] ?? null) : values, look.yLog);
+    const main = look.smooth > 0 ? smoothed(line.y, look.smooth) : line.y;
+    const rest = line.low && line.high ? [of(line.high), of(line.low)] : look.smooth > 0 ? [of(line.y)] : [];
+    return [keep ? keep.map((index) => line.x[index]!) : line.x, of(main), ...rest] as uPlot.AlignedData;
+  });
+  if (tables.length === 0) return [[]];
+  if (tables.length === 1) return tables[0]!;
+  // Where a line has no point at another's x it goes on (1 keeps its own gaps).
+  return uPlot.join(tables, tables.map((table) => table.map(() => 1)));
+}
+
+function positive(values: readonly (number | null)[], wanted: boolean): (number | null)[] {
+  return wanted ? values.map((value) => (value !== null && value > 0 ? value : null)) : [...values];
+}
+
+interface Wishes {
+  width: number;
+  height: number;
+  sync: string;
+  range: () => [number, number] | null;
+  onZoom: (range: [number, number] | null) => void;
+  onCursor: (plot: uPlot) => void;
+}
+
+export function options(lines: readonly Line[], look: Look, wishes: Wishes): uPlot.Options {
+  const series: uPlot.Series[] = [{}];
+  const bands: uPlot.Band[] = [];
+  for (const line of lines) {
+    const single = { points: { show: line.x.length < 2 }, spanGaps: false };
+    series.push({ ...single, label: line.label, stroke: line.colour, width: 1.5, points: { show: line.x.length < 40, size: 4 } });
+    if (line.low) {
+      const at = series.length;
+      const edge = { stroke: "transparent", width: 0, points: { show: false } };
+      series.push({ ...edge }, { ...edge });
+      bands.push({ series: [at, at + 1], fill: faded(line.colour, 0.16) });
+    } else if (look.smooth > 0) {
+      series.push({ ...single, stroke: faded(line.colour, 0.28), width: 1, points: { show: false } });
+    }
+  }
+  return {
+    width: wishes.width,
+    height: wishes.height,
+    series,
+    bands,
+    legend: { show: false },
+    padding: [8, 10, 0, 0],
+    scales: {
+      x: { time: false, distr: look.xLog ? 3 : 1, range: (_plot, low, high) => wishes.range() ?? wide(low, high) },
+      y: look.yLog ? { distr: 3 } : { range: (_plot, low, high) => yRange(low, high) },
+    },
+    axes: [axis(look.x === "time" ? duration : number, 24), axis(number, 52)],
+    cursor: {
+      sync: { key: wishes.sync, setSeries: false },
+      drag: { x: true, y: false, setScale: false },
+      points: { size: 6 },
+      bind: {
+        dblclick: () => () => {
+          wishes.onZoom(null);
+          return null;
+        },
+      },
+    },
+    hooks: {
+      setCursor: [wishes.onCursor],
+      setSelect: [
+        (plot) => {
+          if (plot.select.width < 4) return;
+          const [from, to] = [plot.select.left, plot.select.left + plot.select.width];
+          wishes.onZoom([plot.posToVal(from, "x"), plot.posToVal(to, "x")]);
+          plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+        },
+      ],
+    },
+  };
+}
+
+function axis(format: (value: number) => string, size: number): uPlot.Axis {
+  return {
+    size,
+    gap: 4,
+    font: "11px system-ui, sans-serif",
+    stroke: () => themed("--muted"),
+    grid: { stroke: () => themed("--line"), width: 1 },
+    ticks: { show: false },
+    values: (_plot, splits) => splits.map((value) => (value === null ? "" : format(value))),
+  };
+}
+
+/** A lone point gets room around it. */
+function wide(low: number, high: number): [number, number] {
+  return low === high ? [low - 1, high + 1] : [low, high];
+}
+
+function yRange(low: number | null, high: number | null): [number, number] {
+  if (low === null || high === null) return [0, 1];
+  if (low === high) return [low - Math.abs(low || 1) * 0.1, high + Math.abs(high || 1) * 0.1];
+  const room = (high - low) * 0.06;
+  return [low - room, high + room];
+}
