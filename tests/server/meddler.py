@@ -35,7 +35,10 @@ class _Request:
 
 @final
 class Meddler:
-    """Passes on to the port that `upstream` tells, until closed. `met` counts what happened to requests."""
+    """Passes on to the port that `upstream` tells, until closed.
+
+    `met` counts what happened to requests, and those that the server refused.
+    """
 
     def __init__(self, upstream: Callable[[], int], *, seed: int) -> None:
         self._upstream, self._dice = upstream, random.Random(seed)
@@ -105,6 +108,9 @@ class Meddler:
             try:
                 connection.request(request.method, request.path, request.body, request.headers)
                 response = connection.getresponse()
+                if response.status == 403:
+                    with self._lock:
+                        self.met["refused"] += 1
                 return response.status, response.read()
             except (OSError, http.client.HTTPException):
                 return None

@@ -204,7 +204,7 @@ async def _wait(services: Services, ref: str, timeout_s: float) -> JobView:
     end = asyncio.get_running_loop().time() + timeout_s
     job = await run_in_threadpool(services.store.read, lambda connection: find_job(connection, ref))
     while True:
-        change = services.changes.next  # before looking, so that no change is missed
+        change = services.changes.of(job.id)  # before looking, so that no change is missed
         view = await run_in_threadpool(
             services.store.read, lambda connection: views.one_job(connection, services.home, job.id)
         )

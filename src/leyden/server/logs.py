@@ -124,7 +124,7 @@ async def stream(
     reader = _Reader(_log(services, job, rank=rank, attempt=attempt), offset)
     try:
         while True:
-            change, pause = services.changes.next, FAST_S  # when a job starts, its first line is near
+            change, pause = services.changes.of(job.id), FAST_S  # when a job starts, its first line is near
             # Asked before reading: whatever an attempt wrote was written before it was over.
             now = await run_in_threadpool(services.store.read, partial(get_job, job_id=job.id))
             over = not follow or now.state.final or now.attempt > attempt or services.changes.closing

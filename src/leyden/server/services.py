@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import final
 
 from leyden.core.home import Home
@@ -19,7 +20,7 @@ from leyden.jobs.keeper import Keeper
 from leyden.jobs.rows import all_attempts
 from leyden.jobs.snapshot import Decisions, Snapshot
 from leyden.jobs.store import Store
-from leyden.server.changes import Changes
+from leyden.server.changes import Changes, look
 from leyden.server.keeping import Files
 from leyden.server.launching import Launching
 from leyden.server.prices import Prices
@@ -141,7 +142,7 @@ class Services:
 
     def start(self) -> None:
         """Begin to make passes. Call it on the event loop."""
-        self.changes.attach()
+        self.changes.attach(lambda after: self.store.read(partial(look, after=after)))
         self.keeper.start()
         self.files.keeping.start()
 
