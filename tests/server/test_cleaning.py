@@ -29,6 +29,7 @@ from leyden.server.keeping import SETTLED_S, Files
 from leyden.server.launching import keep_environ, renew
 from leyden.server.settings import Settings
 from leyden.track import artifacts
+from leyden.worker.environment import _hold
 from tests.data.faults.proxy import Proxy, Status
 from tests.jobs.samples import a_job
 from tests.server.running import Running
@@ -156,6 +157,31 @@ def test_the_worker_of_a_real_job_holds_its_environment(home: Home, store: Store
     worker.kill()
     worker.communicate()
     assert names(cleaner(home, store, ahead_s=900 * DAY_S).clean(days=30, really=True)) == {"environment": ["abcd"]}
+
+
+def test_a_job_that_enters_in_that_moment_has_its_environment_or_builds_it(home: Home, store: Store) -> None:
+    one, stop, entered = cleaner(home, store, ahead_s=0.0), threading.Event(), []
+
+    def clean() -> None:
+        while not stop.is_set():
+            one.clean(days=30, really=True)
+
+    thread = threading.Thread(target=clean)
+    thread.start()
+    try:
+        for number in range(100):
+            folder = environment(home, f"{number:04}", used_days_ago=40)
+            while folder.exists():
+                if _hold(folder):  # as a worker does, which this process is for the test
+                    entered.append(folder)
+                    break
+    finally:
+        stop.set()
+        thread.join()
+    one.clean(days=30, really=True)
+    assert len(entered) > 10
+    assert [folder for folder in entered if not (folder / "bin/python").exists()] == []
+    assert len([*home.envs.glob("[!.]*")]) == len(entered)
 
 
 @pytest.mark.parametrize("name", ["envs/.gone-abcd-1", "envs/.abcd.draft", "git/.checkout-x", "git/.gone-12.git-1"])
