@@ -79,13 +79,32 @@ def compare(client: Client, first: str, second: str) -> Difference:
     """Ask the server for both jobs and their trees. Raises NotFoundError, UnreachableError."""
     one, other = client.job(first), client.job(second)
     views = client.environment(one.job.id), client.environment(other.job.id)
-    facts = [*_code_facts(one, other), *spec_facts(whole(one.spec), whole(other.spec)), *environment_facts(*views)]
     files: list[FileChange] = []
-    if one.code and other.code and one.code != other.code:
+    if differ_in_code(one, other):
         with tempfile.TemporaryFile() as old, tempfile.TemporaryFile() as new:
             client.get_code(one.code, old)
             client.get_code(other.code, new)
             files = list(compare_trees(old, new))
+    return difference(one, other, views, files)
+
+
+def differ_in_code(one: JobDetail, other: JobDetail) -> bool:
+    """Whether both have a tree on record, and not the same one."""
+    return bool(one.code and other.code and one.code != other.code)
+
+
+def difference(
+    one: JobDetail,
+    other: JobDetail,
+    environments: tuple[EnvironmentView | None, EnvironmentView | None],
+    files: Sequence[FileChange],
+) -> Difference:
+    """Of two jobs whose trees are compared already."""
+    facts = [
+        *_code_facts(one, other),
+        *spec_facts(whole(one.spec), whole(other.spec)),
+        *environment_facts(*environments),
+    ]
     return Difference(before=one.job.id, after=other.job.id, facts=tuple(facts), files=tuple(files))
 
 

@@ -27,14 +27,14 @@ def one_job(connection: Connection, home: Home, reference: str) -> JobView:
 
 def of_row(connection: Connection, home: Home, row: JobRow) -> JobView:
     """A job that was already found."""
-    return _job_view(home, row, last_attempts(connection, [row.id]).get(row.id))
+    return job_view(home, row, last_attempts(connection, [row.id]).get(row.id))
 
 
 def many_jobs(connection: Connection, home: Home, *, all_: bool, limit: int, now: float) -> list[JobView]:
     """Newest first; not `all_`: those that have not ended, or lately."""
     rows = list_jobs(connection, since=None if all_ else now - RECENT_S, limit=limit)
     attempts = last_attempts(connection, [row.id for row in rows])
-    return [_job_view(home, row, attempts.get(row.id)) for row in rows]
+    return [job_view(home, row, attempts.get(row.id)) for row in rows]
 
 
 def detail(connection: Connection, home: Home, reference: str, *, prices: Prices, now: float) -> JobDetail:
@@ -69,7 +69,8 @@ def _said(spec: str) -> dict[str, Any]:
     return {**job.model_dump(mode="json", exclude_defaults=True), "python": job.python}
 
 
-def _job_view(home: Home, row: JobRow, attempt: AttemptRow | None) -> JobView:
+def job_view(home: Home, row: JobRow, attempt: AttemptRow | None) -> JobView:
+    """A job and its newest attempt, both found."""
     return JobView(
         id=row.id,
         name=row.name,

@@ -1,0 +1,156 @@
+// All metrics of a run as charts: what belongs together in one, each drawn once it is seen.
+
+import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { ChartBar } from "../charts/ChartBar";
+import { ChartCard, POINTS, type Source } from "../charts/ChartCard";
+import { colour } from "../charts/colours";
+import { epochsOf } from "../charts/lines";
+import { readSettings, type Settings } from "../charts/settings";
+import { change, joined, list, useAddress } from "../lib/address";
+import { get, url } from "../lib/api";
+import { useData } from "../lib/data";
+import { useStream } from "../lib/live";
+import type { Metric, Points, Run, Series } from "../lib/types";
+import { Empty } from "../parts/messages";
+
+const HEIGHT = 200;
+const MOST_NAMES = 60; // in one stream: an address has an end
+type Hear = (points: Record<string, Points>) => void;
+
+interface Props {
+  run: Run;
+  metrics: readonly Metric[];
+  x: Settings["x"];
+  active: boolean;
+  tail: string;
+}
+
+export function RunCharts({ run, metrics, x, active, tail }: Props) {
+  const { query } = useAddress();
+  const settings = readSettings(query, x);
+  const search = query.get("m") ?? "";
+  const together = query.get("overlay") !== "0";
+  const added = list(query, "with"); // "loss|lr": lr is drawn in the chart of loss too
+  const hasEpochs = metrics.some((one) => one.name === "epoch");
+  const wanted = hasEpochs && settings.x === "epoch" ? "epoch" : null;
+  const epochSeries = useData(wanted, (signal) => get<Series[]>(`/api/runs/${run.id}/series`, { name: "epoch", points: 5000, x: "step" }, signal)).data;
+  const epochs = useMemo(() => epochsOf(epochSeries?.[0]), [epochSeries]);
+  const { listen } = useLivePoints(run.id, active);
+  const names = metrics.map((one) => one.name).filter((name) => name.toLowerCase().includes(search.toLowerCase()));
+  const charts = grouped(names, together);
+  const since = run.started_at ?? run.created_at;
+  if (!metrics.length) {
+    return (
+      <Empty title={active ? "Nothing was logged yet" : "Nothing was logged"}>
+        <p class="muted">A script logs with <code>{'leyden.log({"loss": loss}, step=step)'}</code>; a Trainer does so by itself with <code>self.log</code>.</p>
+        {run.job_id && <p><code>leyden logs {tail}</code> <span class="muted">shows what it printed</span></p>}
+      </Empty>
+    );
+  }
+  return (
+    <>
+      <ChartBar settings={settings} epochs={hasEpochs}>
+        <input type="search" value={search} placeholder="Metrics" aria-label="Search metrics" onInput={(event) => change({ m: event.currentTarget.value }, "replace")} />
+        <button class={together ? "on" : ""} aria-pressed={together} title="One chart for loss, train_loss and val_loss" onClick={() => change({ overlay: together ? "0" : null })}>overlay</button>
+        <select value="" aria-label="Add a metric to a chart" title="Draw a metric in the first chart too" onChange={(event) => charts[0] && change({ with: joined([...added, `${charts[0].title}|${event.currentTarget.value}`]) })}>
+          <option value="">+ to first chart</option>
+          {metrics.map((one) => <option key={one.name} value={one.name}>{one.name}</option>)}
+        </select>
+        {added.length > 0 && <button onClick={() => change({ with: null })}>Without additions</button>}
+      </ChartBar>
+      <div class="charts">
+        {charts.map((chart) => {
+          const more = added.map((one) => one.split("|")).filter(([title, name]) => title === chart.title && name && !chart.names.includes(name));
+          return (
+            <RunChart
+              key={chart.title} run={run.id} title={chart.title} names={[...chart.names, ...more.map(([, name]) => name!)]}
+              settings={settings} since={since} epochs={epochs} listen={listen}
+            />
+          );
+        })}
+      </div>
+      {!charts.length && <p class="muted nothing">No metric is called so</p>}
+    </>
+  );
+}
+
+function RunChart({ run, title, names, settings, since, epochs, listen }: {
+  run: string;
+  title: string;
+  names: string[];
+  settings: Settings;
+  since: number;
+  epochs: Source["epochs"];
+  listen: (names: readonly string[], hear: Hear) => () => void;
+}) {
+  const key = names.join(" ");
+  const hears = useCallback((hear: Hear) => listen(names, hear), [key, listen]);
+  const source: Source = {
+    key,
+    load: (zoom, x, signal) =>
+      get<Series[]>(`/api/runs/${run}/series`, {
+        name: names, points: POINTS, x: x === "time" ? "time" : "step",
+        low: zoom && (x === "time" ? zoom[0] + since : Math.floor(zoom[0])), high: zoom && (x === "time" ? zoom[1] + since : Math.ceil(zoom[1])),
+      }, signal),
+    label: (series) => (series.rank ? `${series.name} (rank ${series.rank})` : series.name),
+    colour: (series, index) => colour(series.rank ? index : names.indexOf(series.name)),
+    since: () => since,
+    epochs,
+    listen: hears,
+  };
+  return <ChartCard title={title} source={source} settings={settings} height={HEIGHT} beat={0} />;
+}
+
+/** One stream for all charts that are on the page, whose names it asks for. */
+function useLivePoints(run: string, active: boolean) {
+  const hearers = useRef(new Map<Hear, readonly string[]>());
+  const [names, setNames] = useState("");
+  const timer = useRef(0);
+  const gather = useCallback(() => {
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => {
+      const all = [...new Set([...hearers.current.values()].flat())].slice(0, MOST_NAMES).sort();
+      setNames(JSON.stringify(all));
+    }, 300) as unknown as number;
+  }, []);
+  const listen = useCallback((wanted: readonly string[], hear: Hear) => {
+    hearers.current.set(hear, wanted);
+    gather();
+    return () => {
+      hearers.current.delete(hear);
+      gather();
+    };
+  }, []);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const asked = names ? (JSON.parse(names) as string[]) : [];
+  useStream(active && asked.length ? url("/api/live", { run, name: asked }) : null, {
+    message: (data) => {
+      const points = (data as { points?: Record<string, Points> }).points;
+      if (points) hearers.current.forEach((_, hear) => hear(points));
+    },
+  });
+  return { listen };
+}
+
+interface Grouped {
+  title: string;
+  names: string[];
+}
+
+/** What is the same but for the part of the data it is of stands in one chart: loss, train_loss, val/loss. */
+export function grouped(names: readonly string[], together: boolean): Grouped[] {
+  const found = new Map<string, string[]>();
+  for (const name of names) {
+    const title = together ? stem(name) : name;
+    found.set(title, [...(found.get(title) ?? []), name]);
+  }
+  const charts = [...found].map(([title, all]) => ({ title: all.length === 1 ? all[0]! : title, names: all.sort() }));
+  const rank = (title: string): number => (/loss|nll|perplexity/i.test(title) ? 0 : /acc|f1|auc|iou|bleu|reward|score/i.test(title) ? 1 : /^(epoch|time|lr)/i.test(title) ? 3 : 2);
+  return charts.sort((a, b) => rank(a.title) - rank(b.title) || a.title.localeCompare(b.title));
+}
+
+function stem(name: string): string {
+  const system = /^system\/(?:r(?:ank)?\d+|gpu\d+)\/(.+)$/.exec(name);
+  if (system) return `system/${system[1]}`;
+  return name.replace(/(^|[/_.])(train|training|val|valid|validation|test)[/_.]/i, "$1").replace(/_(step|epoch)$/, "");
+}

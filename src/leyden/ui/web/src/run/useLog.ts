@@ -1,0 +1,119 @@
+// The output of one rank: its end first, then what comes, and what came before when asked for.
+//
+// It is asked for twice a second while somebody looks; no connection is held open for it.
+
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { ask, type Fault, get, url } from "../lib/api";
+import { asFault } from "../lib/data";
+
+const LINES_AT_FIRST = 100_000;
+const CHUNK = 4 << 20;
+const MOST = 48 << 20;
+const EVERY_MS = 500;
+
+export interface Log {
+  lines: readonly string[];
+  version: number; // grows with every change
+  begin: number; // byte where the first line stands
+  loading: boolean;
+  fault: Fault | null;
+  earlier: () => void;
+}
+
+interface State {
+  lines: string[];
+  rest: string; // of a line that is not over
+  begin: number;
+  end: number;
+  decoder: TextDecoder;
+}
+
+export function useLog(job: string, rank: number, attempt: number | null, active: boolean): Log {
+  const state = useRef<State>(empty());
+  const [version, setVersion] = useState(0);
+  const [loading, setLoading] = useState(true);
+  const [fault, setFault] = useState<Fault | null>(null);
+  const still = useRef(active);
+  still.current = active;
+  const query = { rank, attempt };
+  const path = `/api/jobs/${job}/logs`;
+
+  useEffect(() => {
+    const stop = new AbortController();
+    const mine = (state.current = empty());
+    let timer = 0;
+    setLoading(true);
+    setFault(null);
+    setVersion((before) => before + 1);
+    const more = async (): Promise<void> => {
+      for (let got = CHUNK; got >= CHUNK && !stop.signal.aborted; ) {
+        got = await read(mine, url(path, { ...query, offset: mine.end, limit: CHUNK }), stop.signal);
+        if (got) setVersion((before) => before + 1);
+      }
+    };
+    const turn = async (): Promise<void> => {
+      const last = !still.current; // asked before reading: what was written before the end is read after it
+      try {
+        if (!document.hidden) await more();
+        setFault(null);
+      } catch (error) {
+        if (!stop.signal.aborted) setFault(asFault(error));
+      }
+      setLoading(false);
+      if (!stop.signal.aborted && !last) timer = setTimeout(() => void turn(), EVERY_MS) as unknown as number;
+    };
+    get<{ offset: number; size_bytes: number }>(`${path}/tail`, { ...query, lines: LINES_AT_FIRST }, stop.signal)
+      .then((tail) => {
+        mine.begin = mine.end = Math.max(tail.offset, tail.size_bytes - MOST);
+      })
+      .then(turn, (error: unknown) => {
+        if (!stop.signal.aborted) setFault(asFault(error));
+        setLoading(false);
+      });
+    return () => {
+      stop.abort();
+      clearTimeout(timer);
+    };
+  }, [job, rank, attempt, active]);
+
+  const earlier = useCallback(() => {
+    const mine = state.current;
+    const from = Math.max(0, mine.begin - CHUNK);
+    ask(url(path, { ...query, offset: from, limit: mine.begin - from }))
+      .then((answer) => answer.text())
+      .then((text) => {
+        if (state.current !== mine) return;
+        mine.lines.unshift(...split(text.replace(/\n$/, "")));
+        mine.begin = from;
+        setVersion((before) => before + 1);
+      }, (error: unknown) => setFault(asFault(error)));
+  }, [job, rank, attempt]);
+
+  const { lines, rest, begin } = state.current;
+  return { lines: rest ? [...lines, shownPart(rest)] : lines, version, begin, loading, fault, earlier };
+}
+
+function empty(): State {
+  return { lines: [], rest: "", begin: 0, end: 0, decoder: new TextDecoder() };
+}
+
+async function read(state: State, href: string, signal: AbortSignal): Promise<number> {
+  const bytes = await (await ask(href, { signal })).arrayBuffer();
+  if (!bytes.byteLength) return 0;
+  state.end += bytes.byteLength;
+  const parts = (state.rest + state.decoder.decode(bytes, { stream: true })).split("\n");
+  state.rest = parts.pop() ?? "";
+  for (const part of parts) state.lines.push(shownPart(part));
+  return bytes.byteLength;
+}
+
+function split(text: string): string[] {
+  return text.split("\n").map(shownPart);
+}
+
+/** Of a line that was written over, as progress bars do, what was written last. */
+function shownPart(line: string): string {
+  if (!line.includes("\r")) return line;
+  const text = line.endsWith("\r") ? line.slice(0, -1) : line;
+  return text.slice(text.lastIndexOf("\r") + 1);
+}
