@@ -34,6 +34,7 @@ class Changes:
         self._seen, self._rung = 0, False
         self._task: asyncio.Task[None] | None = None
         self.closing = False
+        self.commits = 0
 
     def attach(self, look: Look) -> None:
         """Belong to the event loop that runs now."""
@@ -42,6 +43,7 @@ class Changes:
 
     def ring(self) -> None:
         """Something was committed."""
+        self.commits += 1
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the event loop has ended: nobody waits any more
                 self._loop.call_soon_threadsafe(self._next)

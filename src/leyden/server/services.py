@@ -26,6 +26,7 @@ from leyden.server.launching import Launching
 from leyden.server.prices import Prices
 from leyden.server.settings import LOCAL, Settings
 from leyden.server.tokens import Tokens
+from leyden.server.tracking.tracker import Tracker
 
 PASS_EVERY_S = 1.0
 
@@ -79,6 +80,7 @@ class Services:
     prices: Prices
     settings: Settings
     files: Files  # that jobs leave
+    tracker: Tracker  # of runs
     warm: Callable[[], int]  # how many preloaded processes stand ready
     last_pass: Callable[[], tuple[Snapshot, Decisions] | None]  # of the scheduler
     clock: Callable[[], float]
@@ -130,6 +132,7 @@ class Services:
             prices=prices,
             settings=settings,
             files=Files.open(home, store, settings, clock),
+            tracker=Tracker(home, store, prices, clock, commits=lambda: changes.commits),
             warm=lambda: engine.standing,
             last_pass=lambda: keeper.last,
             clock=clock,
@@ -145,9 +148,11 @@ class Services:
         self.changes.attach(lambda after: self.store.read(partial(look, after=after)))
         self.keeper.start()
         self.files.keeping.start()
+        self.tracker.start()
 
     def close(self) -> None:
         """Let go of everything; jobs go on."""
         self.keeper.close()
         self.files.keeping.close()
+        self.tracker.close()
         self.store.close()

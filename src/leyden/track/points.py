@@ -103,6 +103,13 @@ class RunPoints:
         return self._frames.damage
 
     @property
+    def offsets(self) -> dict[str, int]:
+        """Up to where each file holds whole frames; of files that were sealed, how long they were."""
+        before = self._sealed.index.files if self._sealed is not None else {}
+        files = self._frames.files
+        return {name: before.get(name, 0) + (files[name].offset if name in files else 0) for name in {*before, *files}}
+
+    @property
     def size_bytes(self) -> int:
         """About how much memory it takes."""
         return sum(27 * line.curve.count + 2000 for line in self._lines.values())

@@ -1,0 +1,145 @@
+"""What has come into the folder of one live run since the last look?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, final
+
+from leyden.engines.record import Process, lives
+from leyden.server.tracking.rows import JobLine, RunRow
+from leyden.server.tracking.stats import RunStats
+from leyden.track.blocks import Frames
+
+ABOUT, CONFIG, SUMMARY, TAGS, FINISHED = "run.json", "config.json", "summary.json", "tags.json", "finished.json"
+MOST_BYTES: Final = 16 << 20  # of one of these files
+KILLED: Final = "killed"
+
+
+@final
+class LiveRun:
+    """A run that may still write, and what is known of it. For one thread."""
+
+    def __init__(self, run_id: str, folder: Path, job: JobLine | None, row: RunRow | None, own: bool) -> None:
+        self.id, self.folder, self.row, self._job = run_id, folder, row, job
+        self._own = own  # whether the folder lies where all do
+        self.stats = RunStats.load(row.snapshot) if row is not None and row.snapshot else RunStats()
+        self._frames = Frames(folder, self.stats.offsets)
+        self._about: dict[str, Any] | None = None
+        self.dirty = False
+
+    def poll(self, now: float) -> bool:
+        """Look; whether anything was new. Raises OSError."""
+        fresh = self._read_facts()
+        for file in self._frames.look():
+            for block in self._frames.read(file):
+                self.stats.feed(file.rank, file.attempt, block)
+                fresh = True
+        for one in self._frames.damage:
+            print(f"{one.path}: {one.size_bytes} bytes at {one.offset} are no frame and are left out", flush=True)
+        self._frames.damage.clear()
+        if fresh:
+            self.stats.offsets = {name: file.offset for name, file in self._frames.files.items()}
+            self.row = replace(self.row or self._first_row(now), updated_at=now)
+            self.dirty = True
+        return fresh
+
+    def snapshot(self) -> RunRow | None:
+        """The row with all that is known, to be put on record."""
+        if self.row is None:
+            return None
+        self.row = replace(self.row, points=self.stats.points, snapshot=self.stats.dump())
+        return self.row
+
+    def end(self, at: float, state: str = "") -> None:
+        """Put down that it is over."""
+        if self.row is not None:
+            self.row = replace(self.row, ended_at=at, state=state)
+            self.dirty = True
+
+    def forget_files(self) -> None:
+        """They were sealed: files of the same name are new ones."""
+        self.stats.offsets = {}
+        self._frames = Frames(self.folder)
+
+    @property
+    def gone(self) -> bool:
+        """Whether a bare program has ended without a word."""
+        about = self.about
+        if not isinstance(about.get("pid"), int):
+            return False
+        return not lives(Process(pid=about["pid"], birth=str(about.get("birth", ""))))
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """run.json."""
+        if not self._about:
+            self._about = _read(self.folder / ABOUT)
+        return self._about
+
+    @property
+    def finished(self) -> dict[str, Any]:
+        """How it ended, as it says itself; empty while it has not."""
+        return _read(self.folder / FINISHED)
+
+    def _first_row(self, now: float) -> RunRow:
+        about = self.about
+        job = self._job
+        created = about.get("created_at")
+        return RunRow(
+            id=self.id,
+            path="" if self._own else str(self.folder),
+            name=job.name if job else str(about.get("name") or self.id)[:1000],
+            user=job.user if job else str(about.get("user") or "")[:120],
+            state="" if job else "running",
+            created_at=job.created_at if job else float(created) if isinstance(created, int | float) else now,
+        )
+
+    def _read_facts(self) -> bool:
+        fresh = False
+        apply: dict[str, Callable[[RunRow, dict[str, Any]], RunRow]] = {
+            ABOUT: lambda row, _: row,
+            CONFIG: lambda row, found: replace(row, config=found),
+            SUMMARY: lambda row, found: replace(row, summary=found),
+            TAGS: _tagged,
+        }
+        for name, change in apply.items():
+            try:
+                stamp = (self.folder / name).stat().st_mtime_ns
+            except OSError:
+                continue
+            if stamp == self.stats.stamps.get(name) or (name == ABOUT and self._job is not None):
+                continue
+            self.stats.stamps[name] = stamp
+            if found := _read(self.folder / name):
+                self.row = change(self.row or self._first_row(0.0), found)
+                fresh = True
+        return fresh
+
+
+def _tagged(row: RunRow, found: dict[str, Any]) -> RunRow:
+    tags = found.get("tags")
+    return replace(
+        row,
+        tags=tuple(str(one) for one in tags) if isinstance(tags, list) else row.tags,
+        note=_text(found.get("note", row.note)),
+        project=_text(found.get("project", row.project)),
+    )
+
+
+def _text(value: object) -> str:
+    """As PostgreSQL can hold it."""
+    return str(value).replace("\0", "").encode(errors="replace").decode()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Empty where it is not there, torn, too large or no dict."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            return {}
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

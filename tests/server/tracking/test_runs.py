@@ -1,0 +1,191 @@
+"""Do the routes about runs tell what jobs and bare programs logged?"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from leyden.core.ids import new_id
+from leyden.track import frames
+from tests.conformance.until import until
+from tests.server.running import Running
+
+PROGRAM = """
+import json, os, pathlib, leyden
+run = pathlib.Path(os.environ["LEYDEN_RUN_DIR"])
+(run / "config.json").write_text(json.dumps({"lr": LR, "model": {"width": 64, "kind": "resnet"}, "layers": [1, 2]}))
+(run / "tags.json").write_text(json.dumps({"tags": ["baseline"], "note": "first try", "project": "digits"}))
+(run / "summary.json").write_text(json.dumps({"best": 0.9}))
+for step in range(100):
+    leyden.log({"loss": LOSS + 1 / (1 + step), "val/acc": float("nan") if step == 50 else step / 100}, step=step)
+"""
+
+
+def runs(server: Running, **query: object) -> dict[str, Any]:
+    found: dict[str, Any] = server.get(f"/api/runs?{urlencode(query)}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, list[str]]]:
+    """A server with three jobs that have logged something and ended."""
+    server = Running(tmp_path_factory.mktemp("three") / "home")
+    server.start()
+    ids = []
+    for number, (lr, loss) in enumerate([(0.1, 1.0), (0.01, 0.5), (0.001, 2.0)]):
+        program = PROGRAM.replace("LR", repr(lr), 1).replace("LOSS", repr(loss))
+        ids.append(server.submit(program, name=f"digits-{number}"))
+    for job_id in ids:
+        assert server.wait(job_id)["state"] == "succeeded", server.log(job_id)
+    until(lambda: sum("loss" in row["values"] for row in runs(server, columns="loss")["rows"]) == 3)
+    yield server, ids
+    server.end()
+
+
+def test_the_table_filters_sorts_and_groups(three: tuple[Running, list[str]]) -> None:
+    server, ids = three
+    found = runs(server, sort="-loss", columns="loss,config.lr,model.width,user,nothing")
+    assert [row["id"] for row in found["rows"]] == [ids[2], ids[0], ids[1]]
+    first = found["rows"][0]
+    assert first["values"] == {"loss": 2.01, "config.lr": 0.001, "model.width": 64, "user": "ada"}
+    assert (first["state"], first["tags"], first["note"], first["project"]) == (
+        "succeeded",
+        ["baseline"],
+        "first try",
+        "digits",
+    )
+    assert (first["job_id"], first["name"], found["total"]) == (ids[2], "digits-2", 3)
+    some = runs(server, filter="loss<1.5 lr>=0.01 model.kind=resnet tag=baseline status=succeeded best>0.8")
+    assert {row["id"] for row in some["rows"]} == {ids[0], ids[1]}
+    assert [row["id"] for row in runs(server, sort="config.lr", offset=1, limit=1)["rows"]] == [ids[1]]
+    assert runs(server, filter="loss>100") == {"total": 0, "version": found["version"], "rows": [], "groups": []}
+    (group,) = runs(server, group="user", columns="loss")["groups"]
+    assert (group["key"], group["count"]) == ({"user": "ada"}, 3)
+    assert group["values"]["loss"] == {"count": 3, "min": 0.51, "mean": pytest.approx(3.53 / 3), "max": 2.01}
+    status, error = server.ask("GET", f"/api/runs?filter={quote('loss<')}")
+    assert status == 400
+    assert "^" in error["found"]
+
+
+def test_names_are_counted(three: tuple[Running, list[str]]) -> None:
+    server, _ = three
+    found = server.get("/api/runs/names")
+    assert {"name": "loss", "runs": 3} in found["metrics"]
+    assert {"name": "model.width", "runs": 3} in found["config"]
+    assert "duration_s" in found["attributes"]
+    assert [one["name"] for one in server.get("/api/runs/names?prefix=val/")["metrics"]] == ["val/acc"]
+
+
+def test_all_about_one_run(three: tuple[Running, list[str]]) -> None:
+    server, ids = three
+    found = server.get(f"/api/runs/{ids[0]}")
+    assert found["config"]["model"] == {"width": 64, "kind": "resnet"}
+    assert (found["summary"], found["run"]["id"], found["dropped_names"]) == ({"best": 0.9}, ids[0], 0)
+    by_name = {one["name"]: one for one in found["metrics"]}
+    acc = by_name["val/acc"]
+    assert (acc["count"], acc["last_step"], acc["least"], acc["greatest"], acc["ranks"]) == (100, 99, 0.0, 0.99, [0])
+    assert server.get("/api/runs/digits-1")["run"]["id"] == ids[1]
+    assert server.get("/api/runs/last")["run"]["id"] == ids[2]
+    assert server.ask("GET", "/api/runs/nothing")[0] == 404
+
+
+def test_series_are_drawn(three: tuple[Running, list[str]]) -> None:
+    server, ids = three
+    (whole,) = server.get(f"/api/runs/{ids[0]}/series?name=val/acc")
+    assert (whole["count"], whole["level"], whole["per"], whole["nan"], whole["rank"]) == (100, 0, 1, 1, 0)
+    assert whole["values"][49:52] == [0.49, "nan", 0.51]
+    assert whole["steps"] == list(range(100))
+    one, other = server.get(f"/api/runs/{ids[0]}/series?name=loss&name=val/acc&points=10&low=20&high=59")
+    assert (one["name"], one["count"], one["values"], len(one["min"]) <= 10) == ("loss", 40, [], True)
+    assert (other["nan"], other["max"][-1]) == (1, 0.59)
+    many = server.get(f"/api/series?run={ids[0]}&run={ids[1]}&name=loss&points=5")
+    assert [one["run"] for one in many] == ids[:2]
+    status, error = server.ask("GET", f"/api/runs/{ids[0]}/series?name=los")
+    assert (status, "did you mean 'loss'?" in error["do"]) == (404, True)
+    assert server.ask("GET", f"/api/runs/{ids[0]}/series?name=loss&points=1000000000")[0] == 400
+
+
+def test_a_run_is_renamed_tagged_put_away_and_taken_back(three: tuple[Running, list[str]]) -> None:
+    server, ids = three
+    change = {"name": "best of all", "tags": ["a", "b", "a"], "note": "<script>", "archived": True}
+    status, row = server.ask("PATCH", f"/api/runs/{ids[1]}", change)
+    assert (status, row["name"], row["tags"], row["archived"]) == (200, "best of all", ["a", "b"], True)
+    assert runs(server)["total"] == 2
+    assert runs(server, archived=1, filter='name="best of all" tag=b loss<1')["total"] == 1
+    server.stop()
+    server.start()
+    assert runs(server)["total"] == 2
+    assert server.get(f"/api/runs/{ids[1]}")["run"]["note"] == "<script>"
+    assert server.ask("DELETE", f"/api/runs/{ids[1]}")[0] == 204  # a job's: only put away
+    back = {"archived": False, "name": "digits-1", "note": "first try", "tags": ["baseline"]}
+    assert server.ask("PATCH", f"/api/runs/{ids[1]}", back)[0] == 200
+    assert runs(server, columns="loss", sort="loss")["rows"][0]["values"] == {"loss": 0.51}
+    for wrong in ({"name": ""}, {"nothing": 1}, {"tags": "a"}, {"name": "a\0b"}):
+        assert server.ask("PATCH", f"/api/runs/{ids[1]}", wrong)[0] == 400
+
+
+BARE = """
+import sys, leyden
+leyden.log({"loss": 0.25}, step=3)
+leyden.track.run.current().writer.flush()
+print(leyden.run_dir(), flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("state", ["finished", "killed"])
+def test_a_bare_program_is_seen_while_it_runs_and_when_it_has_ended(
+    server: Running, tmp_path: Path, state: str
+) -> None:
+    environ = {**os.environ, "LEYDEN_HOME": str(server.home)}
+    command = [sys.executable, "-c", BARE]
+    with subprocess.Popen(command, cwd=tmp_path, env=environ, text=True, stdin=-1, stdout=-1) as program:
+        assert program.stdout
+        folder = Path(program.stdout.readline().strip())
+
+        def row() -> dict[str, Any] | None:
+            found = runs(server, columns="loss", filter=f"id={folder.name}")["rows"]
+            return found[0] if found else None
+
+        running = until(row)
+        assert (running["state"], running["job_id"], running["values"]) == ("running", None, {"loss": 0.25})
+        assert server.ask("DELETE", f"/api/runs/{folder.name}")[0] == 409
+        program.communicate("\n") if state == "finished" else program.kill()
+    ended = until(lambda: (one := row()) and one["state"] == state and one)
+    assert ended["ended_at"]
+    assert server.get(f"/api/runs/{folder.name}")["path"] == str(folder)
+    assert server.get(f"/api/runs/{folder.name}/series?name=loss")[0]["steps"] == [3]
+    until(lambda: not (server.home / "bare" / folder.name).exists())
+    assert server.ask("DELETE", f"/api/runs/{folder.name}")[0] == 204
+    assert server.ask("GET", f"/api/runs/{folder.name}")[0] == 404
+    assert folder.is_dir()  # it lies in its user's own tree
+
+
+def test_a_restarted_server_goes_on_where_the_one_before_was_killed(server: Running) -> None:
+    run_id = new_id()
+    piece = frames.encode(
+        ("loss",), list(range(10)), [float(one) for one in range(10)], [[float(one)] for one in range(10)]
+    )
+    assert server.ask("PUT", f"/api/runs/{run_id}/files/metrics/a1-r0.frames?offset=0", piece)[0] == 200
+    until(lambda: server.ask("GET", f"/api/runs/{run_id}")[0] == 200)
+    server.kill()
+    server.start()
+    more = frames.encode(("loss",), [10], [10.0], [[-1.0]])
+    path = f"/api/runs/{run_id}/files/metrics/a1-r0.frames?offset={len(piece)}"
+    assert server.ask("PUT", path, more)[1] == {"size_bytes": len(piece) + len(more)}
+    until(lambda: runs(server, columns="loss")["rows"][0]["values"] == {"loss": -1.0})
+    about = {"state": "finished", "at": 1_800_000_000.0}
+    assert server.ask("PUT", f"/api/runs/{run_id}/files/finished.json", json.dumps(about).encode())[0] == 200
+    until(lambda: runs(server, filter="state=finished ended_at=*")["total"] == 1)
+    (metric,) = server.get(f"/api/runs/{run_id}")["metrics"]
+    assert (metric["count"], metric["least"], metric["greatest"]) == (11, -1.0, 9.0)
+    assert server.ask("DELETE", f"/api/runs/{run_id}")[0] == 204
+    assert not (server.home / "runs" / run_id).exists()
