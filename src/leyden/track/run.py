@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import SupportsFloat, SupportsIndex
 
@@ -35,7 +36,6 @@ from leyden.track.writer import MetricWriter
 
 RUNS_FOLDER = "leyden_runs"
 _FILE = re.compile(r"a(\d+)-r(\d+)\.frames$")
-_NUMBERS = frozenset({float, int})
 _MOST = (1 << 63) - 1
 
 
@@ -74,14 +74,21 @@ class Run:
 
     def log(self, metrics: Metrics, step: SupportsIndex | None = None) -> None:
         """One row of metrics; without a step, one more than the last."""
-        if type(metrics) is not dict and not isinstance(metrics, Mapping):
+        if step is None:
+            step = self._next_step
+        if type(metrics) is dict and type(step) is int and -_MOST <= step <= _MOST:
+            known = self._known
+            for name, value in metrics.items():
+                if (type(value) is not float and type(value) is not int) or name not in known:
+                    break
+            else:  # all in this one function: between two steps of training, others' code has filled the caches
+                self._next_step = step + 1
+                self.writer.append((step, monotonic(), metrics.copy()))
+                return
+        if not isinstance(metrics, Mapping):
             asked, found = f"{metrics!r:.60} was logged", f"it is a {type(metrics).__name__}, not a dict"
             raise RecordError(asked=asked, found=found, do='Log a dict, such as {"loss": loss}.')
-        number = self._next_step if step is None else step
-        if type(number) is not int or not -_MOST <= number <= _MOST:
-            number = as_step(number)
-        row = dict(metrics) if _NUMBERS.issuperset(map(type, metrics.values())) else flat(metrics)
-        self.record(number, row)
+        self.record(as_step(step), flat(metrics))
 
     def record(self, step: int, row: Mapping[str, SupportsFloat]) -> None:
         """The same for a row that is flat and holds only numbers; it is kept, not copied."""
@@ -182,7 +189,7 @@ def log(metrics: Metrics, step: SupportsIndex | None = None) -> None:
     kept. Steps need not grow. Costs about a microsecond; a thread writes to disk four times a second.
     Raises RecordError for a value that is no number, and a name of more than 1000 bytes.
     """
-    current().log(metrics, step)
+    (_run or start()).log(metrics, step)
 
 
 def run_dir() -> Path:

@@ -14,7 +14,7 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import SupportsFloat
 
@@ -26,11 +26,14 @@ MAX_WAITING_ROWS = 1_000_000  # about 300 MB; only reached when the disk refuses
 MAX_FRAME_NUMBERS = 1 << 20  # 8 MB: far below what a reader takes for damage
 MAX_FRAME_KEYS = 10_000
 
-Row = tuple[int, float, Mapping[str, SupportsFloat]]
+Row = tuple[int, float, Mapping[str, SupportsFloat]]  # step, `time.monotonic()`, values
 
 
 class MetricWriter:
-    """Appends rows of metrics to one file. Made to be called from one thread; `close` may be called twice."""
+    """Appends rows of metrics to one file. `append` takes a row, whose values must not be changed afterwards.
+
+    Made to be called from one thread; `close` may be called twice.
+    """
 
     def __init__(self, path: Path, *, drain_s: float = DRAIN_S) -> None:
         self._path = path
@@ -43,13 +46,12 @@ class MetricWriter:
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
         self._warned = False
+        self.append: Callable[[Row], None] = self._first
         _writers.add(self)
 
     def add(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         """Take one row; `values` must not be changed afterwards."""
-        if self._thread is None:
-            self._start()
-        self._rows.append((step, self._epoch + time.monotonic(), values))
+        self.append((step, time.monotonic(), values))
 
     def flush(self) -> None:
         """Write what waits, now."""
@@ -61,8 +63,9 @@ class MetricWriter:
         if self._closed:
             return
         self._closed = True
+        self.append = self._first  # which refuses a row that comes later
         self._closing.set()
-        thread, self._thread = self._thread, None  # so that a row which comes later is refused
+        thread, self._thread = self._thread, None
         if thread is not None:
             thread.join()
         self.flush()
@@ -71,7 +74,7 @@ class MetricWriter:
             self._fd = -1
         _writers.discard(self)
 
-    def _start(self) -> None:
+    def _first(self, row: Row) -> None:
         if self._closed:
             raise RecordError(
                 asked=f"a metric was logged to {self._path}", found="the run is finished", do="Log before it ends."
@@ -81,6 +84,8 @@ class MetricWriter:
             self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._thread = threading.Thread(target=self._work, name="leyden-metrics", daemon=True)
         self._thread.start()
+        self._rows.append(row)
+        self.append = self._rows.append  # from here on a row costs no more than that
 
     def _work(self) -> None:
         while not self._closing.wait(self._drain_s):
@@ -92,7 +97,7 @@ class MetricWriter:
         if not count or self._fd < 0:
             return
         rows = self._rows[:count]
-        data = b"".join(_frames(rows))
+        data = b"".join(_frames(rows, self._epoch))
         size = os.fstat(self._fd).st_size
         try:
             written = os.write(self._fd, data)
@@ -118,23 +123,24 @@ class MetricWriter:
     def _forget(self) -> None:
         """In a forked child: the parent writes its rows, and its thread does not live here."""
         self._rows = []
+        self.append = self._first
         self._thread = None
         self._writing = threading.Lock()
 
 
-def _frames(rows: list[Row]) -> Iterator[bytes]:
+def _frames(rows: list[Row], epoch: float) -> Iterator[bytes]:
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row[2]), []).append(row)
     for keys, group in groups.items():
         most = max(1, MAX_FRAME_NUMBERS // max(1, len(keys)))
         for first in range(0, len(group), most):
-            yield from _narrow(keys, group[first : first + most])
+            yield from _narrow(keys, group[first : first + most], epoch)
 
 
-def _narrow(keys: tuple[str, ...], rows: list[Row]) -> Iterator[bytes]:
+def _narrow(keys: tuple[str, ...], rows: list[Row], epoch: float) -> Iterator[bytes]:
     """The rows in frames of so many keys at most."""
-    steps, times = [step for step, _, _ in rows], [moment for _, moment, _ in rows]
+    steps, times = [step for step, _, _ in rows], [epoch + moment for _, moment, _ in rows]
     numbers = [_numbers(values) for _, _, values in rows]
     if len(keys) <= MAX_FRAME_KEYS:
         yield frames.encode(keys, steps, times, numbers)

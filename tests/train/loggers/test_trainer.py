@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,9 @@ def test_every_step_and_every_validation(tmp_path: Path) -> None:
     assert list(steps.values()) == pytest.approx(model.losses)
     assert [int(row["step"]) for row in rows if row.get("val_loss")] == [8, 16]
     assert yaml.safe_load(Path(logger.log_dir, "hparams.yaml").read_text()) == {"width": 3}
+    assert trainer.run is not None
+    assert trainer.run.flush()
+    assert json.loads((trainer.run.path / "config.json").read_text()) == {"width": 3}
 
 
 def test_a_broken_logger_stops_nothing() -> None:
