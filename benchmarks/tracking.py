@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from benchmarks.tracking_peers.peers import PEERS  # noqa: E402  ROOT is on the path from here on
 
 MEASURE = ROOT / "benchmarks" / "tracking_peers" / "measure.py"
-KILLED_AFTER_S = 3.0
+KILLED_AFTER_S = (2.89, 3.1, 2.97)  # not always at the same place of a cycle
 LIMIT_S = 90
 INSTALLED = (("torch",), ("-e", ".[train]", "tensorboard"), ("mlflow",), ("trackio",))
 LIBRARIES = ("torch", "tensorboard", "mlflow", "mlflow-skinny", "trackio")
@@ -59,7 +59,9 @@ def main() -> None:
             for what in ("burst", "paced", "kill"):
                 for name in names:
                     place = Path(folder) / f"{number}-{what}-{name.replace(' ', '_')}" / "data"
-                    found = kill(name, place) if what == "kill" else measure(what, name, place)
+                    found = (
+                        kill(name, place, KILLED_AFTER_S[number % 3]) if what == "kill" else measure(what, name, place)
+                    )
                     print(f"round {number + 1}  {what:<6} {name:<22} {_line(found)}", flush=True)
                     results[name][what].append(found)
     text = report(results, options.rounds)
@@ -103,8 +105,8 @@ def measure(what: str, name: str, folder: Path) -> Found:
     return found
 
 
-def kill(name: str, folder: Path) -> Found:
-    """kill -9 after three seconds of a row every 2 ms or so: how many rows are lost, and how many seconds of them."""
+def kill(name: str, folder: Path, after_s: float) -> Found:
+    """kill -9 after some three seconds of a row every 2 ms or so: how many rows are lost, and how many seconds of them."""
     folder.mkdir(parents=True)
     newest = folder.parent / "newest"
     command = [sys.executable, str(MEASURE), "endless", name, str(folder)]
@@ -115,7 +117,7 @@ def kill(name: str, folder: Path) -> Found:
                 if time.monotonic() > deadline:
                     break
                 time.sleep(0.01)
-            time.sleep(KILLED_AFTER_S)
+            time.sleep(after_s)
         finally:
             process.kill()
     if not newest.exists():
@@ -125,7 +127,7 @@ def kill(name: str, folder: Path) -> Found:
     if "failed" in back:
         return back
     lost = logged - back["rows"]
-    return {"logged_rows": logged, "lost_rows": lost, "lost_s": lost * KILLED_AFTER_S / logged}
+    return {"logged_rows": logged, "lost_rows": lost, "lost_s": lost * after_s / logged}
 
 
 def report(results: dict[str, dict[str, list[Found]]], rounds: int) -> str:
@@ -138,7 +140,7 @@ def report(results: dict[str, dict[str, list[Found]]], rounds: int) -> str:
         f"Medians of {rounds} interleaved rounds, each measurement in a process of its own.",
         "",
         "| | at 5 ms a step: µs a call (median, p99) | CPU µs a step | burst: µs a call | points/s until kept "
-        "| bytes a point | kill −9: rows lost of | seconds | `finish` s |",
+        "| bytes a point | kill −9: rows lost of | seconds at most | `finish` s |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, found in results.items():
@@ -151,7 +153,7 @@ def report(results: dict[str, dict[str, list[Found]]], rounds: int) -> str:
             f"{_mid(burst, 'points_per_s'):,.0f}",
             f"{_mid(burst, 'bytes_per_point'):.1f}",
             f"{_mid(kills, 'lost_rows'):.0f} of {_mid(kills, 'logged_rows'):.0f}",
-            f"{_mid(kills, 'lost_s'):.2f}",
+            f"{max((one['lost_s'] for one in kills), default=float('nan')):.2f}",
             f"{_mid(paced, 'close_s'):.3f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
