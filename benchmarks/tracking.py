@@ -106,7 +106,7 @@ def measure(what: str, name: str, folder: Path) -> Found:
 
 
 def kill(name: str, folder: Path, after_s: float) -> Found:
-    """kill -9 after some three seconds of a row every 2 ms or so: how many rows are lost, and how many seconds of them."""
+    """kill -9 after some three seconds of a row every 2 ms or so: how many rows are lost, how many seconds of them."""
     folder.mkdir(parents=True)
     newest = folder.parent / "newest"
     command = [sys.executable, str(MEASURE), "endless", name, str(folder)]
