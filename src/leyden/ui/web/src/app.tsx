@@ -5,6 +5,7 @@ import { ClusterPage } from "./cluster/ClusterPage";
 import { ComparePage } from "./compare/ComparePage";
 import { useAddress } from "./lib/address";
 import { type Liveness, throttled, useStream } from "./lib/live";
+import type { Changed } from "./lib/types";
 import { Help } from "./parts/Help";
 import { LoginPage } from "./parts/LoginPage";
 import { TopBar } from "./parts/TopBar";
@@ -70,7 +71,11 @@ function usePulse(wanted: boolean): Pulse {
     };
   });
   const live = useStream(wanted ? "/api/live?table=1" : null, {
-    message: (data) => gather((data as { changed?: string[] }).changed ?? []),
+    message: (data) => {
+      const { changed, all } = data as Changed;
+      if (all) gather(["*"]);
+      else if (changed.length) gather(changed);
+    },
     opened: () => gather(["*"]),
   });
   return { ...pulse, live };

@@ -4,6 +4,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import { duration, number } from "../lib/format";
 import { useTheme } from "../lib/theme";
+import { useWidth } from "../lib/width";
 import type { Line } from "./lines";
 import { columns, type Look, options, structure } from "./plot";
 
@@ -98,17 +99,4 @@ function near(values: readonly (number | null | undefined)[] | undefined, at: nu
     if (value !== undefined) return value;
   }
   return null;
-}
-
-function useWidth(box: { current: HTMLDivElement | null }): number {
-  const [width, setWidth] = useState(0);
-  useLayoutEffect(() => {
-    const element = box.current;
-    if (!element) return undefined;
-    const observer = new ResizeObserver(() => setWidth(Math.floor(element.clientWidth)));
-    observer.observe(element);
-    setWidth(Math.floor(element.clientWidth));
-    return () => observer.disconnect();
-  }, []);
-  return width;
 }

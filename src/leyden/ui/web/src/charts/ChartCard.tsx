@@ -5,7 +5,7 @@ import type uPlot from "uplot";
 import { useData } from "../lib/data";
 import { plural } from "../lib/format";
 import { csv, saveText } from "../lib/save";
-import type { Points, Series } from "../lib/types";
+import type { Fresh, Points, Series } from "../lib/types";
 import { Wrong } from "../parts/messages";
 import { Chart } from "./Chart";
 import { appended, type Epochs, type Line, toLine } from "./lines";
@@ -21,7 +21,7 @@ export interface Source {
   colour: (series: Series, index: number) => string;
   since: (series: Series) => number;
   epochs: Epochs | null;
-  listen?: (hear: (points: Record<string, Points>) => void) => () => void;
+  listen?: (hear: (fresh: Fresh) => void) => () => void;
 }
 
 interface Props {
@@ -47,7 +47,7 @@ export function ChartCard({ title, source, settings, height, beat }: Props) {
   }, [beat]);
   const lines = useMemo(
     () => (grown ?? []).map((series, index) => toLine(series, {
-      key: `${series.run ?? ""} ${series.name} ${series.rank ?? ""}`,
+      key: `${series.run} ${series.name} ${series.rank}`,
       label: source.label(series), colour: source.colour(series, index), x, since: source.since(series), epochs: source.epochs,
     })),
     [grown, x, source.epochs],
@@ -107,13 +107,13 @@ function useGrowing(data: Series[] | null, listen: Source["listen"] | null, relo
   }, [data]);
   useEffect(() => {
     if (!listen || !data) return undefined;
-    return listen((points) => {
+    return listen((fresh) => {
+      if (fresh.reset) return reload();
       setGrown((before) => before?.map((series) => {
-        const found = points[series.name];
+        const found = pointsOf(fresh, series);
         const last = series.times.at(-1) ?? -Infinity;
-        if (!found || before.find((one) => one.name === series.name) !== series) return series;
-        const keep = found.times.flatMap((time, index) => (time > last ? [index] : []));
-        if (!keep.length) return series;
+        const keep = found?.times.flatMap((time, index) => (time > last ? [index] : [])) ?? [];
+        if (!found || !keep.length) return series;
         more.current += keep.length;
         const pick = <T,>(values: T[]): T[] => keep.map((index) => values[index]!);
         return appended(series, { steps: pick(found.steps), times: pick(found.times), values: pick(found.values) });
@@ -122,6 +122,12 @@ function useGrowing(data: Series[] | null, listen: Source["listen"] | null, relo
     });
   }, [data, listen]);
   return grown;
+}
+
+function pointsOf(fresh: Fresh, series: Series): Points | undefined {
+  const first = fresh.points?.[series.name];
+  if (first?.rank === series.rank) return first;
+  return fresh.ranks?.find((one) => one.name === series.name && one.rank === series.rank);
 }
 
 function useSeenOnce(frame: { current: HTMLElement | null }): boolean {

@@ -1,7 +1,7 @@
 // How do the points that the server sends become lines: which x, smoothed how much, where are there gaps?
 
 import { toNumber } from "../lib/format";
-import type { Series } from "../lib/types";
+import type { Points, Series } from "../lib/types";
 
 export type XKind = "step" | "time" | "epoch";
 
@@ -28,18 +28,18 @@ export function toLine(series: Series, said: { key: string; label: string; colou
     if (said.x === "time") return (series.times[index] ?? NaN) - said.since;
     return said.x === "epoch" && said.epochs ? said.epochs(step) : step;
   });
-  const main = (series.values ?? series.mean ?? []).map(toNumber);
+  const main = (series.level ? series.mean : series.values).map(toNumber);
   const order = sortedOrder(xs);
   const pick = (values: readonly number[]): (number | null)[] => order.map((index) => finite(values[index]));
-  const spread = !series.values && series.min && series.max;
+  const spread = series.level > 0;
   return {
     key: said.key,
     label: said.label,
     colour: said.colour,
     x: order.map((index) => xs[index]!),
     y: pick(main),
-    low: spread ? pick(series.min!.map(toNumber)) : null,
-    high: spread ? pick(series.max!.map(toNumber)) : null,
+    low: spread ? pick(series.min.map(toNumber)) : null,
+    high: spread ? pick(series.max.map(toNumber)) : null,
     nan: series.nan,
     inf: main.filter((value) => value === Infinity || value === -Infinity).length,
     count: series.count,
@@ -72,7 +72,7 @@ export function smoothed(values: readonly (number | null)[], weight: number): (n
 
 /** From a step to its epoch, in between by a straight line. */
 export function epochsOf(series: Series | undefined): Epochs | null {
-  const values = (series?.values ?? series?.mean)?.map(toNumber);
+  const values = (series?.level ? series.mean : series?.values)?.map(toNumber);
   if (!series || !values?.length) return null;
   const steps = series.steps;
   return (step) => {
@@ -90,9 +90,8 @@ export function epochsOf(series: Series | undefined): Epochs | null {
   };
 }
 
-/** Later points put behind those that are there; of a line that stands for more, each new point is itself. */
-export function appended(series: Series, more: { steps: number[]; times: number[]; values: Series["values"] & {} }): Series {
-  const after = (before: Series["values"]) => (before ? [...before, ...more.values] : undefined);
+/** Later points put behind those that are there; where each stands for many, the new ones stand for themselves. */
+export function appended(series: Series, more: Omit<Points, "rank">): Series {
   const grown: Series = {
     ...series,
     count: series.count + more.steps.length,
@@ -100,9 +99,8 @@ export function appended(series: Series, more: { steps: number[]; times: number[
     steps: [...series.steps, ...more.steps],
     times: [...series.times, ...more.times],
   };
-  for (const name of ["values", "min", "max", "mean"] as const) {
-    const now = after(series[name]);
-    if (now) grown[name] = now;
+  for (const name of series.level ? (["min", "max", "mean"] as const) : (["values"] as const)) {
+    grown[name] = [...series[name], ...more.values];
   }
   return grown;
 }

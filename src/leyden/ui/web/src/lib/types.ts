@@ -16,16 +16,20 @@ export interface Run {
   started_at: number | null;
   ended_at: number | null;
   tags: string[];
+  note: string;
+  archived: boolean;
   devices: string[];
   progress: number | null;
   eta_s: number | null;
   values: Record<string, Value>;
 }
 
+/** Of words there is only a count. */
 export interface Spread {
-  min: Num;
-  mean: Num;
-  max: Num;
+  count: number;
+  min: Num | null;
+  mean: Num | null;
+  max: Num | null;
 }
 
 export interface Group {
@@ -37,8 +41,8 @@ export interface Group {
 export interface RunsPage {
   total: number;
   version: number;
-  rows?: Run[];
-  groups?: Group[];
+  rows: Run[];
+  groups: Group[];
 }
 
 export interface Counted {
@@ -49,7 +53,7 @@ export interface Counted {
 export interface Names {
   metrics: Counted[];
   config: Counted[];
-  attributes: (string | Counted)[];
+  attributes: string[];
 }
 
 export interface Metric {
@@ -59,7 +63,7 @@ export interface Metric {
   last: Num;
   least: Num;
   greatest: Num;
-  ranks?: number[];
+  ranks: number[]; // -1: the worker
 }
 
 export interface MediaName {
@@ -83,7 +87,6 @@ export interface RunDetail {
   run: Run;
   config: Config;
   summary: Config;
-  note: string;
   metrics: Metric[];
   media: MediaName[];
   dropped_names: number;
@@ -91,26 +94,42 @@ export interface RunDetail {
 }
 
 export interface Series {
-  run?: string;
+  run: string;
   name: string;
-  rank: number | null;
+  rank: number;
   x: string;
   count: number;
-  level: number;
+  level: number; // 0: values; else min, mean and max of `per` points each
+  per: number;
   steps: number[];
   times: number[];
-  values?: Num[];
-  min?: Num[];
-  max?: Num[];
-  mean?: Num[];
+  values: Num[];
+  min: Num[];
+  max: Num[];
+  mean: Num[];
   nan: number;
   ordered: boolean;
 }
 
 export interface Points {
+  rank: number;
   steps: number[];
   times: number[];
   values: Num[];
+}
+
+/** What /api/live says of a run. */
+export interface Fresh {
+  points?: Record<string, Points>;
+  ranks?: (Points & { name: string })[];
+  reset?: boolean;
+}
+
+/** What it says of the table. */
+export interface Changed {
+  changed: string[];
+  version: number;
+  all?: boolean;
 }
 
 export interface Job {

@@ -53,7 +53,7 @@ function Earlier({ detail }: { detail: JobDetail }) {
   const { name, created_at, id } = detail.job;
   const filter = `name=${JSON.stringify(name)} created_at<${created_at}`;
   const found = useData(`earlier ${id}`, (signal) => get<RunsPage>("/api/runs", { filter, sort: "-created_at", limit: 1 }, signal));
-  const earlier = found.data?.rows?.[0];
+  const earlier = found.data?.rows[0];
   if (!earlier?.job_id) return null;
   return <button type="button" onClick={() => change({ against: earlier.id })}>the {name} before: {earlier.id.slice(-4)}</button>;
 }

@@ -12,7 +12,7 @@ export function ConfigTab({ detail, job, onChanged }: { detail: RunDetail; job: 
   return (
     <div class="columns-2">
       <div>
-        <FlatTable title="Configuration" values={flat(detail.config)} empty="Nothing on record: log it with leyden.config({...}), or let a Trainer do so" />
+        <FlatTable title="Configuration" values={flat(detail.config)} empty="Nothing on record: say it with leyden.log_config({...}); a Trainer does so itself" />
         <FlatTable title="Summary" values={flat(detail.summary)} empty="The last values of all metrics count" />
       </div>
       <div>
@@ -54,7 +54,7 @@ function Notes({ detail, onChanged }: { detail: RunDetail; onChanged: () => void
         <label>Name <input name="name" defaultValue={run.name} /></label>
         <label>Project <input name="project" defaultValue={run.project} /></label>
         <label>Tags <input name="tags" defaultValue={run.tags.join(" ")} placeholder="baseline sweep-3" /></label>
-        <label>Note <textarea name="note" rows={4} defaultValue={detail.note} /></label>
+        <label>Note <textarea name="note" rows={4} defaultValue={run.note} /></label>
         <div><button>Save</button> <span class="muted" role="status">{saved}</span></div>
         {fault && <Wrong fault={fault} />}
         <p class="muted">Record: <code>{detail.path}</code></p>

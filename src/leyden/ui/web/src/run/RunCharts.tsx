@@ -10,12 +10,12 @@ import { change, joined, list, useAddress } from "../lib/address";
 import { get, url } from "../lib/api";
 import { useData } from "../lib/data";
 import { useStream } from "../lib/live";
-import type { Metric, Points, Run, Series } from "../lib/types";
+import type { Fresh, Metric, Run, Series } from "../lib/types";
 import { Empty } from "../parts/messages";
 
 const HEIGHT = 200;
 const MOST_NAMES = 60; // in one stream: an address has an end
-type Hear = (points: Record<string, Points>) => void;
+type Hear = (fresh: Fresh) => void;
 
 interface Props {
   run: Run;
@@ -92,8 +92,8 @@ function RunChart({ run, title, names, settings, since, epochs, listen }: {
         name: names, points: POINTS, x: x === "time" ? "time" : "step",
         low: zoom && (x === "time" ? zoom[0] + since : Math.floor(zoom[0])), high: zoom && (x === "time" ? zoom[1] + since : Math.ceil(zoom[1])),
       }, signal),
-    label: (series) => (series.rank ? `${series.name} (rank ${series.rank})` : series.name),
-    colour: (series, index) => colour(series.rank ? index : names.indexOf(series.name)),
+    label: (series) => (series.rank > 0 ? `${series.name} (rank ${series.rank})` : series.name),
+    colour: (series, index) => colour(series.rank > 0 ? index : names.indexOf(series.name)),
     since: () => since,
     epochs,
     listen: hears,
@@ -125,8 +125,7 @@ function useLivePoints(run: string, active: boolean) {
   const asked = names ? (JSON.parse(names) as string[]) : [];
   useStream(active && asked.length ? url("/api/live", { run, name: asked }) : null, {
     message: (data) => {
-      const points = (data as { points?: Record<string, Points> }).points;
-      if (points) hearers.current.forEach((_, hear) => hear(points));
+      hearers.current.forEach((_, hear) => hear(data as Fresh));
     },
   });
   return { listen };

@@ -28,7 +28,7 @@ export function GroupTable({ groups, columns, onOpen }: {
                 const value = group.values[name];
                 return (
                   <td key={name} class="right num">
-                    {value && <><span class="faint">{number(value.min)} · </span>{number(value.mean)}<span class="faint"> · {number(value.max)}</span></>}
+                    {value && value.mean !== null && <><span class="faint">{number(value.min)} · </span>{number(value.mean)}<span class="faint"> · {number(value.max)}</span></>}
                   </td>
                 );
               })}

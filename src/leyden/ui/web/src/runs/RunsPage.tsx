@@ -33,7 +33,7 @@ export function RunsPage({ pulse }: { pulse: Pulse }) {
   const selected = new Set(list(query, "sel"));
   const columns = shown.map(column);
   const values = columns.filter((one) => !one.attribute).map((one) => one.name);
-  const asked = { filter, sort, group, columns: joined(values), archived: archived || undefined };
+  const asked = { filter, sort: sort.split(",").map(asKey).join(), group: group && asKey(group), columns: values.map(asKey).join(), archived: archived || undefined };
   const rows = useRuns(asked, pulse.beat);
   const [cursor, setCursor] = useState(-1);
   const [picking, setPicking] = useState(false);
@@ -44,6 +44,7 @@ export function RunsPage({ pulse }: { pulse: Pulse }) {
   };
   const compare = (): void => {
     if (selected.size > 1) go(`/compare?runs=${[...selected].join(",")}`);
+    else if (!selected.size && filter) go(`/compare?q=${encodeURIComponent(filter)}`);
   };
   useKeys({ rows, cursor, setCursor, select, compare, clear: () => (setPicking(false), change({ sel: null }, "replace")) });
   useEffect(() => setCursor(-1), [filter, sort, group]);
@@ -75,8 +76,8 @@ export function RunsPage({ pulse }: { pulse: Pulse }) {
             />
           )}
         </span>
-        <button class="primary" disabled={selected.size < 2} title="Select two or more with x (c)" onClick={compare}>
-          Compare{selected.size ? ` ${selected.size}` : ""}
+        <button class="primary" disabled={selected.size ? selected.size < 2 : !filter || rows.total < 2} title="The selected, or all that pass the filter (c)" onClick={compare}>
+          Compare{selected.size ? ` ${selected.size}` : filter && rows.total > 1 ? " all" : ""}
         </button>
         <CsvButton columns={columns} asked={asked} />
         <span class="grow" />
@@ -135,8 +136,8 @@ function CsvButton({ columns, asked }: { columns: Column[]; asked: Record<string
     const found: Run[] = [];
     for (let total = 1; found.length < total; ) {
       const page = await get<Page>("/api/runs", { ...asked, group: undefined, offset: found.length, limit: AT_ONCE });
-      total = page.rows?.length ? page.total : 0;
-      found.push(...(page.rows ?? []));
+      total = page.rows.length ? page.total : 0;
+      found.push(...page.rows);
       setSaid(`${found.length} …`);
     }
     saveText("runs.csv", csv([columns.map((one) => one.name), ...found.map((run) => columns.map((one) => one.plain(run)))]));
@@ -152,6 +153,12 @@ function CsvButton({ columns, asked }: { columns: Column[]; asked: Record<string
 function filterNames(names: Names | null): string[] {
   if (!names) return ATTRIBUTE_NAMES;
   return [...ATTRIBUTE_NAMES, ...names.metrics.slice(0, 100).map((one) => one.name), ...names.config.slice(0, 100).map((one) => one.name)];
+}
+
+/** A name among others for the server: one with a comma or a quote in it stands in quotes. */
+function asKey(name: string): string {
+  const [minus, bare] = name.startsWith("-") ? ["-", name.slice(1)] : ["", name];
+  return /[",\s]/.test(bare) ? `${minus}"${bare}"` : name;
 }
 
 /** The order after a click: up, down, and up again; with Shift the column becomes a further key. */

@@ -39,8 +39,8 @@ export function useRuns(query: Query, beat: number): Rows {
         if (asked.current !== mine) return;
         setState((before) => ({
           total: found.total,
-          groups: found.groups ?? null,
-          pages: new Map([...(fresh ? [] : before.pages), [page, found.rows ?? []]]),
+          groups: query["group"] ? found.groups : null,
+          pages: new Map([...(fresh ? [] : before.pages), [page, found.rows]]),
           fault: null,
           loading: false,
         }));
