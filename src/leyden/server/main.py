@@ -64,6 +64,7 @@ def _serve(home: Home, options: argparse.Namespace, settings: Settings) -> None:
     config = uvicorn.Config(
         create_app(services), http="h11", loop="asyncio", ws="none", lifespan="off", log_level="warning",
         access_log=False, timeout_graceful_shutdown=3,
+        h11_max_incomplete_event_size=1 << 18,  # a long filter, many columns
     )  # fmt: skip
 
     class Server(uvicorn.Server):

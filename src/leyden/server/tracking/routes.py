@@ -38,8 +38,8 @@ RunRef = Annotated[
     ),
 ]
 Name = Annotated[str, Field(min_length=1, max_length=1000, pattern=TEXT)]
-Filter = Annotated[str, Query(max_length=10_000, description="As in `status=running val_loss<0.3 user=ada`.")]
-Commas = Annotated[str, Query(max_length=100_000, description="Names, with commas between them.")]
+Filter = Annotated[str, Query(max_length=4000, description="As in `status=running val_loss<0.3 user=ada`.")]
+Commas = Annotated[str, Query(max_length=4000, description="Names, with commas between them.")]
 Names = Annotated[list[Name], Query(min_length=1, max_length=200, description="Metrics; repeat it for more.")]
 Most = Annotated[int, Query(ge=1, le=MOST_POINTS, description="Draw at most so many, of each curve.")]
 Axis = Annotated[Literal["step", "time"], Query(description="What bounds and order are about.")]
@@ -73,7 +73,7 @@ def _add_table(app: FastAPI, tracker: Tracker) -> None:
     @app.get("/api/runs", response_model=RunsView)
     def get_runs(
         filter: Filter = "",  # noqa: A002
-        sort: Annotated[str, Query(max_length=10_000, description="Names; `-` before those that run down.")] = "",
+        sort: Annotated[str, Query(max_length=1000, description="Names; `-` before those that run down.")] = "",
         group: Commas = "",
         columns: Commas = "",
         offset: Annotated[int, Query(ge=0, le=BIG)] = 0,
