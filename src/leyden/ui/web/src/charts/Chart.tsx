@@ -87,7 +87,7 @@ function tell(plot: uPlot, legend: HTMLDivElement | null, lines: readonly Line[]
   for (const line of lines) {
     const value = at == null ? null : near(plot.data[column] as (number | null | undefined)[], at);
     const place = legend.querySelector(`[data-key="${CSS.escape(line.key)}"] b`);
-    if (place) place.textContent = value == null ? "" : number(value);
+    if (place) place.textContent = value == null ? "" : look.unit(value);
     column += line.low ? 3 : look.smooth > 0 ? 2 : 1;
   }
 }

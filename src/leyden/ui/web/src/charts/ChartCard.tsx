@@ -9,6 +9,7 @@ import type { Fresh, Points, Series } from "../lib/types";
 import { Wrong } from "../parts/messages";
 import { Chart } from "./Chart";
 import { appended, type Epochs, type Line, toLine } from "./lines";
+import { unitOf } from "./plot";
 import { savePicture } from "./picture";
 import { type Settings, toggleLog, zoomTo } from "./settings";
 
@@ -18,8 +19,8 @@ export interface Source {
   key: string; // another key: other points
   load: (zoom: [number, number] | null, x: Settings["x"], signal: AbortSignal) => Promise<Series[]>;
   label: (series: Series) => string;
-  colour: (series: Series, index: number) => string;
-  since: (series: Series) => number;
+  colour: (series: Series) => string;
+  since: (series: Series) => number; // where relative time begins
   epochs: Epochs | null;
   listen?: (hear: (fresh: Fresh) => void) => () => void;
 }
@@ -46,13 +47,13 @@ export function ChartCard({ title, source, settings, height, beat }: Props) {
     if (beat && seen) loaded.reload();
   }, [beat]);
   const lines = useMemo(
-    () => (grown ?? []).map((series, index) => toLine(series, {
+    () => (grown ?? []).map((series) => toLine(series, {
       key: `${series.run} ${series.name} ${series.rank}`,
-      label: source.label(series), colour: source.colour(series, index), x, since: source.since(series), epochs: source.epochs,
+      label: source.label(series), colour: source.colour(series), x, since: source.since(series), epochs: source.epochs,
     })),
     [grown, x, source.epochs],
   );
-  const look = { x, xLog: settings.xLog, yLog, smooth: settings.smooth };
+  const look = { unit: unitOf(title), x, xLog: settings.xLog, yLog, smooth: settings.smooth };
   return (
     <section class={`chart${wide ? " wide" : ""}`} ref={frame} aria-label={`chart of ${title}`}>
       <h3>

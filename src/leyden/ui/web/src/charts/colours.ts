@@ -6,9 +6,14 @@ export function colour(index: number): string {
   return COLOURS[index % COLOURS.length]!;
 }
 
+/** Of a further rank: the colour of the first, fainter with each. */
+export function rankColour(index: number, rank: number): string {
+  return rank > 0 ? faded(colour(index), Math.max(0.25, 0.7 - 0.1 * rank)) : colour(index);
+}
+
 /** The same colour, so much of it. */
 export function faded(hex: string, share: number): string {
-  return hex + Math.round(share * 255).toString(16).padStart(2, "0");
+  return hex.slice(0, 7) + Math.round(share * 255).toString(16).padStart(2, "0");
 }
 
 /** A colour of the theme, for a canvas. */

@@ -1,15 +1,22 @@
 // What does uPlot need to be told to draw lines, their raw values faintly behind, and the spread of each point?
 
 import uPlot from "uplot";
-import { duration, number } from "../lib/format";
+import { duration, number, size } from "../lib/format";
 import { faded, themed } from "./colours";
 import { type Line, smoothed, type XKind } from "./lines";
 
 export interface Look {
+  unit: (value: number) => string; // how values are written
   x: XKind;
   xLog: boolean;
   yLog: boolean;
   smooth: number;
+}
+
+/** By what a metric is called: bytes and seconds are written as such. */
+export function unitOf(title: string): (value: number) => string {
+  if (/bytes$/.test(title)) return size;
+  return /_s$/.test(title) ? duration : number;
 }
 
 /** What changes how a chart is built, not only what it shows. */
@@ -71,7 +78,7 @@ export function options(lines: readonly Line[], look: Look, wishes: Wishes): uPl
       x: { time: false, distr: look.xLog ? 3 : 1, range: (_plot, low, high) => wishes.range() ?? wide(low, high) },
       y: look.yLog ? { distr: 3 } : { range: (_plot, low, high) => yRange(low, high) },
     },
-    axes: [axis(look.x === "time" ? duration : number, 24), axis(number, 52)],
+    axes: [axis(look.x === "time" ? duration : number, 24), axis(look.unit, 52)],
     cursor: {
       sync: { key: wishes.sync, setSeries: false },
       drag: { x: true, y: false, setScale: false },

@@ -3,7 +3,8 @@
 import { useMemo } from "preact/hooks";
 import { ChartBar } from "../charts/ChartBar";
 import { ChartCard, type Source } from "../charts/ChartCard";
-import { colour } from "../charts/colours";
+import { rankColour } from "../charts/colours";
+import { grouped } from "../charts/grouping";
 import { readSettings } from "../charts/settings";
 import { change, useAddress } from "../lib/address";
 import { get } from "../lib/api";
@@ -19,7 +20,7 @@ export function CompareCharts({ runs, metrics, beat }: { runs: readonly Run[]; m
   const search = query.get("m") ?? "";
   const ids = runs.map((run) => run.id);
   const places = useMemo(() => new Map(runs.map((run, index) => [run.id, { run, index }])), [ids.join()]);
-  const names = metrics.filter((name) => name.toLowerCase().includes(search.toLowerCase()));
+  const names = grouped(metrics.filter((name) => name.toLowerCase().includes(search.toLowerCase())), false).map((one) => one.title);
   const source = (name: string): Source => ({
     key: `${name} ${ids.join()}`,
     // Times of different runs lie apart: zoomed in on them, what is here has to do.
@@ -28,7 +29,7 @@ export function CompareCharts({ runs, metrics, beat }: { runs: readonly Run[]; m
       return get<Series[]>("/api/series", { run: ids, name, points: POINTS, x: x === "time" ? "time" : "step", ...bounds }, signal);
     },
     label: (series) => `${places.get(series.run)?.run.name ?? ""} ${short(series.run)}${series.rank > 0 ? ` rank ${series.rank}` : ""}`,
-    colour: (series) => colour(places.get(series.run)?.index ?? 0),
+    colour: (series) => rankColour(places.get(series.run)?.index ?? 0, series.rank),
     since: (series) => places.get(series.run)?.run.started_at ?? series.times[0] ?? 0,
     epochs: null,
   });

@@ -15,7 +15,7 @@ export function ParametersTab({ runs, config, metrics }: { runs: readonly Run[];
   const { query } = useAddress();
   const outcomes = metrics.flatMap((name) => dimension(runs, name) ?? []);
   const parameters = config.flatMap((name) => dimension(runs, name) ?? []);
-  const metric = outcomes.find((one) => one.name === query.get("metric")) ?? outcomes.find((one) => /val.*loss|loss/i.test(one.name)) ?? outcomes[0];
+  const metric = outcomes.find((one) => one.name === query.get("metric")) ?? outcomes.find((one) => /val.*loss/i.test(one.name)) ?? outcomes.find((one) => /loss/i.test(one.name)) ?? outcomes[0];
   if (!metric || !parameters.length) {
     return (
       <Empty title={metric ? "These runs were given the same" : "These runs have no metric in common that differs"}>

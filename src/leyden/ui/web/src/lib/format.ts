@@ -69,9 +69,10 @@ export function ago(at: number, now = Date.now() / 1000): string {
 
 export function size(bytes: number | null | undefined): string {
   if (bytes === null || bytes === undefined) return DASH;
+  if (bytes < 0) return `-${size(-bytes)}`;
   let value = bytes;
   for (const unit of ["B", "kB", "MB", "GB", "TB"]) {
-    if (value < 1000 || unit === "TB") return unit === "B" ? `${value} B` : `${value.toPrecision(3).replace(/\.?0+$/, "")} ${unit}`;
+    if (value < 1000 || unit === "TB") return unit === "B" ? `${Math.round(value)} B` : `${value.toPrecision(3).replace(/\.?0+$/, "")} ${unit}`;
     value /= 1000;
   }
   return DASH;

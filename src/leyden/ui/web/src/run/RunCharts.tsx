@@ -3,7 +3,8 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ChartBar } from "../charts/ChartBar";
 import { ChartCard, POINTS, type Source } from "../charts/ChartCard";
-import { colour } from "../charts/colours";
+import { rankColour } from "../charts/colours";
+import { grouped } from "../charts/grouping";
 import { epochsOf } from "../charts/lines";
 import { readSettings, type Settings } from "../charts/settings";
 import { change, joined, list, useAddress } from "../lib/address";
@@ -93,7 +94,7 @@ function RunChart({ run, title, names, settings, since, epochs, listen }: {
         low: zoom && (x === "time" ? zoom[0] + since : Math.floor(zoom[0])), high: zoom && (x === "time" ? zoom[1] + since : Math.ceil(zoom[1])),
       }, signal),
     label: (series) => (series.rank > 0 ? `${series.name} (rank ${series.rank})` : series.name),
-    colour: (series, index) => colour(series.rank > 0 ? index : names.indexOf(series.name)),
+    colour: (series) => rankColour(names.indexOf(series.name), series.rank),
     since: () => since,
     epochs,
     listen: hears,
@@ -129,27 +130,4 @@ function useLivePoints(run: string, active: boolean) {
     },
   });
   return { listen };
-}
-
-interface Grouped {
-  title: string;
-  names: string[];
-}
-
-/** What is the same but for the part of the data it is of stands in one chart: loss, train_loss, val/loss. */
-export function grouped(names: readonly string[], together: boolean): Grouped[] {
-  const found = new Map<string, string[]>();
-  for (const name of names) {
-    const title = together ? stem(name) : name;
-    found.set(title, [...(found.get(title) ?? []), name]);
-  }
-  const charts = [...found].map(([title, all]) => ({ title: all.length === 1 ? all[0]! : title, names: all.sort() }));
-  const rank = (title: string): number => (/loss|nll|perplexity/i.test(title) ? 0 : /acc|f1|auc|iou|bleu|reward|score/i.test(title) ? 1 : /^(epoch|time|lr)/i.test(title) ? 3 : 2);
-  return charts.sort((a, b) => rank(a.title) - rank(b.title) || a.title.localeCompare(b.title));
-}
-
-function stem(name: string): string {
-  const system = /^system\/(?:r(?:ank)?\d+|gpu\d+)\/(.+)$/.exec(name);
-  if (system) return `system/${system[1]}`;
-  return name.replace(/(^|[/_.])(train|training|val|valid|validation|test)[/_.]/i, "$1").replace(/_(step|epoch)$/, "");
 }

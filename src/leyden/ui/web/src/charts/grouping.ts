@@ -1,0 +1,24 @@
+// Which metrics stand in one chart, and which charts come first?
+
+export interface Grouped {
+  title: string;
+  names: string[];
+}
+
+/** What is the same but for the part of the data it is of stands in one chart: loss, train_loss, val/loss. */
+export function grouped(names: readonly string[], together: boolean): Grouped[] {
+  const found = new Map<string, string[]>();
+  for (const name of names) {
+    const title = together ? stem(name) : name;
+    found.set(title, [...(found.get(title) ?? []), name]);
+  }
+  const charts = [...found].map(([title, all]) => ({ title: all.length === 1 ? all[0]! : title, names: all.sort() }));
+  const rank = (title: string): number => (/loss|nll|perplexity/i.test(title) ? 0 : /acc|f1|auc|iou|bleu|reward|score/i.test(title) ? 1 : /^(epoch|time|lr)/i.test(title) ? 3 : 2);
+  return charts.sort((a, b) => rank(a.title) - rank(b.title) || a.title.localeCompare(b.title));
+}
+
+function stem(name: string): string {
+  const system = /^system\/(?:r(?:ank)?\d+|gpu\d+)\/(.+)$/.exec(name);
+  if (system) return `system/${system[1]}`;
+  return name.replace(/(^|[/_.])(train|training|val|valid|validation|test)[/_.]/i, "$1").replace(/_(step|epoch)$/, "");
+}
