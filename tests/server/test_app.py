@@ -158,7 +158,12 @@ def test_a_bad_submit_is_refused_in_words(
 
 
 def test_every_route_wants_the_token(shared: Running) -> None:
-    for method, path in [("GET", "/api/health"), ("POST", "/api/jobs"), ("GET", "/api/openapi.json"), ("GET", "/nothing")]:
+    for method, path in [
+        ("GET", "/api/health"),
+        ("POST", "/api/jobs"),
+        ("GET", "/api/openapi.json"),
+        ("GET", "/nothing"),
+    ]:
         for token in ("", "wrong"):
             status, body = shared.ask(method, path, token=token)
             assert (status, body["error"]) == (403, "DeniedError")
