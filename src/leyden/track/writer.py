@@ -14,7 +14,7 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import SupportsFloat
 
@@ -97,7 +97,7 @@ class MetricWriter:
         if not count or self._fd < 0:
             return
         rows = self._rows[:count]
-        data = b"".join(_frames(rows, self._epoch))
+        data = b"".join(encode_rows(rows, self._epoch))
         size = os.fstat(self._fd).st_size
         try:
             written = os.write(self._fd, data)
@@ -128,7 +128,8 @@ class MetricWriter:
         self._writing = threading.Lock()
 
 
-def _frames(rows: list[Row], epoch: float) -> Iterator[bytes]:
+def encode_rows(rows: Sequence[Row], epoch: float) -> Iterator[bytes]:
+    """Frames of these rows; `epoch` is added to their times."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row[2]), []).append(row)
@@ -138,7 +139,7 @@ def _frames(rows: list[Row], epoch: float) -> Iterator[bytes]:
             yield from _narrow(keys, group[first : first + most], epoch)
 
 
-def _narrow(keys: tuple[str, ...], rows: list[Row], epoch: float) -> Iterator[bytes]:
+def _narrow(keys: tuple[str, ...], rows: Sequence[Row], epoch: float) -> Iterator[bytes]:
     """The rows in frames of so many keys at most."""
     steps, times = [step for step, _, _ in rows], [epoch + moment for _, moment, _ in rows]
     numbers = [_numbers(values) for _, _, values in rows]
