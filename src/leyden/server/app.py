@@ -38,6 +38,7 @@ from leyden.server.code import add_code
 from leyden.server.differing import add_differing
 from leyden.server.faults import answer_faults
 from leyden.server.logs import add_logs
+from leyden.server.mlflow.routes import add_mlflow
 from leyden.server.openapi import ERRORS, describe, operation_id
 from leyden.server.openapi import stream as stream_answer
 from leyden.server.quotas import add_quotas
@@ -74,6 +75,7 @@ def create_app(services: Services) -> FastAPI:
     add_quotas(app, services)
     _add_records(app, services)
     add_logs(app, services)
+    add_mlflow(app, services)
     add_top(app, services)
     add_waiting(app, services)
     add_differing(app, services)
