@@ -169,7 +169,20 @@ def test_a_bare_program_is_seen_while_it_runs_and_when_it_has_ended(
     assert folder.is_dir()  # it lies in its user's own tree
 
 
-def test_a_restarted_server_goes_on_where_the_one_before_was_killed(server: Running) -> None:
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_restarted_server_goes_on_where_the_one_before_was_killed(
+    tmp_path: Path, database: str, request: pytest.FixtureRequest
+) -> None:
+    server = Running(tmp_path / "home")
+    options = () if database == "sqlite" else ("--database", request.getfixturevalue("postgres").database())
+    server.start(*options)
+    try:
+        check_restart(server)
+    finally:
+        server.end()
+
+
+def check_restart(server: Running) -> None:
     run_id = new_id()
     piece = frames.encode(
         ("loss",), list(range(10)), [float(one) for one in range(10)], [[float(one)] for one in range(10)]

@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, final
 
+from sqlalchemy import Connection
+
 from leyden.core.errors import NotFoundError
 from leyden.core.filter import Field, Found
 from leyden.core.home import Home
@@ -123,16 +125,16 @@ class Book:
                     self._changed(entry)
 
     def _load(self) -> None:
-        upto, found, rows = self._store.read(
-            lambda connection: (last_event(connection), list(load_jobs(connection)), list(load_runs(connection)))
-        )
-        for job in found:
-            self._entry(job.id).job = job
-        for row in rows:
-            self._set_row(self._entry(row.id), row)
+        def load(connection: Connection) -> int:
+            for job in load_jobs(connection):
+                self._entry(job.id).job = job
+            for row in load_runs(connection):  # one by one: their snapshots may be half a gigabyte together
+                self._set_row(self._entry(row.id), row)
+            return last_event(connection)
+
+        self._upto = self._store.read(load)
         for entry in self.entries:
             self._changed(entry)
-        self._upto = upto
 
     def note(self, row: RunRow, stats: RunStats | None) -> None:
         """The row is on record now; `stats` are those of a live run."""

@@ -42,7 +42,7 @@ class LiveRun:
         self._frames.damage.clear()
         if fresh:
             self.stats.offsets = {name: file.offset for name, file in self._frames.files.items()}
-            self.row = replace(self.row or self._first_row(now), updated_at=now)
+            self.row = replace(self.row or self._first_row(now), updated_at=now, settled=False)
             self.dirty = True
         return fresh
 

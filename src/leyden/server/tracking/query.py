@@ -93,7 +93,7 @@ class Queries:
                 if entry.stats is not None:
                     names = entry.stats.names()
                     shared[id(names)] += 1
-                    held[id(names)] = names
+                    held[id(names)] = list(names)  # a copy: those of a live run grow meanwhile
             for key, count in shared.items():
                 for name in held[key]:
                     metrics[name] += count

@@ -84,7 +84,7 @@ _JOB: Final = [
 def load_runs(connection: Connection, ids: Sequence[str] | None = None) -> Iterator[RunRow]:
     """All of them, or these."""
     query = select(runs) if ids is None else select(runs).where(runs.c.id.in_(ids))
-    for row in connection.execute(query):
+    for row in connection.execute(query.execution_options(yield_per=100)):
         plain = dict(row._mapping)
         for name in ("config", "summary", "tags"):
             plain[name] = json.loads(plain[name])

@@ -88,7 +88,7 @@ class Tail(threading.Thread):
             self._wake.wait(LOOK_EVERY_S)
             self._wake.clear()
         with contextlib.suppress(Exception):
-            self._save()
+            self._save(self.live.values())
 
     def tick(self) -> None:
         """One look at everything."""
@@ -101,56 +101,53 @@ class Tail(threading.Thread):
         wanted = self._active | self._bare.keys() | self._pushed.keys() | batch
         self._open(wanted - self.live.keys())
         ended = self._ended_of(batch)
-        for run_id in list(self.live):
-            self._look_at(run_id, wanted, ended)
+        new: list[LiveRun] = []
+        leaving: list[tuple[LiveRun, bool]] = []  # and whether it has ended
+        for live in list(self.live.values()):
+            first = live.row is None
+            with self.lock:
+                fresh = live.poll(self._book.clock())
+            if fresh and first:
+                new.append(live)
+            elif fresh:
+                self._book.touch(live.id)
+            elif (over := self._is_over(live, ended)) or live.id not in wanted:
+                leaving.append((live, over))
+        self._save([*new, *(live for live, _ in leaving)])
+        for live, over in leaving:
+            self._let_go(live, over)
         if time.monotonic() - self._saved_at >= SAVE_EVERY_S:
-            self._save()
+            self._saved_at = time.monotonic()
+            self._save(self.live.values())
 
-    def _look_at(self, run_id: str, wanted: set[str], ended: dict[str, float]) -> None:
-        live = self.live[run_id]
-        now = self._book.clock()
-        with self.lock:
-            new = live.row is None
-            fresh = live.poll(now)
-        if fresh:
-            if new:
-                self._save([live])
-            else:
-                self._book.touch(run_id)
+    def _is_over(self, live: LiveRun, ended: dict[str, float]) -> bool:
+        """Whether nothing more can come. A run without a job ends when it says so, or when its process is gone."""
+        now, state = self._book.clock(), ""
+        at = ended.get(live.id)
+        if at is None and (live.id in self._bare or live.id in self._pushed):
+            if finished := live.finished:
+                said = finished.get("at")
+                at = float(said) if isinstance(said, int | float) else now
+                state = str(finished.get("state", ""))[:20] or KILLED
+            elif live.id in self._bare and live.gone and not live.finished:
+                at, state = now, KILLED
+        if at is not None:
+            with self.lock:
+                live.end(at, state)
+        return at is not None
+
+    def _let_go(self, live: LiveRun, over: bool) -> None:
+        del self.live[live.id]
+        if live.row is not None:
+            self._book.note(live.row, None)
+        if not over:
             return
-        if run_id in ended:
-            self._backlog.discard(run_id)
-            self._retire(live, ended[run_id])
-        elif run_id in self._bare or run_id in self._pushed:
-            self._end_of_program(live, now)
-        elif run_id not in wanted:
-            self._let_go(live)
-
-    def _end_of_program(self, live: LiveRun, now: float) -> None:
-        """A run without a job ends when it says so, or when its process is gone."""
-        finished = live.finished
-        if finished:
-            at = finished.get("at")
-            state = str(finished.get("state", ""))[:20] or KILLED
-            self._retire(live, float(at) if isinstance(at, int | float) else now, state)
-        elif live.id in self._bare and live.gone and not live.finished:
-            self._retire(live, now, KILLED)
-
-    def _retire(self, live: LiveRun, at: float, state: str = "") -> None:
-        with self.lock:
-            live.end(at, state)
-        self._let_go(live)
+        self._backlog.discard(live.id)
         self._pushed.pop(live.id, None)
         if self._bare.pop(live.id, None) is not None:
             (self._home.root / "bare" / live.id).unlink(missing_ok=True)
         if live.row is not None:
             self._seal(live)
-
-    def _let_go(self, live: LiveRun) -> None:
-        self._save([live])
-        del self.live[live.id]
-        if live.row is not None:
-            self._book.note(live.row, None)
 
     def _find_jobs(self) -> None:
         commits = self._commits()
@@ -216,12 +213,10 @@ class Tail(threading.Thread):
         folder = self._home.runs / run_id
         return any((folder / one).exists() for one in _SIGNS)
 
-    def _save(self, some: Iterable[LiveRun] | None = None) -> None:
-        """Put what has changed on record."""
-        if some is None:
-            self._saved_at = time.monotonic()
+    def _save(self, some: Iterable[LiveRun]) -> None:
+        """Put what has changed of these on record."""
         with self.lock:
-            dirty = [one for one in (self.live.values() if some is None else some) if one.dirty]
+            dirty = [one for one in some if one.dirty]
             snapshots = [row for row in (one.snapshot() for one in dirty) if row is not None]
             if not snapshots:
                 return

@@ -31,6 +31,7 @@ from leyden.track.read import summary
 from leyden.track.sealed import Sealed, open_sealed
 
 _MOST_LINES: Final = 200_000  # of an index of media
+_MANY: Final = 2000  # metrics of a live run: of more the thread that reads them tells, half a second later
 
 
 @final
@@ -164,7 +165,11 @@ class Tracker:
             found = RunStats.of_places(sealed.index.places, sealed.index.dropped)
             return list(found.summaries()), found.dropped
         live = self.tail.live.get(run_id)
-        if live is not None and sum(one.stat().st_size for one in frames) > ALL_BYTES:
+        if live is None:
+            settled = self._settled(run_id)
+            if settled is not None and settled.exact:
+                return list(settled.summaries()), settled.dropped
+        elif sum(one.stat().st_size for one in frames) > ALL_BYTES or len(live.stats.names()) > _MANY:
             with self.tail.lock:
                 return list(live.stats.summaries()), live.stats.dropped
         with self.curves.of(run_id, folder, None) as points:
@@ -175,6 +180,11 @@ class Tracker:
                     one = summary(name, curve)
                     lines.append(Summary(rank=rank, **vars(one)))
             return lines, points.dropped
+
+    def _settled(self, run_id: str) -> RunStats | None:
+        """What the database has of a run to which nothing more is added."""
+        found = self._store.read(lambda connection: list(rows.load_runs(connection, [run_id])))
+        return RunStats.load(found[0].snapshot) if found and found[0].settled and found[0].snapshot else None
 
     def _seal(self, live: LiveRun) -> None:
         self.sealer.add(live.id, live.folder, live.stats.dropped)
