@@ -46,9 +46,11 @@ from leyden.server.services import Services
 from leyden.server.status import server_view
 from leyden.server.tokens import Guard
 from leyden.server.top import add_top
+from leyden.server.tracking.routes import add_runs
 from leyden.server.waiting import add_waiting
 from leyden.server.web import add_web
 from leyden.server.why import why
+from leyden.track.read import thinned
 
 All = Annotated[bool, Query(description="Those too that ended more than ten minutes ago.")]
 After = Annotated[int, Query(ge=0, le=BIG, description="Only those with larger numbers.")]
@@ -74,6 +76,7 @@ def create_app(services: Services) -> FastAPI:
     add_actions(app, services)
     add_quotas(app, services)
     _add_records(app, services)
+    add_runs(app, services.tracker, services.changes)
     add_logs(app, services)
     add_mlflow(app, services)
     add_top(app, services)
@@ -166,25 +169,22 @@ def _add_jobs(app: FastAPI, services: Services) -> None:
 
 
 def _add_records(app: FastAPI, services: Services) -> None:
-    store, home = services.store, services.home
+    store, home, tracker = services.store, services.home, services.tracker
 
     @app.get("/api/jobs/{ref}/metrics", response_model=list[MetricView])
     def get_metrics(ref: Ref) -> Response:
         """Every metric of a job: how many points, the last, least and greatest."""
-        from leyden.track.read import read_metrics
-
         job = store.read(lambda connection: find_job(connection, ref))
-        return JSONResponse(_finite([asdict(view) for view in read_metrics(home.runs / job.id)]))
+        return JSONResponse(_finite([asdict(view) for view in tracker.metrics(job.id, home.runs / job.id)]))
 
     @app.get("/api/jobs/{ref}/metrics/series", response_model=SeriesView)
     def get_series(
         ref: Ref, name: Annotated[str, Query(max_length=1000)], points: Annotated[int, Query(ge=1, le=1_000_000)] = 1000
     ) -> Response:
         """The points of one metric, thinned to as many as asked for."""
-        from leyden.track.read import read_series
-
         job = store.read(lambda connection: find_job(connection, ref))
-        return JSONResponse(_finite(asdict(read_series(home.runs / job.id, name, max_points=points))))
+        with tracker.curves.of(job.id, home.runs / job.id, [name]) as found:
+            return JSONResponse(_finite(asdict(thinned(found, name, points))))
 
 
 def _add_reports(app: FastAPI, services: Services) -> None:
