@@ -12,6 +12,7 @@ const HIGH = 330;
 const TOP = 34;
 const BOTTOM = 14;
 const SIDE = 70;
+const NEAR_END = 0.02; // the end itself is meant
 const LEAST_PX = 90; // between two axes
 
 export type Brushes = Record<string, [number, number]>; // shares of an axis
@@ -71,7 +72,8 @@ function Axis({ axis, x, y, brush, onBrush }: {
   const from = useRef<number | null>(null);
   const part = (event: PointerEvent): number => {
     const top = (event.currentTarget as SVGElement).ownerSVGElement!.getBoundingClientRect().top;
-    return Math.min(1, Math.max(0, 1 - (event.clientY - top - TOP) / (HIGH - TOP - BOTTOM)));
+    const at = 1 - (event.clientY - top - TOP) / (HIGH - TOP - BOTTOM);
+    return at < NEAR_END ? 0 : at > 1 - NEAR_END ? 1 : at;
   };
   const drag = (event: PointerEvent): void => {
     if (from.current === null) return;

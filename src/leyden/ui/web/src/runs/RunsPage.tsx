@@ -1,6 +1,6 @@
 // All runs: filter, sort, group, choose columns, select some and compare them.
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { type Pulse, typing } from "../app";
 import { change, go, joined, list, useAddress } from "../lib/address";
 import { get } from "../lib/api";
@@ -35,18 +35,20 @@ export function RunsPage({ pulse }: { pulse: Pulse }) {
   const values = columns.filter((one) => !one.attribute).map((one) => one.name);
   const asked = { filter, sort: sort.split(",").map(asKey).join(), group: group && asKey(group), columns: values.map(asKey).join(), archived: archived || undefined };
   const rows = useRuns(asked, pulse.beat);
-  const [cursor, setCursor] = useState(-1);
+  const [cursor, setCursor, cursorNow] = useCursor();
   const [picking, setPicking] = useState(false);
 
   const select = (id: string): void => {
-    const now = selected.has(id) ? [...selected].filter((one) => one !== id) : [...selected, id];
+    const before = list(new URLSearchParams(location.search), "sel"); // keys come faster than pages are drawn
+    const now = before.includes(id) ? before.filter((one) => one !== id) : [...before, id];
     change({ sel: joined(now) }, "replace");
   };
   const compare = (): void => {
-    if (selected.size > 1) go(`/compare?runs=${[...selected].join(",")}`);
-    else if (!selected.size && filter) go(`/compare?q=${encodeURIComponent(filter)}`);
+    const now = list(new URLSearchParams(location.search), "sel");
+    if (now.length > 1) go(`/compare?runs=${now.join(",")}`);
+    else if (!now.length && filter) go(`/compare?q=${encodeURIComponent(filter)}`);
   };
-  useKeys({ rows, cursor, setCursor, select, compare, clear: () => (setPicking(false), change({ sel: null }, "replace")) });
+  useKeys({ rows, cursorNow, setCursor, select, compare, clear: () => (picking ? setPicking(false) : change({ sel: null }, "replace")) });
   useEffect(() => setCursor(-1), [filter, sort, group]);
 
   const wrongFilter = rows.fault?.status === 400 && filter ? rows.fault : null;
@@ -177,28 +179,43 @@ function narrowed(filter: string, key: Record<string, Value>): string {
   return [filter && / or /.test(filter) ? `(${filter})` : filter, ...words].filter(Boolean).join(" ");
 }
 
-function useKeys({ rows, cursor, setCursor, select, compare, clear }: {
+/** Where the keys are: as drawn, and as it is by now. */
+function useCursor(): [number, (index: number) => void, () => number] {
+  const [drawn, draw] = useState(-1);
+  const now = useRef(-1);
+  const set = (index: number): void => draw((now.current = index));
+  return [drawn, set, () => now.current];
+}
+
+interface Keyed {
   rows: Rows;
-  cursor: number;
+  cursorNow: () => number;
   setCursor: (index: number) => void;
   select: (id: string) => void;
   compare: () => void;
   clear: () => void;
-}): void {
+}
+
+function useKeys(given: Keyed): void {
+  const latest = useRef(given);
+  latest.current = given; // effects come later than what is seen, and a key may come in between
   useEffect(() => {
     const key = (event: KeyboardEvent): void => {
-      if (typing(event)) return;
-      const run = rows.at(cursor);
-      if (event.key === "j") setCursor(Math.min(rows.total - 1, cursor + 1));
-      else if (event.key === "k") setCursor(Math.max(0, cursor - 1));
-      else if (event.key === "x" && run) select(run.id);
-      else if ((event.key === "Enter" || event.key === "o") && run && !(event.target as HTMLElement).closest("a, button")) go(`/runs/${run.id}`);
-      else if (event.key === "c") compare();
-      else if (event.key === "Escape") clear();
-      else return;
-      event.preventDefault();
+      if (!typing(event) && !document.querySelector(".veil") && acted(event, latest.current)) event.preventDefault();
     };
     addEventListener("keydown", key);
     return () => removeEventListener("keydown", key);
-  });
+  }, []);
+}
+
+function acted(event: KeyboardEvent, { rows, cursorNow, setCursor, select, compare, clear }: Keyed): boolean {
+  const run = rows.at(cursorNow());
+  if (event.key === "j") setCursor(Math.min(rows.total - 1, cursorNow() + 1));
+  else if (event.key === "k") setCursor(Math.max(0, cursorNow() - 1));
+  else if (event.key === "x" && run) select(run.id);
+  else if ((event.key === "Enter" || event.key === "o") && run && !(event.target as HTMLElement).closest("a, button")) go(`/runs/${run.id}`);
+  else if (event.key === "c") compare();
+  else if (event.key === "Escape") clear();
+  else return false;
+  return true;
 }

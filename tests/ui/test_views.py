@@ -1,0 +1,114 @@
+"""Compare, cluster and queue; and what the dashboard does while the server is away, or has nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.server.running import Running
+from tests.ui.conftest import World, log_in
+
+pytestmark = pytest.mark.slow
+
+
+def compare(page: Page, world: World, view: str = "") -> None:
+    page.goto(f"{world.url}/compare?runs={','.join(world.runs[:3])}&view={view}")
+
+
+def test_compared_runs_share_charts(page: Page, world: World) -> None:
+    compare(page, world)
+    card = page.get_by_label("chart of val_loss")
+    expect(card.locator(".legend button")).to_have_count(3)
+    expect(card).to_contain_text("3 NaN")
+    page.locator(".who button").first.click()
+    expect(card.locator(".legend button")).to_have_count(2)
+    assert world.runs[0] not in page.url
+
+
+def test_only_what_differs_is_listed(page: Page, world: World) -> None:
+    compare(page, world, "differences")
+    expect(page.get_by_role("row", name="lr 0.001 0.01 0.1")).to_be_visible()
+    expect(page.get_by_role("row", name=re.compile("model.depth"))).to_have_count(0)
+    page.get_by_role("button", name="Show what is the same too").click()
+    expect(page.get_by_role("row", name="model.depth 4 4 4")).to_be_visible()
+
+
+def test_parameters_are_drawn_and_weighed(page: Page, world: World) -> None:
+    compare(page, world, "parameters")
+    expect(page.locator("path.run")).to_have_count(3)
+    expect(page.locator("circle")).to_have_count(3)
+    expect(page.get_by_label("importance of lr")).to_be_visible()
+    plot = page.get_by_label("parallel coordinates")
+    axis = plot.locator("rect[cursor]").last
+    box = axis.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 10, box["y"] + box["height"] - 1)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 10, box["y"] + box["height"] * 0.6, steps=3)
+    page.mouse.up()
+    expect(page.locator("path.run")).to_have_count(1)  # the one with a small loss
+    page.reload()
+    expect(page.locator("path.run")).to_have_count(1)
+    page.get_by_role("button", name="Keep all").click()
+    expect(page.locator("path.run")).to_have_count(3)
+
+
+def test_the_cluster_says_who_has_which_gpu(page: Page, world: World) -> None:
+    page.get_by_role("link", name="Cluster").click()
+    expect(page.get_by_text("2 of 2 GPUs held")).to_be_visible()
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("live")
+    expect(rows.first).to_contain_text("ada")
+    expect(page.get_by_role("meter", name="use of GPU 0")).to_be_visible()
+
+
+def test_the_queue_says_why_and_for_whom(page: Page, world: World) -> None:
+    page.get_by_role("link", name="Queue").click()
+    row = page.locator("tbody tr")
+    expect(row).to_have_count(1)
+    expect(row).to_contain_text("waits for gpu:0–1")
+    expect(row).to_contain_text("'live' (ada)")
+    row.get_by_role("link").click()
+    page.get_by_role("button", name="hold").click()
+    expect(page.locator(".run-head .state")).to_have_text("held")
+    page.get_by_role("button", name="release").click()
+    expect(page.locator(".run-head .state")).to_have_text("queued")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Running]:
+    one = Running(tmp_path / "home")
+    one.start()
+    yield one
+    one.end()
+
+
+def test_an_empty_home_tells_the_next_command_and_runs_appear_by_themselves(
+    context: BrowserContext, server: Running
+) -> None:
+    page = log_in(context, server.published()["url"], server.published()["token"])
+    expect(page.get_by_text("leyden run train.py")).to_be_visible()
+    job_id = server.submit("import leyden; leyden.log({'loss': 1.0})")
+    expect(page.locator(".runs-table .row")).to_have_count(1)
+    server.wait(job_id)
+    expect(page.locator(".runs-table .row .state")).to_have_text("succeeded")
+    expect(page.locator(".runs-table .row")).to_contain_text("0.")  # the runtime; nobody reloaded the page
+
+
+def test_a_server_that_comes_back_is_found_again(context: BrowserContext, server: Running) -> None:
+    page = log_in(context, server.published()["url"], server.published()["token"])
+    expect(page.locator(".liveness")).to_have_text("live")
+    server.stop()
+    expect(page.locator(".liveness")).to_have_text("reconnecting")
+    page.get_by_role("link", name="Cluster").click()
+    expect(page.get_by_role("alert")).to_contain_text("it does not answer")
+    page.get_by_role("link", name="Runs").click()
+    server.start()
+    server.submit("print(1)")
+    expect(page.locator(".liveness")).to_have_text("live", timeout=20_000)
+    expect(page.locator(".runs-table .row")).to_have_count(1)
