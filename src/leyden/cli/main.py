@@ -35,6 +35,8 @@ COMMANDS = {
     "wait": "wait until jobs have ended; exits with their code",
     "cp": "copy files a job left, its artifacts; list them",
     "ckpt": "list, copy, pin and remove checkpoints",
+    "sync": "bring runs to the server: of a folder, or TensorBoard's",
+    "export": "a run's metrics as event files of TensorBoard",
     "data": "store data sets as shards, look at them, check them",
     "server": "start, stop or look at the server (it starts by itself when needed)",
 }

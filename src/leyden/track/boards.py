@@ -1,0 +1,147 @@
+"""How does a folder of TensorBoard's become a run, and a run a folder of TensorBoard's?"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from leyden.core.errors import RecordError
+from leyden.core.ids import encode
+from leyden.track import facts, life, media, tables, tfevents
+from leyden.track.frames import MAX_NAME_BYTES
+from leyden.track.media import Media, Medium
+from leyden.track.points import RunPoints
+from leyden.track.tfevents import Value
+from leyden.track.writer import encode_rows
+
+_EPOCH_S: Final = 1_767_225_600  # of ids: 2026-01-01
+_ROWS: Final = 4096  # a frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """One run of TensorBoard's: a folder that holds event files, and what it is called below where one looked."""
+
+    path: Path
+    name: str
+
+    @property
+    def files(self) -> list[Path]:
+        """In the order they were begun: their names hold the time."""
+        return sorted(self.path.glob(tfevents.PATTERN))
+
+
+def find(root: Path) -> list[Board]:
+    """Every run below a folder, as TensorBoard finds them; none where there are no event files."""
+    folders = sorted({file.parent for file in root.rglob(tfevents.PATTERN) if file.is_file()})
+    names = {folder: folder.relative_to(root).as_posix() for folder in folders}
+    return [Board(path=folder, name=root.resolve().name if name == "." else name) for folder, name in names.items()]
+
+
+def read(board: Board, into: Path) -> Path:
+    """Write the record of a run of this name into a new folder below `into`. The same board gets the same id again.
+
+    Raises RecordError where the files hold nothing, OSError where they cannot be read.
+    """
+    values = sorted((value for file in board.files for value in tfevents.read(file)), key=lambda one: one.at)
+    if not values:
+        asked = f"the TensorBoard run {board.path}"
+        raise RecordError(asked=asked, found="its event files hold nothing", do="Wait until something was logged.")
+    first, last = values[0].at, values[-1].at
+    where = int(hashlib.sha256(str(board.path.resolve()).encode()).hexdigest(), 16) & 1023
+    folder = into / encode((max(0, int((first - _EPOCH_S) * 1000)) << 10) | where)
+    folder.mkdir(parents=True)
+    about = {
+        "id": folder.name, "name": board.name, "user": getpass.getuser(), "created_at": first,
+        "from": "tensorboard", "cwd": str(board.path.resolve()),
+    }  # fmt: skip
+    facts.write(folder / "run.json", json.dumps(about))
+    if given := {name: value for one in values if one.kind == "hparams" for name, value in one.data.items()}:
+        facts.write(folder / facts.CONFIG, json.dumps(given))
+    facts.write(folder / facts.TAGS, json.dumps({"tags": ["tensorboard"], "note": "", "project": ""}))
+    _write_points(folder, [one for one in values if one.kind == "scalar"])
+    _write_media(folder, [one for one in values if one.kind in ("image", "text", "histogram")])
+    facts.write(folder / life.FINISHED_FILE, json.dumps({"state": life.FINISHED, "at": last}))
+    return folder
+
+
+def write(run_dir: Path, to: Path) -> int:
+    """Write the metrics of a run as an event file into a folder, a folder below for each other rank; how many points.
+
+    Raises RecordError where the run has none, OSError where they cannot be written.
+    """
+    points = RunPoints(run_dir)
+    points.refresh(None)
+    ranks = sorted({rank for rank, _ in points.metrics()})
+    if not ranks:
+        asked, found = f"run {run_dir.name} for TensorBoard", "it has logged no metrics"
+        raise RecordError(asked=asked, found=found, do="Wait until it has logged something.")
+    count = 0
+    for rank in ranks:
+        some = sorted(_points_of(points, rank), key=lambda one: one[2])
+        folder = to if rank == ranks[0] else to / f"rank{rank}"
+        folder.mkdir(parents=True, exist_ok=True)
+        begun = int(some[0][2]) if some else int(time.time())
+        tfevents.write(folder / f"events.out.tfevents.{begun}.leyden.{run_dir.name}.0", some)
+        count += len(some)
+    return count
+
+
+def _points_of(points: RunPoints, rank: int) -> Iterator[tuple[str, int, float, float]]:
+    for own, name in points.metrics():
+        curve = points.curve(own, name) if own == rank else None
+        if curve is not None and curve.count:
+            some = curve.points(0, curve.count)
+            for step, at, value in zip(some.steps.tolist(), some.times.tolist(), some.values.tolist(), strict=True):
+                yield name, step, at, value
+
+
+def _write_points(folder: Path, values: Sequence[Value]) -> None:
+    rows: list[tuple[int, float, dict[str, float]]] = []
+    for one in values:
+        name = one.tag.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
+        # Points of one step within a tenth of a second were logged together; a row of them has one time.
+        if not rows or rows[-1][0] != one.step or one.at - rows[-1][1] > 0.1 or name in rows[-1][2]:
+            rows.append((one.step, one.at, {}))
+        rows[-1][2][name] = one.number
+    (folder / "metrics").mkdir()
+    with (folder / "metrics" / "a1-r0.frames").open("wb") as file:
+        for first in range(0, len(rows), _ROWS):
+            file.writelines(encode_rows(rows[first : first + _ROWS], 0.0))
+
+
+def _write_media(folder: Path, values: Sequence[Value]) -> None:
+    writer = Media(folder, attempt=1, rank=0)
+    for one in values:
+        name = one.tag.removesuffix("/text_summary")[:250] or "unnamed"
+        about = Medium(kind=one.kind, name=name, step=one.step, at=one.at, file="")
+        if one.kind == "image" and not one.data.startswith(b"\x89PNG"):
+            continue  # an animation
+        suffix = {"image": ".png", "text": ".txt", "histogram": ".json"}[one.kind]
+        writer.write(about, suffix, lambda one=one: _content(one))  # type: ignore[misc]
+
+
+def _content(value: Value) -> bytes:
+    if value.kind != "histogram":
+        data: bytes = value.data
+        return data
+    counts, edges = (np.array(part, np.float64) for part in value.data)
+    return tables.bars_json(counts, edges)
+
+
+def is_run(path: Path) -> bool:
+    """Whether the folder is the record of a run."""
+    return (path / "run.json").is_file() or (path / "metrics").is_dir() or (path / media.FOLDER).is_dir()
+
+
+def about(path: Path) -> dict[str, Any]:
+    """run.json of a run's folder."""
+    return facts.read(path / "run.json")
