@@ -51,7 +51,7 @@ def test_metrics_of_a_bare_script_need_no_server(platform: Platform) -> None:
     assert by_run == platform.leyden("metrics", "leyden_runs", "loss", "-o", "csv").stdout
     assert len(by_run.splitlines()) == 11
     assert "┤" in platform.leyden("metrics", "leyden_runs", "--log-y").stdout
-    assert not platform.home.root.exists()
+    assert not platform.home.server_file.exists()  # only word of the run, for a server to come
 
 
 def test_show_tells_everything(platform: Platform) -> None:
