@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from leyden.core.errors import UsageError
-from leyden.server import blobs
-from leyden.server.blobs import AwayError, Blobs, ChangedError, LocalBlobs, ObjectBlobs, open_blobs
+from leyden.server.files import blobs
+from leyden.server.files.blobs import AwayError, Blobs, ChangedError, LocalBlobs, ObjectBlobs, open_blobs
 from leyden.track import artifacts
 from leyden.track.artifacts import Artifact
 from tests.data.faults.proxy import Proxy, Reset, Status, first

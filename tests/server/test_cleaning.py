@@ -22,10 +22,10 @@ from leyden.core.home import Home
 from leyden.core.house import CleanView
 from leyden.jobs import life
 from leyden.jobs.store import Store
-from leyden.server import cleaning, waste
-from leyden.server.blobs import Blobs, ObjectBlobs, open_blobs
-from leyden.server.cleaning import Cleaner
-from leyden.server.keeping import SETTLED_S, Files
+from leyden.server.files import cleaning, waste
+from leyden.server.files.blobs import Blobs, ObjectBlobs, open_blobs
+from leyden.server.files.cleaning import Cleaner
+from leyden.server.files.keeping import SETTLED_S, Files
 from leyden.server.launching import keep_environ, renew
 from leyden.server.settings import Settings
 from leyden.track import artifacts

@@ -20,12 +20,12 @@ from leyden.jobs import life
 from leyden.jobs.rows import find_job
 from leyden.jobs.store import Store
 from leyden.server.again import fork
-from leyden.server.artifacts import Digests, find, listed
-from leyden.server.blobs import Blobs, ObjectBlobs, open_blobs
 from leyden.server.bodies import Again
-from leyden.server.cleaning import Cleaner
-from leyden.server.keeping import Keeping
-from leyden.server.retention import EXPIRED, Retention, fates, sweep
+from leyden.server.files.artifacts import Digests, find, listed
+from leyden.server.files.blobs import Blobs, ObjectBlobs, open_blobs
+from leyden.server.files.cleaning import Cleaner
+from leyden.server.files.keeping import Keeping
+from leyden.server.files.retention import EXPIRED, Retention, fates, sweep
 from leyden.server.services import Services
 from leyden.track import artifacts, checkpoints
 from tests.conformance.until import until

@@ -29,14 +29,14 @@ from leyden.jobs import life
 from leyden.jobs.rows import find_job
 from leyden.server import events, views
 from leyden.server.actions import add_actions
-from leyden.server.artifacts import add_artifacts
 from leyden.server.bodies import BIG, TEXT, NumberedEventView, Ref, Report
 from leyden.server.changes import wait_for
-from leyden.server.checkpoints import add_checkpoints
-from leyden.server.cleaning import add_cleaning
 from leyden.server.code import add_code
 from leyden.server.differing import add_differing
 from leyden.server.faults import answer_faults
+from leyden.server.files.artifacts import add_artifacts
+from leyden.server.files.checkpoints import add_checkpoints
+from leyden.server.files.cleaning import add_cleaning
 from leyden.server.logs import add_logs
 from leyden.server.mlflow.routes import add_mlflow
 from leyden.server.openapi import ERRORS, describe, operation_id

@@ -21,7 +21,7 @@ from leyden.jobs.rows import all_attempts
 from leyden.jobs.snapshot import Decisions, Snapshot
 from leyden.jobs.store import Store
 from leyden.server.changes import Changes, look
-from leyden.server.keeping import Files
+from leyden.server.files.keeping import Files
 from leyden.server.launching import Launching
 from leyden.server.prices import Prices
 from leyden.server.settings import LOCAL, Settings

@@ -14,8 +14,8 @@ from leyden.core.address import without_credentials
 from leyden.core.house import ServerView
 from leyden.jobs.rows import held_devices
 from leyden.jobs.tables import jobs
+from leyden.server.files.waste import disk_use
 from leyden.server.services import Services
-from leyden.server.waste import disk_use
 
 COUNT_S: Final = 0.3  # so long a request may count; a larger home was counted in the background
 

@@ -99,7 +99,7 @@ def enter(launch: Launch, bell: Bell, deadline: Deadline) -> Launch | Outcome:
 
 
 def _hold(final: Path) -> bool:
-    """Whether it is there; if so, nobody cleans it away while this worker lives (server/waste.py)."""
+    """Whether it is there; if so, nobody cleans it away while this worker lives (server/files/waste.py)."""
     if not final.exists():
         return False
     lock = os.open(_lock_file(final), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -19,9 +19,9 @@ from leyden.core.run_views import CurveView, MediumView, NamesView, PushedView, 
 from leyden.server.bodies import BIG, TEXT, Body, Text
 from leyden.server.changes import Changes
 from leyden.server.faults import response
+from leyden.server.files.ranges import Asked as AskedPart
+from leyden.server.files.ranges import Content, respond
 from leyden.server.openapi import data, file_answers, stream
-from leyden.server.ranges import Asked as AskedPart
-from leyden.server.ranges import Content, respond
 from leyden.server.tracking.curves import drawn
 from leyden.server.tracking.live import Live
 from leyden.server.tracking.push import MOST_BYTES, FullError, GapError

@@ -23,11 +23,11 @@ from fastapi.responses import JSONResponse
 from leyden.core.errors import NotFoundError, ServerError, nearest
 from leyden.core.views import ArtifactsView, ArtifactView, RefusedView
 from leyden.jobs.rows import JobRow, find_job
-from leyden.server.blobs import AwayError, Blobs, read_pieces
 from leyden.server.bodies import INT, FilePath, Ref
+from leyden.server.files.blobs import AwayError, Blobs, read_pieces
+from leyden.server.files.ranges import Asked, Content, respond
+from leyden.server.files.retention import Retention, is_expired
 from leyden.server.openapi import file_answers
-from leyden.server.ranges import Asked, Content, respond
-from leyden.server.retention import Retention, is_expired
 from leyden.server.services import Services
 from leyden.track import artifacts
 from leyden.track.artifacts import Artifact, Manifest, Refused, Stamp

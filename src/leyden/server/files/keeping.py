@@ -23,11 +23,11 @@ from leyden.core.states import State
 from leyden.engines.base import attempt_folder
 from leyden.jobs.store import Store
 from leyden.jobs.tables import attempts, events, jobs
-from leyden.server.blobs import AwayError, Blobs, ChangedError, open_blobs
-from leyden.server.cleaning import Cleaner, tell
-from leyden.server.retention import Retention, is_expired, sweep
+from leyden.server.files.blobs import AwayError, Blobs, ChangedError, open_blobs
+from leyden.server.files.cleaning import Cleaner, tell
+from leyden.server.files.retention import Retention, is_expired, sweep
+from leyden.server.files.waste import disk_use
 from leyden.server.settings import Settings
-from leyden.server.waste import disk_use
 from leyden.track import artifacts
 
 MARK: Final = "artifacts.kept"

@@ -26,10 +26,10 @@ from leyden.core.units import format_size
 from leyden.engines.base import attempt_folder
 from leyden.jobs.store import Store
 from leyden.jobs.tables import attempts, jobs
-from leyden.server import waste
-from leyden.server.blobs import AwayError, Blobs, Kept
-from leyden.server.retention import EXPIRED
-from leyden.server.waste import DAY_S, GRACE_S, Kind, Waste
+from leyden.server.files import waste
+from leyden.server.files.blobs import AwayError, Blobs, Kept
+from leyden.server.files.retention import EXPIRED
+from leyden.server.files.waste import DAY_S, GRACE_S, Kind, Waste
 from leyden.track import artifacts
 
 UNUSED_DAYS: Final = 30.0  # to build an environment again may take minutes

@@ -15,12 +15,12 @@ from leyden.core.errors import ConflictError, NotFoundError, UsageError, nearest
 from leyden.core.ids import short_id
 from leyden.core.views import CheckpointFileView, CheckpointView
 from leyden.jobs.rows import JobRow, find_job
-from leyden.server.artifacts import Digests, open_file
 from leyden.server.bodies import INT, TEXT, FilePath, Ref
+from leyden.server.files.artifacts import Digests, open_file
+from leyden.server.files.ranges import Asked, respond
+from leyden.server.files.retention import Fate, Retention, expired, fates, needed, of_folder
 from leyden.server.launching import HOLD
 from leyden.server.openapi import file_answers
-from leyden.server.ranges import Asked, respond
-from leyden.server.retention import Fate, Retention, expired, fates, needed, of_folder
 from leyden.server.services import Services
 from leyden.track import checkpoints
 from leyden.track.checkpoints import Checkpoint

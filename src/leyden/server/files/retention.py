@@ -21,7 +21,7 @@ from leyden.core.states import FINAL
 from leyden.jobs.rows import JobRow
 from leyden.jobs.store import Store
 from leyden.jobs.tables import jobs
-from leyden.server.blobs import Blobs
+from leyden.server.files.blobs import Blobs
 from leyden.server.launching import HOLD
 from leyden.track import artifacts, checkpoints
 from leyden.track.checkpoints import Checkpoint
