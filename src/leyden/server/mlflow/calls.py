@@ -13,7 +13,7 @@ from typing import Any, Final, final
 from leyden.server.mlflow import search
 from leyden.server.mlflow.experiments import ACTIVE, DELETED, Experiments
 from leyden.server.mlflow.faults import invalid, missing
-from leyden.server.mlflow.run import MlflowRun, Point
+from leyden.server.mlflow.run import LONGEST_KEY, MlflowRun, Point
 from leyden.server.mlflow.runs import Runs, tags_of
 
 Body = Mapping[str, Any]
@@ -275,7 +275,10 @@ class Calls:
             raise invalid(f"Got invalid value for {found}.") from error
         if not (-(1 << 63) <= step < 1 << 63 and math.isfinite(ms) and abs(ms) < 1 << 53):
             raise invalid(f"The step or timestamp of metric {body.get('key')!r:.300} is too large.")
-        return Point(key=_need(body, "key"), value=value, ms=ms, step=step)
+        key = _need(body, "key")
+        if len(key.encode(errors="replace")) > LONGEST_KEY:
+            raise invalid(f"The name of a metric is text of 1 to {LONGEST_KEY} bytes, not {key[:300]!r}.")
+        return Point(key=key, value=value, ms=ms, step=step)
 
 
 def _need(body: Body, key: str, *, empty: bool = False) -> Any:

@@ -26,7 +26,8 @@ from leyden.track.writer import encode_rows
 FILE: Final = "mlflow.json"
 POINTS: Final = "metrics/a1-r0.frames"
 STATES: Final = {"FINISHED": life.FINISHED, "FAILED": life.FAILED, "KILLED": life.KILLED}
-_LONGEST_PARAM, _LONGEST_TAG, _LONGEST_KEY = 6000, 8000, 250
+LONGEST_KEY: Final = 250
+_LONGEST_PARAM, _LONGEST_TAG = 6000, 8000
 _NAME, _NOTE = "mlflow.runName", "mlflow.note.content"
 
 
@@ -265,8 +266,6 @@ def _rows(points: Sequence[Point]) -> list[tuple[int, float, dict[str, float]]]:
     """Points of one step and time beside each other, as one call of log would."""
     rows: list[tuple[int, float, dict[str, float]]] = []
     for one in points:
-        if not isinstance(one.key, str) or not 1 <= len(one.key.encode(errors="replace")) <= _LONGEST_KEY:
-            raise invalid(f"The name of a metric is text of 1 to {_LONGEST_KEY} bytes, not {one.key!r:.300}.")
         at = one.ms / 1000
         if not rows or rows[-1][:2] != (one.step, at) or one.key in rows[-1][2]:
             rows.append((one.step, at, {}))
@@ -286,8 +285,8 @@ def _with_params(known: Mapping[str, str], new: Mapping[str, str]) -> dict[str, 
 
 def _checked(pairs: Mapping[str, str], longest: int, what: str) -> dict[str, str]:
     for key, value in pairs.items():
-        if not isinstance(key, str) or not isinstance(value, str) or not 1 <= len(key) <= _LONGEST_KEY:
-            raise invalid(f"The name of a {what} is text of 1 to {_LONGEST_KEY} characters, not {key!r:.300}.")
+        if not isinstance(key, str) or not isinstance(value, str) or not 1 <= len(key) <= LONGEST_KEY:
+            raise invalid(f"The name of a {what} is text of 1 to {LONGEST_KEY} characters, not {key!r:.300}.")
         if len(value) > longest:
             raise invalid(f"The value of {what} {key!r} has {len(value)} characters, {longest} are the most.")
     return dict(pairs)
