@@ -28,6 +28,7 @@ from leyden.server.files.cleaning import Cleaner
 from leyden.server.files.keeping import SETTLED_S, Files
 from leyden.server.launching import keep_environ, renew
 from leyden.server.settings import Settings
+from leyden.server.tracking.rows import RunRow, save_runs
 from leyden.track import artifacts
 from leyden.worker.environment import _hold
 from tests.data.faults.proxy import Proxy, Status
@@ -309,6 +310,9 @@ def test_trees_stay_where_the_database_does_not_know_the_runs(home: Home, store:
     """As after `--database` was changed: those of before were made from some."""
     file = tree(home, b"of another database", days_old=400)
     (home.runs / "0c8n0v1c03").mkdir()
+    (home.runs / "0c8n0v1c04").mkdir()
+    known = RunRow(id="0c8n0v1c04", name="from afar", user="ada", created_at=1.0)  # a run without a job
+    store.write(lambda connection: save_runs(connection, [known]))
     view = cleaner(home, store).clean(days=30, really=True)
     assert view.waste == []
     assert view.left == ["1 runs are not in this server's database: captured trees were left"]

@@ -25,7 +25,7 @@ from leyden.core.ids import is_id
 from leyden.core.units import format_size
 from leyden.engines.base import attempt_folder
 from leyden.jobs.store import Store
-from leyden.jobs.tables import attempts, jobs
+from leyden.jobs.tables import attempts, jobs, runs
 from leyden.server.files import waste
 from leyden.server.files.blobs import AwayError, Blobs, Kept
 from leyden.server.files.retention import EXPIRED
@@ -104,7 +104,7 @@ class Cleaner:
         try:
             old = [one for one in self.blobs.contents() if one.at < now - GRACE_S]
             named = {*self.blobs.manifests()} if old else set[str]()
-            if strangers := sum(name.partition("/")[0] not in known.jobs for name in named):
+            if strangers := sum(name.partition("/")[0] not in known.runs for name in named):
                 return [], [f"{strangers} manifests in the store are of another server's jobs: its contents were left"]
             needed = self._needed(named) if old else set[str]()
             return [self._content(one) for one in old if one.sha256 not in needed], []
@@ -171,7 +171,7 @@ def add_cleaning(app: FastAPI, cleaner: Cleaner) -> None:
 class _Known:
     """What the jobs on record refer to."""
 
-    jobs: frozenset[str]
+    runs: frozenset[str]  # of jobs, and those without one
     codes: frozenset[str]
     environs: frozenset[str]
     open: tuple[tuple[str, int], ...]  # attempts of which something may still run
@@ -181,7 +181,7 @@ def _load(connection: Connection) -> _Known:
     rows = connection.execute(select(jobs.c.id, jobs.c.code, jobs.c.environ)).all()
     running = select(attempts.c.job_id, attempts.c.number).where(attempts.c.cleaned_at.is_(None))
     return _Known(
-        jobs=frozenset(row.id for row in rows),
+        runs=frozenset([*(row.id for row in rows), *connection.scalars(select(runs.c.id))]),
         codes=frozenset(row.code for row in rows),
         environs=frozenset(row.environ for row in rows),
         open=tuple((row.job_id, row.number) for row in connection.execute(running)),
@@ -196,7 +196,7 @@ def _entered(home: Home, known: _Known) -> set[str]:
 
 def _strange(home: Home, known: _Known) -> list[str]:
     """Why captured trees must stay: runs here that this database knows nothing of were made from some."""
-    count = sum(is_id(folder.name) and folder.name not in known.jobs for folder in _listed(home.runs))
+    count = sum(is_id(folder.name) and folder.name not in known.runs for folder in _listed(home.runs))
     return [f"{count} runs are not in this server's database: captured trees were left"] if count else []
 
 
