@@ -91,10 +91,14 @@ class MlflowRun:
         with self.lock:
             if self._latest is None:
                 self._latest = {}
-                points = RunPoints(self.folder)
-                points.refresh(None)
-                for _, name in points.metrics():
-                    self._note(_history(points, name))
+                kept = self._about.get("latest")
+                if kept is None:
+                    points = RunPoints(self.folder)
+                    points.refresh(None)
+                    for _, name in points.metrics():
+                        self._note(_history(points, name))
+                else:  # of a run that has ended: ten thousand of them need not be read to search them
+                    self._note([Point(key=key, value=float(value), ms=ms, step=step) for key, value, ms, step in kept])
             return self._latest
 
     def look_up(self, kind: str, name: str) -> Any:
@@ -156,6 +160,9 @@ class MlflowRun:
         data = b"".join(encode_rows(rows, 0.0))
         with self.lock:
             self.latest  # noqa: B018  before the new ones lie in the file too
+            if self._about.get("latest") is not None:
+                self._about = {**self._about, "latest": None}
+                self._write(files, self._about, only_if_changed=self._about)
             try:
                 files.put(POINTS, files.size(POINTS), data)
             except LeydenError as error:
@@ -171,6 +178,8 @@ class MlflowRun:
             if "tags" in what:
                 about["tags"] = _checked(what["tags"], _LONGEST_TAG, "tag")
                 about["name"] = about["tags"].get(_NAME, about["name"])
+            if about["status"] in STATES:
+                about["latest"] = [(one.key, str(one.value), one.ms, one.step) for one in self.latest.values()]
             self._write(files, about, only_if_changed=self._about)
             self._about = about
 
