@@ -102,9 +102,13 @@ def test_a_record_that_was_removed_is_no_reason_to_fail(tmp_path: Path) -> None:
 def test_a_run_that_goes_on_is_not_finished(tmp_path: Path) -> None:
     first = run.start(tmp_path / "runs")
     leyden.config["lr"] = 1
+    first.log({"a": 1})
     first.finish()
     assert (first.path / "finished.json").exists()
+    for file in (first.path / "metrics").glob("*"):
+        file.unlink()  # as a server does that has sealed them
     second = run.start(resume=first.path)
+    assert second.attempt == 2
     assert not (first.path / "finished.json").exists()
     assert second.config == {"lr": 1}
     second.finish("failed")

@@ -145,7 +145,7 @@ def start(root: Path | None = None, *, resume: Path | None = None) -> Run:
     path.mkdir(parents=True, exist_ok=True)
     bare = not given and rank == 0
     if rank == 0:
-        _describe(path, bare=bare)
+        _describe(path, attempt=attempt, bare=bare)
     if bare:
         (path / life.FINISHED_FILE).unlink(missing_ok=True)
         life.announce(path)
@@ -198,9 +198,10 @@ def run_dir() -> Path:
 
 
 def last_attempt(path: Path) -> int:
-    """Number of the newest attempt that wrote metrics into this run, 0 if none."""
+    """Number of the newest attempt that wrote into this run, 0 if none."""
     found = (_FILE.match(file.name) for file in (path / "metrics").glob("*.frames"))
-    return max((int(match.group(1)) for match in found if match), default=0)
+    kept = facts.read(path / "run.json").get("attempt", 0)  # frames go once they are sealed
+    return max([int(match.group(1)) for match in found if match] + [kept if isinstance(kept, int) else 0])
 
 
 def _new_folder(root: Path) -> Path:
@@ -213,7 +214,7 @@ def _new_folder(root: Path) -> Path:
     return path
 
 
-def _describe(path: Path, *, bare: bool) -> None:
+def _describe(path: Path, *, attempt: int, bare: bool) -> None:
     """run.json: who, what, when; of a bare run also which process, so that others can see whether it lives."""
     file = path / "run.json"
     about = facts.read(file)
@@ -229,7 +230,7 @@ def _describe(path: Path, *, bare: bool) -> None:
         }
     elif not bare:
         return
-    process = {"pid": os.getpid(), "birth": birth(os.getpid()) or ""} if bare else {}
+    process = {"attempt": attempt, "pid": os.getpid(), "birth": birth(os.getpid()) or ""} if bare else {}
     facts.write(file, json.dumps({**about, **process}, indent=1))
 
 
