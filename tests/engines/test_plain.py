@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -49,7 +50,11 @@ class Ready:
 
 def plain_ones() -> list[psutil.Process]:
     """Of this test, that live."""
-    return [one for one in psutil.Process().children() if "leyden.worker.plain" in one.cmdline()]
+    found = []
+    for one in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # dead, and not reaped yet
+            found += [one] if "leyden.worker.plain" in one.cmdline() else []
+    return found
 
 
 @pytest.fixture(autouse=True)

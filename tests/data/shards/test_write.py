@@ -215,7 +215,7 @@ else:
 def test_a_killed_writer_is_continued(tmp_path: Path, stream: bool) -> None:
     killed = tmp_path / "killed"
     with script(GATED.format(stream=stream), tmp_path) as process:
-        until(lambda: len(list(killed.glob("*.idx"))) >= (8 if stream else 9), within_s=60)
+        until(lambda: len(list(killed.glob("shard-*.idx"))) >= (8 if stream else 9), within_s=60)
         os.kill(process.pid, signal.SIGKILL)
     assert not (killed / "dataset.json").exists()
     with pytest.raises(FetchError, match="run write_shards again to finish it"):
