@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
+from leyden.server.tracking.sealing import seal
 from leyden.track import media, run
 from tests.conformance.until import until
 from tests.server.running import Running
@@ -76,6 +77,19 @@ def test_a_run_and_what_is_new_of_it(server: Running, leyden: Leyden, tmp_path: 
         assert said.read() == b"hello"
     again = leyden("sync", "leyden_runs")
     assert again.returncode == 0, again.stderr
+
+
+def test_a_run_that_was_sealed(server: Running, leyden: Leyden, tmp_path: Path) -> None:
+    one = a_run(tmp_path / "leyden_runs", points=20_000)
+    one.finish()
+    assert seal(one.path, least_bytes=0) is not None
+    assert not list((one.path / "metrics").glob("*.frames"))
+    for _ in range(2):
+        done = leyden("sync", "leyden_runs")
+        assert done.returncode == 0, done.stderr
+        assert row(server, one.path.name, "finished")["values"] == {"loss": 1 / 20_000, "config.lr": 0.5}
+    [found] = server.get(f"/api/runs/{one.path.name}")["metrics"]
+    assert (found["count"], found["least"], found["greatest"]) == (20_000, 1 / 20_000, 1.0)
 
 
 def test_another_run_of_that_id_is_noticed(leyden: Leyden, tmp_path: Path) -> None:

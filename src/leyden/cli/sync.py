@@ -43,7 +43,7 @@ def command(folder: Path, output: str) -> None:
     pusher = Pusher(ensured().endpoint)
     with tempfile.TemporaryDirectory(prefix="leyden-sync-") as scratch:
         for source, path in _runs(folder, Path(scratch)):
-            sent = _push(pusher, path, again=source != path)
+            sent = _push(pusher, path, made=source != path)
             name = _name(path)
             found.append(Synced(id=path.name, name=name, source=str(source), **asdict(sent)))
             if output == "text":
@@ -59,11 +59,12 @@ def _runs(folder: Path, scratch: Path) -> Iterator[tuple[Path, Path]]:
     if not folder.is_dir():
         raise NotFoundError(asked=f"folder {str(folder)!r}", found="there is none", do="Give the path of a folder.")
     if boards.is_run(folder):
-        yield folder, _known(folder)
+        folder = _known(folder)
+        yield folder, _with_frames(folder, scratch)
         return
     ours = sorted(one for one in folder.iterdir() if is_id(one.name) and boards.is_run(one))
     for one in ours:
-        yield one, one
+        yield one, _with_frames(one, scratch)
     theirs = [] if ours else boards.find(folder)
     for board in theirs:
         yield board.path, boards.read(board, scratch)
@@ -73,6 +74,13 @@ def _runs(folder: Path, scratch: Path) -> Iterator[tuple[Path, Path]]:
             found="it holds neither records of Leyden's nor event files of TensorBoard's",
             do="Give leyden_runs, a run in it, or TensorBoard's logdir.",
         )
+
+
+def _with_frames(folder: Path, scratch: Path) -> Path:
+    """The folder, or one like it with the points as they are sent, where a server has made one file of them."""
+    from leyden.track import boards, sealed
+
+    return boards.unsealed(folder, scratch) if (folder / sealed.SEALED).is_file() else folder
 
 
 def _known(folder: Path) -> Path:
@@ -85,13 +93,13 @@ def _known(folder: Path) -> Path:
     return whole
 
 
-def _push(pusher: Pusher, path: Path, *, again: bool) -> Sent:
+def _push(pusher: Pusher, path: Path, *, made: bool) -> Sent:
     try:
         return pusher.push(path, path.name)
     except ConflictError:
-        if not again:
+        if not made:
             raise
-        pusher.forget(path.name)  # made anew from event files that have grown
+        pusher.forget(path.name)  # it was made anew, of event files that have grown or of a sealed run
         return pusher.push(path, path.name)
 
 

@@ -1,4 +1,4 @@
-"""How does a folder of TensorBoard's become a run, and a run a folder of TensorBoard's?"""
+"""How does a folder of TensorBoard's become a run, a run one of TensorBoard's, and a sealed one a run with frames?"""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ import numpy as np
 from leyden.core.errors import RecordError
 from leyden.core.ids import encode
 from leyden.track import facts, life, media, tables, tfevents
+from leyden.track.blocks import WORKER
 from leyden.track.frames import MAX_NAME_BYTES
+from leyden.track.frames import encode as encode_frame
 from leyden.track.media import Media, Medium
 from leyden.track.points import RunPoints
+from leyden.track.sealed import SEALED
 from leyden.track.tfevents import Value
-from leyden.track.writer import encode_rows
+from leyden.track.writer import MAX_FRAME_NUMBERS, encode_rows
 
 _EPOCH_S: Final = 1_767_225_600  # of ids: 2026-01-01
 _ROWS: Final = 4096  # a frame
@@ -87,7 +90,7 @@ def write(run_dir: Path, to: Path) -> int:
     count = 0
     for rank in ranks:
         some = sorted(_points_of(points, rank), key=lambda one: one[2])
-        folder = to if rank == ranks[0] else to / f"rank{rank}"
+        folder = to if rank == ranks[0] else to / ("worker" if rank == WORKER else f"rank{rank}")
         folder.mkdir(parents=True, exist_ok=True)
         begun = int(some[0][2]) if some else int(time.time())
         tfevents.write(folder / f"events.out.tfevents.{begun}.leyden.{run_dir.name}.0", some)
@@ -137,9 +140,35 @@ def _content(value: Value) -> bytes:
     return tables.bars_json(counts, edges)
 
 
+def unsealed(folder: Path, into: Path) -> Path:
+    """The record of a run whose points were sealed into one file, with frames again, as a folder of that name."""
+    there = into / folder.name
+    (there / "metrics").mkdir(parents=True)
+    for one in folder.iterdir():
+        if one.name not in ("metrics", SEALED) and not one.name.startswith("."):
+            (there / one.name).symlink_to(one.resolve())
+    points = RunPoints(folder)
+    points.refresh(None)
+    for rank, name in sorted(points.metrics()):
+        curve = points.curve(rank, name)
+        own = "w" if rank == WORKER else f"r{rank}"
+        with (there / "metrics" / f"a1-{own}.frames").open("ab") as file:
+            for first in range(0, curve.count if curve else 0, MAX_FRAME_NUMBERS):
+                assert curve is not None
+                some = curve.points(first, min(curve.count, first + MAX_FRAME_NUMBERS))
+                values = [[value] for value in some.values.tolist()]
+                file.write(encode_frame([name], some.steps.tolist(), some.times.tolist(), values))
+    return there
+
+
 def is_run(path: Path) -> bool:
     """Whether the folder is the record of a run."""
-    return (path / "run.json").is_file() or (path / "metrics").is_dir() or (path / media.FOLDER).is_dir()
+    return (
+        (path / "run.json").is_file()
+        or (path / SEALED).is_file()
+        or (path / "metrics").is_dir()
+        or (path / media.FOLDER).is_dir()
+    )
 
 
 def about(path: Path) -> dict[str, Any]:
