@@ -107,7 +107,7 @@ class Queries:
         values: dict[str, Cell] = {}
         for name, one in fields.items():
             found = book.look(entry, one, now)
-            if found is not None:
+            if found not in (None, ()):
                 values[name] = finite(", ".join(found) if isinstance(found, tuple) else found)
         progress, eta_s = progress_of(entry, now)
         last = job.last_attempt if job else None
