@@ -31,9 +31,13 @@ class Running:
         """Start it, with more in its environment, and wait until it answers."""
         command = [sys.executable, "-m", "leyden.server", "--home", str(self.home), "--stop-grace-s", "0.5", *options]
         environ = {key: value for key, value in os.environ.items() if not key.startswith("LEYDEN_")}
-        self.process = subprocess.Popen(command, env={**environ, **more})
-        until(lambda: self.published().get("pid") == self.process.pid or self.process.poll() is not None)  # type: ignore[union-attr]
-        assert self.process.poll() is None
+        self.process = process = subprocess.Popen(command, env={**environ, **more})
+        try:
+            until(lambda: self.published().get("pid") == process.pid or process.poll() is not None, within_s=60)
+            assert process.poll() is None
+        except BaseException:
+            self.kill()
+            raise
 
     def stop(self) -> int:
         """SIGTERM, and its exit code."""
