@@ -120,12 +120,12 @@ def test_progress_is_what_the_program_says_or_steps_tell(store: Store, tmp_path:
     assert said == {1: (0.25, 99 * 3), 2: (0.5, 98.0), 3: (None, None)}
 
 
-def test_thousands_of_runs_with_hundreds_of_names_cost_little(store: Store, tmp_path: Path) -> None:
+def test_a_page_of_many_runs_costs_little(store: Store, tmp_path: Path) -> None:
     """Of 10,000 × 1,000 a page takes 10–40 ms: see the benchmark."""
-    names = [f"group/{number}" for number in range(300)]
+    names = [f"group/{number}" for number in range(200)]
     rng = np.random.default_rng(0)
     rows = [
-        row(number, dict(zip(names, rng.random(300), strict=True)), config={"lr": number}) for number in range(3000)
+        row(number, dict(zip(names, rng.random(200), strict=True)), config={"lr": number}) for number in range(1000)
     ]
     queries = Queries(book_of(store, tmp_path, *rows))
     asked = Asked(filter="group/7<0.5 lr>=100 user=ada", sort=("-group/3",), columns=(*names[:20], "lr"))
@@ -135,4 +135,4 @@ def test_thousands_of_runs_with_hundreds_of_names_cost_little(store: Store, tmp_
         begun = time.thread_time()
         assert len(queries.page(asked).rows) == 100
         best = min(best, time.thread_time() - begun)
-    assert best < 0.1
+    assert best < 0.05
