@@ -12,9 +12,14 @@ export function grouped(names: readonly string[], together: boolean): Grouped[] 
     const title = together ? stem(name) : name;
     found.set(title, [...(found.get(title) ?? []), name]);
   }
-  const charts = [...found].map(([title, all]) => ({ title: all.length === 1 ? all[0]! : title, names: all.sort() }));
+  const charts = [...found].map(([title, all]) => ({ title: all.length === 1 ? all[0]! : title, names: all.sort((a, b) => part(a) - part(b) || a.localeCompare(b)) }));
   const rank = (title: string): number => (/loss|nll|perplexity/i.test(title) ? 0 : /acc|f1|auc|iou|bleu|reward|score/i.test(title) ? 1 : /^(epoch|time|lr)/i.test(title) ? 3 : 2);
   return charts.sort((a, b) => rank(a.title) - rank(b.title) || a.title.localeCompare(b.title));
+}
+
+/** Training first, so that it has the same colour everywhere. */
+function part(name: string): number {
+  return /(^|[/_.])train/i.test(name) ? 0 : /(^|[/_.])val/i.test(name) ? 1 : /(^|[/_.])test/i.test(name) ? 2 : 0;
 }
 
 function stem(name: string): string {
