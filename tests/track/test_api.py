@@ -114,9 +114,10 @@ def test_too_many_names_are_left_out_and_told(record: run.Run) -> None:
 def test_names_without_end_cost_little(record: run.Run) -> None:
     start = time.thread_time()
     with pytest.warns(UserWarning, match="99,000 distinct metric names"):
-        leyden.log({f"n{number}": 0.0 for number in range(300_000)})
+        leyden.log({f"n{number}": 0.0 for number in range(1_000_000)})
     assert time.thread_time() - start < 5
-    assert len(points(record)) == 99_001
+    record.writer._rows.clear()  # to read a hundred thousand names takes seconds
+    assert len(record._known) == 99_000
 
 
 def test_rows_wide_and_long_stay_readable(tmp_path: Path) -> None:
