@@ -18,7 +18,7 @@ from leyden.track.pyramid import Curve, Pyramid
 from leyden.track.sealed import SEALED, Sealed, open_sealed
 
 Key = tuple[int, str]  # rank, name
-ALL_BYTES: Final = 64 << 20  # of smaller runs all metrics are kept, of larger ones those that were asked for
+ALL_BYTES: Final = 128 << 20  # of smaller runs all metrics are kept, of larger ones those that were asked for
 
 
 @final

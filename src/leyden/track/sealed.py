@@ -16,6 +16,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
+from leyden.core.errors import RecordError
 from leyden.track.blocks import WORKER, Floats, Ints
 from leyden.track.pyramid import FAN, Curve, Groups, Points, Pyramid
 
@@ -68,9 +69,12 @@ def has_pyarrow() -> bool:
 
 
 def open_sealed(run_dir: Path) -> Sealed | None:
-    """What was sealed; None where nothing was, or it cannot be read."""
-    if not (run_dir / SEALED).is_file() or not has_pyarrow():
+    """What was sealed; None where nothing was. Raises RecordError where it cannot be read."""
+    if not (run_dir / SEALED).is_file():
         return None
+    if not has_pyarrow():
+        asked, do = f"the points in {run_dir / SEALED}", "pip install 'leyden[parquet]'"
+        raise RecordError(asked=asked, found="pyarrow, which reads them, is not installed", do=do)
     return Sealed(run_dir / SEALED)
 
 
@@ -81,8 +85,12 @@ class Sealed:
     def __init__(self, path: Path) -> None:
         import pyarrow.parquet as pq
 
-        self._file = pq.ParquetFile(path)
-        self.index = _index_from(self._file.schema_arrow.metadata[_INDEX])
+        self._path = path
+        try:
+            self._file = pq.ParquetFile(path, page_checksum_verification=True)
+            self.index = _index_from(self._file.schema_arrow.metadata[_INDEX])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _damaged(path, error) from error
         self._first_points = -(-self.index.group_rows // GROUP_ROWS)  # the row group in which points begin
         self._places = {(one.rank, one.name): one for one in self.index.places}
         self._kept: dict[tuple[int, tuple[str, ...]], Any] = {}
@@ -113,7 +121,10 @@ class Sealed:
         """The last few are kept: a picture comes back to them."""
         known: list[Any] | None = self._kept.pop((number, columns), None)
         if known is None:
-            table = self._file.read_row_group(number, columns=list(columns), use_threads=False)
+            try:
+                table = self._file.read_row_group(number, columns=list(columns), use_threads=False)
+            except (OSError, ValueError) as error:  # Arrow's own are kinds of these
+                raise _damaged(self._path, error) from error
             known = [table.column(name).to_numpy() for name in columns]
             while len(self._kept) >= 8:
                 self._kept.pop(next(iter(self._kept)))
@@ -160,6 +171,14 @@ def _place_in(along: Ints | Floats, value: float, after: bool) -> int:
     return int(np.searchsorted(along, np.array([value]), "right" if after else "left")[0])
 
 
+def _damaged(path: Path, error: Exception) -> RecordError:
+    return RecordError(
+        asked=f"the points in {path}",
+        found=f"the file is damaged ({str(error).splitlines()[0][:200] if str(error) else type(error).__name__})",
+        do="Take it from a copy, or remove it to see what was logged since.",
+    )
+
+
 def write_sealed(path: Path, curves: Sequence[Kept], files: dict[str, int], dropped: int) -> None:
     """All of these curves into a new file at `path`."""
     import pyarrow as pa
@@ -176,7 +195,8 @@ def write_sealed(path: Path, curves: Sequence[Kept], files: dict[str, int], drop
         metadata={_INDEX: json.dumps(asdict(index)).encode()},
     )  # fmt: skip
     names = pa.array([name for _, name, _ in curves], pa.string())
-    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["metric"], write_statistics=False) as file:
+    options = {"compression": "zstd", "use_dictionary": ["metric"], "write_statistics": False}
+    with pq.ParquetWriter(path, schema, write_page_checksum=True, **options) as file:
         for rows, size in ((_group_rows(curves), GROUP_ROWS), (_point_rows(curves), POINT_ROWS)):
             for some in _cut(rows, size):
                 codes = pa.DictionaryArray.from_arrays(pa.array(some[0]), names)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from leyden.core.errors import RecordError
 from leyden.core.ids import new_id
 from leyden.server.tracking import sealing
 from leyden.server.tracking.sealing import seal
@@ -51,6 +52,27 @@ def test_what_is_sealed_reads_as_before_and_goes_on(tmp_path: Path) -> None:
     assert seal(tmp_path, least_bytes=0) is not None
     assert read_run(tmp_path) == again
     assert [one.name for one in (tmp_path / "metrics").iterdir()] == []
+
+
+@pytest.mark.parametrize("damage", ["cut", "points", "groups", "end", "empty"])
+def test_a_damaged_file_is_named_and_nothing_wrong_is_shown(tmp_path: Path, damage: str) -> None:
+    write(tmp_path, "a1-r0.frames", piece(range(20_000)))
+    assert seal(tmp_path) is not None
+    path = tmp_path / SEALED
+    data = bytearray(path.read_bytes())
+    if damage in {"cut", "empty"}:
+        data = data[: len(data) // 2 if damage == "cut" else 0]
+    else:
+        place = {"points": len(data) // 2, "groups": 2000, "end": len(data) - 50}[damage]
+        data[place : place + 20] = bytes(one ^ 255 for one in data[place : place + 20])
+    path.write_bytes(data)
+    with pytest.raises(RecordError, match=r"metrics\.parquet; the file is damaged"):
+        look_at_all(tmp_path)
+
+
+def look_at_all(folder: Path) -> None:
+    read_run(folder)
+    read_metrics(folder)
 
 
 def test_small_runs_and_runs_without_points_keep_their_frames(tmp_path: Path) -> None:

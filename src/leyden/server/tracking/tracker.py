@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, final
 
-from leyden.core.errors import ConflictError, SpecError
+from leyden.core.errors import ConflictError, RecordError, SpecError
 from leyden.core.home import Home
 from leyden.core.ids import is_id
 from leyden.core.run_views import MediaNameView, MediumView, RunDetailView, RunMetricView, RunView
@@ -143,7 +144,9 @@ class Tracker:
             raise SpecError(asked=f"run {run_id[:50]!r}", found="that is no id", do=do)
         known = self.book.get(run_id)
         folder = self.book.folder(known) if known is not None else self._home.runs / run_id
-        sealed = open_sealed(folder)
+        sealed = None
+        with contextlib.suppress(RecordError):  # what comes now can be kept, whatever became of what came before
+            sealed = open_sealed(folder)
         self.tail.pushed(run_id)
         return Pushed(folder, sealed.index.files if sealed is not None else {})
 
