@@ -51,6 +51,7 @@ class Classifier(leyden.Module):
 
     def __init__(self, width: int, lr: float) -> None:
         super().__init__()
+        self.save_hyperparameters()  # what it was built with: in its checkpoints, and beside its curves
         self.lr = lr
         self.net = nn.Sequential(
             nn.Conv2d(1, width, 3, padding=1),

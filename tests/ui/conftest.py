@@ -27,8 +27,13 @@ print("lr", LR)
 """
 LINES = 60_000
 PRINTS = f"""
-import leyden, json, os, pathlib
-leyden.log({{"loss": 1.0}}, step=0)
+import leyden, json, numpy, os, pathlib
+for step in (0, 5):
+    leyden.log({{"loss": 1.0}}, step=step)
+    leyden.log_image("guess", numpy.zeros((8, 8), numpy.uint8), caption=f"<b>step {{step}}</b>")
+leyden.log_table("scores", {{"name": ["cat", "<i>dog</i>"], "score": [0.5, float("nan")]}})
+leyden.log_histogram("weights", [1.0, 2.0, 2.0, float("nan")], bins=4)
+leyden.log_text("poem", "<script>window.hacked = 4</script>")
 print("\\n".join(f"line {{number}} of output" for number in range({LINES})))
 run = pathlib.Path(os.environ["LEYDEN_RUN_DIR"])
 (run / "artifacts/report.html").write_text("<script>window.hacked = 3</script>")

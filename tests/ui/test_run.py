@@ -169,6 +169,18 @@ def test_config_notes_events_and_cost(page: Page, world: World) -> None:
     expect(page.locator(".chart").first).to_be_visible()
 
 
+def test_pictures_tables_histograms_and_texts(page: Page, world: World) -> None:
+    open_run(page, world, world.printer, tab="media")
+    picture = page.get_by_role("img", name="<b>step 5</b>")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 8
+    page.get_by_label("Step of guess").fill("0")
+    expect(page.get_by_role("img", name="<b>step 0</b>")).to_be_visible()
+    expect(page.get_by_role("row", name="<i>dog</i> nan")).to_be_visible()
+    expect(page.get_by_role("img", name="histogram")).to_contain_text("1 NaN")
+    expect(page.get_by_text("<script>window.hacked = 4</script>")).to_be_visible()
+
+
 def test_code_is_compared_with_another_job(page: Page, world: World) -> None:
     open_run(page, world, world.runs[0], tab="code")
     page.get_by_label("Compare with job").fill(world.runs[2])

@@ -6,6 +6,7 @@ import { colour } from "../charts/colours";
 import { change, list, useAddress } from "../lib/address";
 import { get } from "../lib/api";
 import { useData } from "../lib/data";
+import { useSlowBeat } from "../lib/live";
 import { plural, short } from "../lib/format";
 import type { Names, Run, RunsPage } from "../lib/types";
 import { Link } from "../parts/Link";
@@ -14,6 +15,7 @@ import { CompareCharts } from "./CompareCharts";
 import { DifferencesTab } from "./DifferencesTab";
 import { ParametersTab } from "./ParametersTab";
 
+const AGAIN_MS = 5000;
 const MOST = 1000;
 const MOST_LINES = 100; // the server draws no more at a time
 const MOST_NAMES = 200;
@@ -32,9 +34,10 @@ export function ComparePage({ pulse }: { pulse: Pulse }) {
   const filter = ids.length ? ids.map((id) => `id=${id}`).join(" or ") : (query.get("q") ?? "");
   const { data, fault, reload } = useData(filter || ids.length ? filter : null, (signal) => load(filter, ids, signal));
   const concerned = data?.runs.some((run) => pulse.changed.has(run.id)) || pulse.changed.has("*");
+  const beat = useSlowBeat(concerned ? pulse.beat : 0, AGAIN_MS);
   useEffect(() => {
-    if (pulse.beat && concerned) reload();
-  }, [pulse.beat]);
+    if (beat) reload();
+  }, [beat]);
   if (!filter) {
     return <Empty title="No runs to compare"><p class="muted">Select some in the <Link href="/runs">table of runs</Link> with <kbd>x</kbd>, then press <kbd>c</kbd>.</p></Empty>;
   }
@@ -53,7 +56,7 @@ export function ComparePage({ pulse }: { pulse: Pulse }) {
           </a>
         ))}
       </nav>
-      {view === "charts" && <CompareCharts runs={data.runs.slice(0, MOST_LINES)} metrics={shown} beat={concerned ? pulse.beat : 0} />}
+      {view === "charts" && <CompareCharts runs={data.runs.slice(0, MOST_LINES)} metrics={shown} beat={beat} />}
       {view === "differences" && <DifferencesTab runs={data.runs} config={data.config} metrics={shown} />}
       {view === "parameters" && <ParametersTab runs={data.runs} config={data.config} metrics={shown} />}
     </div>

@@ -68,6 +68,16 @@ function listen(
   };
 }
 
+/** A number that grows when `beat` does, but at most once in `ms`: many who look must not cost the server much. */
+export function useSlowBeat(beat: number, ms: number): number {
+  const [slow, setSlow] = useState(0);
+  const [later] = useState(() => throttled(() => setSlow((before) => before + 1), ms));
+  useEffect(() => {
+    if (beat) later();
+  }, [beat]);
+  return slow;
+}
+
 /** At most once in `ms`, the last call never lost. */
 export function throttled(work: () => void, ms: number): () => void {
   let last = -Infinity;

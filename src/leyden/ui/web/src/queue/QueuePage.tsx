@@ -4,19 +4,22 @@ import { useEffect } from "preact/hooks";
 import type { Pulse } from "../app";
 import { get } from "../lib/api";
 import { useData } from "../lib/data";
+import { useSlowBeat } from "../lib/live";
 import { ago, clock, exact, plural, short } from "../lib/format";
 import type { Waiting } from "../lib/types";
 import { Link } from "../parts/Link";
 import { State } from "../parts/State";
 import { Empty, Wrong } from "../parts/messages";
 
+const AGAIN_MS = 2000;
 const EVERY_MS = 5000; // reasons and estimates change without any job's doing so
 
 export function QueuePage({ pulse }: { pulse: Pulse }) {
   const { data, fault, reload } = useData("queue", (signal) => get<Waiting[]>("/api/queue", {}, signal), EVERY_MS);
+  const beat = useSlowBeat(pulse.beat, AGAIN_MS);
   useEffect(() => {
-    if (pulse.beat) reload();
-  }, [pulse.beat]);
+    if (beat) reload();
+  }, [beat]);
   if (!data) return fault ? <Wrong fault={fault} retry={reload} /> : <p class="muted nothing">…</p>;
   const inLine = data.filter((one) => one.job.state === "queued");
   const aside = data.filter((one) => one.job.state !== "queued");

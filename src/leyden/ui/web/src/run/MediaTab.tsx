@@ -51,14 +51,16 @@ function OneMedia({ run, media }: { run: string; media: Media }) {
 }
 
 interface Table {
-  columns?: string[];
-  rows?: unknown[][];
-  data?: unknown[][];
+  columns: string[];
+  rows: unknown[][];
 }
 
 interface Histogram {
-  counts?: number[];
-  edges?: number[];
+  counts: number[];
+  edges: number[];
+  nan: number;
+  low: number; // how many were -inf
+  high: number;
 }
 
 function Written({ href, kind }: { href: string; kind: Media["kind"] }) {
@@ -66,18 +68,17 @@ function Written({ href, kind }: { href: string; kind: Media["kind"] }) {
   if (fault) return <Wrong fault={fault} />;
   if (data === null) return <span class="muted">…</span>;
   if (kind === "text") return <pre class="text">{data}</pre>;
-  const parsed = JSON.parse(data) as Table & Histogram;
-  return kind === "table" ? <TableOf table={parsed} /> : <HistogramOf histogram={parsed} />;
+  return kind === "table" ? <TableOf table={JSON.parse(data) as Table} /> : <HistogramOf histogram={JSON.parse(data) as Histogram} />;
 }
 
 const MOST_ROWS = 500;
 
 function TableOf({ table }: { table: Table }) {
-  const rows = table.rows ?? table.data ?? [];
+  const { columns, rows } = table;
   return (
     <div class="scroll-x">
       <table class="plain">
-        <thead><tr>{table.columns?.map((name) => <th key={name}>{name}</th>)}</tr></thead>
+        <thead><tr>{columns.map((name) => <th key={name}>{name}</th>)}</tr></thead>
         <tbody>
           {rows.slice(0, MOST_ROWS).map((row, index) => (
             <tr key={index}>{row.map((value, at) => <td key={at} class="num">{typeof value === "number" ? number(value) : String(value ?? "")}</td>)}</tr>
@@ -93,8 +94,8 @@ const WIDE = 320;
 const HIGH = 110;
 
 function HistogramOf({ histogram }: { histogram: Histogram }) {
-  const counts = histogram.counts ?? [];
-  const edges = histogram.edges ?? [];
+  const { counts, edges, nan, low, high } = histogram;
+  const apart = [nan && `${nan} NaN`, low && `${low} -inf`, high && `${high} inf`].filter(Boolean).join(", ");
   const most = Math.max(1, ...counts);
   const each = WIDE / Math.max(1, counts.length);
   return (
@@ -104,6 +105,7 @@ function HistogramOf({ histogram }: { histogram: Histogram }) {
           <title>{`${number(edges[index])} to ${number(edges[index + 1])}: ${number(count)}`}</title>
         </rect>
       ))}
+      {apart && <text x={WIDE / 2} y={HIGH + 13} text-anchor="middle">{apart}</text>}
       <text x={0} y={HIGH + 13}>{number(edges[0])}</text>
       <text x={WIDE} y={HIGH + 13} text-anchor="end">{number(edges.at(-1))}</text>
     </svg>

@@ -5,6 +5,7 @@ import type { Pulse } from "../app";
 import { useAddress } from "../lib/address";
 import { get } from "../lib/api";
 import { useData } from "../lib/data";
+import { useSlowBeat } from "../lib/live";
 import { ENDED } from "../lib/format";
 import type { JobDetail, RunDetail } from "../lib/types";
 import { Link } from "../parts/Link";
@@ -21,6 +22,7 @@ import { RunHead } from "./RunHead";
 const TABS = ["charts", "system", "media", "logs", "config", "code", "files", "events"] as const;
 type Tab = (typeof TABS)[number];
 const NOT_LIVE_MS = 3000;
+const AGAIN_MS = 3000;
 
 export function RunPage({ id, pulse }: { id: string; pulse: Pulse }) {
   const { query } = useAddress();
@@ -28,11 +30,12 @@ export function RunPage({ id, pulse }: { id: string; pulse: Pulse }) {
   const detail = loaded.data;
   const job = useData(detail?.run.job_id ?? null, (signal) => get<JobDetail>(`/api/jobs/${detail?.run.job_id}`, {}, signal));
   const concerned = pulse.changed.has("*") || (detail !== null && pulse.changed.has(detail.run.id));
+  const beat = useSlowBeat(concerned ? pulse.beat : 0, AGAIN_MS);
   useEffect(() => {
-    if (!pulse.beat || !concerned) return;
+    if (!beat) return;
     loaded.reload();
     if (detail?.run.job_id) job.reload();
-  }, [pulse.beat]);
+  }, [beat]);
   useEffect(() => {
     if (detail) document.title = `${detail.run.name} · Leyden`;
     return () => void (document.title = "Leyden");
@@ -56,7 +59,7 @@ export function RunPage({ id, pulse }: { id: string; pulse: Pulse }) {
           </Link>
         ))}
       </nav>
-      <Content tab={tab} detail={detail} job={job.data} beat={concerned ? pulse.beat : 0} onChanged={changed} />
+      <Content tab={tab} detail={detail} job={job.data} beat={beat} onChanged={changed} />
     </div>
   );
 }
