@@ -202,3 +202,65 @@ def check_restart(server: Running) -> None:
     assert (metric["count"], metric["least"], metric["greatest"]) == (11, -1.0, 9.0)
     assert server.ask("DELETE", f"/api/runs/{run_id}")[0] == 204
     assert not (server.home / "runs" / run_id).exists()
+
+
+AGAIN = """
+import os, sys, leyden
+first = os.environ["LEYDEN_ATTEMPT"] == "1"
+for step in range(10) if first else range(5, 8):
+    leyden.log({"loss": float(step if first else -step)}, step=step)
+sys.exit(75 if first else 0)
+"""
+
+
+def test_a_job_that_is_tried_again_shows_what_counts(shared: Running) -> None:
+    job_id = shared.submit(AGAIN)
+    assert shared.wait(job_id)["state"] == "succeeded", shared.log(job_id)
+    (curve,) = shared.get(f"/api/runs/{job_id}/series?name=loss")
+    assert curve["steps"] == list(range(8))
+    assert curve["values"] == [0.0, 1.0, 2.0, 3.0, 4.0, -5.0, -6.0, -7.0]
+    loss = next(one for one in shared.get(f"/api/runs/{job_id}")["metrics"] if one["name"] == "loss")
+    assert (loss["count"], loss["least"], loss["greatest"], loss["last_step"]) == (8, -7.0, 4.0, 7)
+    assert loss == {**shared.get(f"/api/jobs/{job_id}/metrics")[0], "ranks": [0]}
+    until(lambda: runs(shared, filter=f"id={job_id}", columns="loss")["rows"][0]["values"] == {"loss": -7.0})
+
+
+def test_a_note_given_while_a_run_goes_on_stays(shared: Running, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    program = (
+        f"import leyden, time, pathlib\nleyden.log({{'a': 1.0}}, step=0)\n"
+        f"while not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.01)\nleyden.log({{'a': 2.0}}, step=1)"
+    )
+    job_id = shared.submit(program)
+    until(lambda: runs(shared, filter=f"id={job_id}", columns="a")["rows"][0]["values"])
+    assert shared.ask("PATCH", f"/api/runs/{job_id}", {"note": "look", "tags": ["x"]})[0] == 200
+    gate.touch()
+    shared.wait(job_id)
+    row = until(
+        lambda: (one := runs(shared, filter=f"id={job_id}", columns="a")["rows"][0])["values"] == {"a": 2.0} and one
+    )
+    assert (row["note"], row["tags"]) == ("look", ["x"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/runs?sort=-",
+        "/api/runs?filter=%00",
+        '/api/runs?columns="a',
+        '/api/runs?columns="a"b',
+        "/api/runs?limit=0",
+        "/api/runs?filter=" + "(" * 3000,
+        "/api/runs/a%00b",
+        "/api/runs/last/series",
+        "/api/runs/last/series?name=loss&low=nan",
+        "/api/runs/last/series?name=loss&x=epoch",
+        "/api/runs/last/series?" + "&".join(["name=a"] * 300),
+        "/api/series?name=a",
+        "/api/runs/last/files/..%2f..%2fsecret.key",
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_words(three: tuple[Running, list[str]], path: str) -> None:
+    status, error = three[0].ask("GET", path.replace('"', "%22"))
+    assert 400 <= status < 500
+    assert error["do"]
