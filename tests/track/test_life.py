@@ -87,6 +87,13 @@ def test_a_home_that_cannot_be_written_is_no_reason_to_fail(tmp_path: Path) -> N
     assert (done.returncode, done.stderr, state(tmp_path)) == (0, "", "finished")
 
 
+def test_a_program_may_have_several_runs(tmp_path: Path) -> None:
+    code = "from leyden.track import run\nfor n in range(3): run.start(); run.log({'n': n})\nraise ValueError"
+    assert script(code, tmp_path).returncode == 1
+    found = [json.loads(file.read_text())["state"] for file in tmp_path.glob("leyden_runs/*/finished.json")]
+    assert found == ["failed"] * 3
+
+
 def test_a_job_says_nothing_of_the_kind(tmp_path: Path) -> None:
     done = script("import leyden; leyden.log({'a': 1})", tmp_path, LEYDEN_RUN_DIR=str(tmp_path / "r"))
     assert done.returncode == 0, done.stderr

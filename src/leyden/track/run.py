@@ -113,6 +113,7 @@ class Run:
         bare, self.bare = self.bare, False
         if bare and os.getpid() == self._owner:
             life.finish(self.path, self.state or state)
+            _bare.remove(self)
 
     def __enter__(self) -> Run:
         return self
@@ -124,6 +125,7 @@ class Run:
 
 
 _run: Run | None = None
+_bare: list[Run] = []  # not finished; each Trainer has one of its own
 
 
 def current() -> Run:
@@ -151,6 +153,8 @@ def start(root: Path | None = None, *, resume: Path | None = None) -> Run:
         life.announce(path)
         life.listen()
     _run = Run(path, attempt=attempt, rank=rank, bare=bare)
+    if bare:
+        _bare.append(_run)
     return _run
 
 
@@ -242,8 +246,8 @@ def _user() -> str:
 
 
 def _at_exit() -> None:
-    if _run is not None:
-        _run.finish(life.ending())
+    for one in [*_bare, *([_run] if _run is not None else [])]:
+        one.finish(life.ending())
 
 
 atexit.register(_at_exit)  # before the writer's own, which was registered earlier
