@@ -25,7 +25,7 @@ class LiveRun:
 
     def __init__(self, run_id: str, folder: Path, job: JobLine | None, row: RunRow | None, own: bool) -> None:
         self.id, self.folder, self.row, self._job = run_id, folder, row, job
-        self._own = own  # whether the folder lies where all do
+        self.own = own  # whether the folder lies where all do
         self.stats = RunStats.load(row.snapshot) if row is not None and row.snapshot else RunStats()
         self._frames = Frames(folder, self.stats.offsets)
         self._facts = [(name, os.fspath(folder / name), change) for name, change in _FACTS.items()]
@@ -93,7 +93,7 @@ class LiveRun:
         created = about.get("created_at")
         return RunRow(
             id=self.id,
-            path="" if self._own else str(self.folder),
+            path="" if self.own else str(self.folder),
             name=job.name if job else str(about.get("name") or self.id)[:1000],
             user=job.user if job else str(about.get("user") or "")[:120],
             state="" if job else "running",
