@@ -119,8 +119,8 @@ class RunPoints:
         self._want(names)
         stamp = _stamp(self._run_dir / SEALED)
         if stamp != self._sealed_stamp:
-            self._sealed_stamp = stamp
             self._sealed = open_sealed(self._run_dir)
+            self._sealed_stamp = stamp
             self._begin()
         for file in self._frames.look():
             if self._is_late(file):

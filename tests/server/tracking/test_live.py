@@ -152,3 +152,22 @@ def test_a_stream_ends_when_the_server_stops(server: Running) -> None:
 def test_what_makes_no_sense_is_refused(shared: Running) -> None:
     for query in ("", "run=x", "table=1&run=x", "run=zzzz&name=loss"):
         assert shared.ask("GET", f"/api/live?{query}")[0] in (400, 404)
+
+
+def test_a_stream_ends_where_the_points_cannot_be_read_and_others_go_on(server: Running) -> None:
+    run, other = Pushing(server), Pushing(server)
+    for one in (run, other):
+        one.log(range(2))
+        one.seen()
+    with (
+        follow(server, f"/api/live?run={other.id}&name=loss&since=0") as beside,
+        server.open("GET", f"/api/live?run={run.id}&name=loss") as response,
+    ):
+        beside.next()
+        response.readline()
+        (server.home / "runs" / run.id / "metrics.parquet").write_bytes(b"no such thing")
+        assert b"data" not in response.read()  # it ends
+        other.log(range(2, 3))
+        assert beside.next()["points"]["loss"]["steps"] == [2]
+    status, error = server.ask("GET", f"/api/runs/{run.id}/series?name=loss")
+    assert (status, "is damaged" in error["found"]) == (400, True)

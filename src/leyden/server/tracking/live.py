@@ -8,8 +8,8 @@ is told to draw anew.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Hashable
 from dataclasses import dataclass, field
@@ -64,6 +64,16 @@ class _Channel(ABC):
         """What is new for all, and for those who have just come. On a thread."""
 
     async def run(self, changes: Changes) -> None:
+        """While there are clients; whatever ends it ends their streams, and they come again."""
+        try:
+            await self._look_on(changes)
+        except Exception:  # a file is damaged, the database away
+            traceback.print_exc()
+        finally:
+            for client in list(self.clients):
+                client.send(None)
+
+    async def _look_on(self, changes: Changes) -> None:
         quiet_s = 0.0
         while self.clients and not changes.closing:
             fresh = [one for one in self.clients if one.since is not None]
@@ -82,8 +92,6 @@ class _Channel(ABC):
                 for client in list(self.clients):
                     client.send(": alive\n\n")
             await asyncio.sleep(self.every_s)
-        for client in list(self.clients):
-            client.send(None)
 
 
 @final
@@ -164,17 +172,16 @@ class Live:
     def points(self, entry: Entry, names: tuple[str, ...], since: float | None) -> AsyncIterator[str]:
         """New points of these metrics of a run."""
         key = (entry.id, tuple(sorted(set(names))))
-        if key not in self._channels:
-            self._channels[key] = _PointsChannel(self._tracker, entry, key[1])
-        return self._stream(key, _Client(since))
+        channel = self._channels.get(key) or _PointsChannel(self._tracker, entry, key[1])
+        return self._stream(key, channel, _Client(since))
 
     def table(self) -> AsyncIterator[str]:
         """Which runs have changed."""
-        self._channels.setdefault("table", _TableChannel(self._tracker))
-        return self._stream("table", _Client(0.0))
+        channel = self._channels.get("table") or _TableChannel(self._tracker)
+        return self._stream("table", channel, _Client(0.0))
 
-    async def _stream(self, key: Hashable, client: _Client) -> AsyncIterator[str]:
-        channel = self._channels[key]
+    async def _stream(self, key: Hashable, channel: _Channel, client: _Client) -> AsyncIterator[str]:
+        channel = self._channels.setdefault(key, channel)  # another client may have come before this one is heard
         channel.clients.add(client)
         if channel.task is None or channel.task.done():
             channel.task = asyncio.create_task(channel.run(self._changes))
@@ -185,9 +192,9 @@ class Live:
         finally:
             channel.clients.discard(client)
             if not channel.clients:
-                self._channels.pop(key, None)
-                with contextlib.suppress(Exception):
-                    channel.task.cancel()
+                channel.task.cancel()
+                if self._channels.get(key) is channel:
+                    del self._channels[key]
 
 
 def _message(parts: list[tuple[int, str, Points]]) -> str:
