@@ -10,6 +10,7 @@ are twenty readers of the two streams that an open page of a run holds, and of t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
@@ -62,8 +63,14 @@ class Server:
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """The answer, which must be good."""
-        self.connection.request(method, path, body, {"Authorization": f"Bearer {self.token}"})
-        answer = self.connection.getresponse()
+        headers = {"Authorization": f"Bearer {self.token}"}
+        try:
+            self.connection.request(method, path, body, headers)
+            answer = self.connection.getresponse()
+        except ConnectionError:  # it was idle for too long
+            self.connection = self.connect()
+            self.connection.request(method, path, body, headers)
+            answer = self.connection.getresponse()
         said = answer.read()
         assert answer.status < 300, (path, answer.status, said[:300])
         return said
@@ -205,19 +212,21 @@ def watched(server: Server, seconds: float, readers: int = 20) -> dict[str, Any]
 
 def _read(server: Server, path: str) -> None:
     connection = server.connect()
-    connection.request("GET", path, headers={"Authorization": f"Bearer {server.token}"})
-    answer = connection.getresponse()
-    while answer.read1(65536):
-        pass
+    with contextlib.suppress(OSError, http.client.HTTPException):  # the server ends before its readers
+        connection.request("GET", path, headers={"Authorization": f"Bearer {server.token}"})
+        answer = connection.getresponse()
+        while answer.read1(65536):
+            pass
 
 
 def _repeat(server: Server, run: str) -> None:
     """What a page of a run asks for again while the run changes."""
     connection = server.connect()
-    while True:
-        time.sleep(AGAIN_S)
-        connection.request("GET", f"/api/runs/{run}", headers={"Authorization": f"Bearer {server.token}"})
-        connection.getresponse().read()
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        while True:
+            time.sleep(AGAIN_S)
+            connection.request("GET", f"/api/runs/{run}", headers={"Authorization": f"Bearer {server.token}"})
+            connection.getresponse().read()
 
 
 if __name__ == "__main__":

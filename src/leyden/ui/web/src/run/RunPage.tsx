@@ -29,7 +29,7 @@ export function RunPage({ id, pulse }: { id: string; pulse: Pulse }) {
   const loaded = useData(id, (signal) => get<RunDetail>(`/api/runs/${encodeURIComponent(id)}`, {}, signal), pulse.live === "live" ? 0 : NOT_LIVE_MS);
   const detail = loaded.data;
   const job = useData(detail?.run.job_id ?? null, (signal) => get<JobDetail>(`/api/jobs/${detail?.run.job_id}`, {}, signal));
-  const concerned = pulse.changed.has("*") || (detail !== null && pulse.changed.has(detail.run.id));
+  const concerned = detail === null || pulse.changed.has("*") || pulse.changed.has(detail.run.id);
   const beat = useSlowBeat(concerned ? pulse.beat : 0, AGAIN_MS);
   useEffect(() => {
     if (!beat) return;
