@@ -138,7 +138,7 @@ class MlflowRun:
         """All of it but the history of metrics."""
         with self.lock:
             data = {
-                "metrics": [point.view() for point in self.latest.values()],
+                "metrics": [point.view() for _, point in sorted(self.latest.items())],
                 "params": _pairs(self.params),
                 "tags": _pairs(self.tags),
             }
