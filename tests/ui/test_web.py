@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 from contextlib import closing
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,6 +16,9 @@ from tests.server.running import Running
 
 __all__ = ["server", "shared"]
 CANCEL = "/api/jobs/nothing/cancel"
+
+
+SOURCES = sorted(one for one in (Path(ui.__file__).parent / "web").rglob("*.*") if "node_modules" not in one.parts)
 
 
 def ask(
@@ -87,3 +91,10 @@ def test_assets_are_kept_for_ever_and_nothing_else_is_served(shared: Running) ->
         assert content
     for name in ("nothing.js", "..%2findex.html", "%2e%2e%2f__init__.py"):
         assert ask(shared, "GET", f"/assets/{name}")[0] in {403, 404}
+
+
+def test_its_sources_are_small_and_name_no_registry() -> None:
+    sizes = {one.name: one.read_text().count("\n") for one in SOURCES if one.suffix in {".ts", ".tsx", ".css"}}
+    assert {name: lines for name, lines in sizes.items() if lines > 400} == {}
+    [lock] = [one.read_text() for one in SOURCES if one.name == "package-lock.json"]
+    assert "resolved" not in lock

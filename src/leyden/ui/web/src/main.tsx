@@ -3,6 +3,7 @@ import "./styles/base.css";
 import "./styles/parts.css";
 import "./styles/runs.css";
 import "./styles/run.css";
+import "./styles/charts.css";
 import "./styles/views.css";
 
 import { render } from "preact";
