@@ -7,6 +7,7 @@ It starts a server of its own in a temporary home, with four GPUs that are none,
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 HERE = Path(__file__).parent
@@ -59,7 +61,7 @@ def main() -> None:
                     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
                     page.goto(found["url"] + path.format(**ids))
                     _settle(page)
-                    page.screenshot(path=options.to / f"dashboard-{name}.png")
+                    _save(page.screenshot(), options.to / f"dashboard-{name}.png")
             browser.close()
 
 
@@ -71,6 +73,11 @@ def _settle(page: Page) -> None:
         "() => !document.querySelector('.pending') && !/^…$/.test(document.querySelector('main').innerText)"
     )
     page.wait_for_timeout(1500)
+
+
+def _save(png: bytes, file: Path) -> None:
+    """With 256 colours: a third of the bytes, and nobody sees it."""
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 @contextmanager

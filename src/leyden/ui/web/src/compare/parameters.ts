@@ -14,7 +14,7 @@ export interface Dimension {
   high: number;
 }
 
-const LOG_FROM = 50; // greatest by least, all positive: rates and sizes are tried by factors
+const LOG_FROM = 20; // greatest by least, all positive: rates and sizes are tried by factors
 const MOST_WORDS = 24;
 
 /** The column as numbers; null where it says nothing: one value only, or a word of its own for each run. */
