@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, final
@@ -115,7 +116,7 @@ def _replace(path: Path, data: bytes) -> int:
     if len(data) > MOST_FACTS_BYTES:
         found = f"it has {len(data):,} bytes, {MOST_FACTS_BYTES:,} are the most"
         raise SpecError(asked=f"file {path.name}", found=found, do="Leave out what is no setting.")
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}")
     try:
         draft.write_bytes(data)
         draft.replace(path)
