@@ -33,7 +33,11 @@ from benchmarks.tracking_peers.peers import PEERS  # noqa: E402  ROOT is on the 
 MEASURE = ROOT / "benchmarks" / "tracking_peers" / "measure.py"
 KILLED_AFTER_S = (2.89, 3.1, 2.97)  # not always at the same place of a cycle
 LIMIT_S = 90
-INSTALLED = (("torch",), ("-e", ".[train]", "tensorboard"), ("mlflow",), ("trackio",))
+INSTALLED = (
+    ("-c", "constraints.txt", "torch"),
+    ("-c", "constraints.txt", "-e", ".[train]", "tensorboard"),
+    ("mlflow>=3.1", "trackio"),  # as they come: held to our versions, pip goes back to an MLflow of years ago
+)
 LIBRARIES = ("torch", "tensorboard", "mlflow", "mlflow-skinny", "trackio")
 
 Found = dict[str, Any]
@@ -76,7 +80,7 @@ def install(to: Path) -> None:
     pip = [str(to.absolute() / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
     for step in INSTALLED:
         print(f"installing {' '.join(step)} …", flush=True)
-        subprocess.run([*pip, "install", "-c", "constraints.txt", *step], cwd=ROOT, check=False)
+        subprocess.run([*pip, "install", *step], cwd=ROOT, check=False)
     print(f"done; now: {to / 'bin' / 'python'} benchmarks/tracking.py")
 
 
