@@ -47,7 +47,7 @@ def main() -> None:
     """Parse, measure in rounds, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--install", metavar="VENV", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--only", nargs="*", default=list(PEERS))
     parser.add_argument("--out", type=Path, help="a Markdown file; default: only printed")
     options = parser.parse_args()

@@ -1,6 +1,6 @@
 """One measurement in a process of its own: `measure.py WHAT PEER FOLDER` prints a line of JSON.
 
-burst   log({10 metrics}) again and again for a second and a half, then `close`: what one costs the caller, points a
+burst   log({10 metrics}) again and again for half a second, then `close`: what one costs the caller, points a
         second until all is kept, bytes on disk a point
 paced   the same at 5 ms a step, as a training loop does
 endless log for ever, 2 ms a step, each row with the time; killed by the parent
@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from benchmarks.tracking_peers.peers import PEERS, Peer  # noqa: E402
 
-BURST_S, PACED_STEPS, STEP_S, METRICS, FULL = 1.5, 300, 0.005, 10, 20_000
+BURST_S, PACED_STEPS, STEP_S, METRICS, FULL = 0.5, 300, 0.005, 10, 20_000
 
 NAMES = tuple(f"m{number}" for number in range(METRICS))  # the same objects at each step, as in a script
 

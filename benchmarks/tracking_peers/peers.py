@@ -112,7 +112,6 @@ class MLflow(Peer):
     synchronous = True
 
     def open(self) -> None:
-        os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_ALLOW_FILE_STORE="true")
         import mlflow
 
         mlflow.set_tracking_uri(self._uri())
@@ -136,6 +135,7 @@ class MLflow(Peer):
         return sorted(one.step for one in found)
 
     def _uri(self) -> str:
+        os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_ALLOW_FILE_STORE="true")
         return f"sqlite:///{self.folder}/mlflow.db"
 
 
@@ -147,6 +147,7 @@ class MLflowFiles(MLflow):
     """The plain folder, which it has put into maintenance mode."""
 
     def _uri(self) -> str:
+        super()._uri()
         return f"file://{self.folder}/mlruns"
 
 
