@@ -85,9 +85,9 @@ class World:
         return job_id
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
+    """Debian's Chromium; ended with the file's tests, as Playwright's event loop lets nobody else have one meanwhile."""
     if CHROMIUM is None or not ui.built():
         pytest.skip("needs chromium (apt-get install chromium) and a dashboard that is built")
     with sync_playwright() as playwright:

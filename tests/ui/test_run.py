@@ -29,7 +29,8 @@ def chart(page: Page, title: str) -> Any:
 
 
 def drag(page: Page, title: str) -> None:
-    """Over the middle of the chart."""
+    """Over the middle of the chart, once it has its points."""
+    expect(chart(page, title).locator("[data-key]").first).to_be_visible()
     box = until(lambda: chart(page, title).locator(".u-over").bounding_box())
     page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 40)
     page.mouse.down()

@@ -35,9 +35,9 @@ def command(folder: Path, output: str) -> None:
     """Bring runs to the server: a run's folder, a folder of runs, or one of TensorBoard's. Again brings what is new.
 
     \b
-    leyden sync leyden_runs                 all runs of bare `python train.py` in it, e.g. copied from elsewhere
+    leyden sync leyden_runs                 all runs of bare `python train.py` in it
     leyden sync leyden_runs/01hz3k9q7k      one of them
-    leyden sync runs/                       event files of TensorBoard: each folder of them becomes a run
+    leyden sync runs/                       each folder of TensorBoard event files becomes a run
     """
     found: list[Synced] = []
     pusher = Pusher(ensured().endpoint)

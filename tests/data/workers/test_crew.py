@@ -92,7 +92,7 @@ def test_there_are_as_many_workers_as_the_steps_need(shards: Shards, monkeypatch
     with Loader(shards, batch_size=4, transform=sleeps, kind="thread") as loader:
         for _ in loader:
             time.sleep(0.03)
-        assert loader.describe().startswith("2 threads")
+        assert loader.describe().startswith(("2 threads", "3 threads"))  # 3 where the machine is busy
         for _ in loader:
             time.sleep(0.008)
         assert loader.describe().startswith(("3 threads", "4 threads", "5 threads"))
