@@ -87,7 +87,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium; ended with the file's tests, as Playwright's event loop lets nobody else have one meanwhile."""
+    """Debian's Chromium. It ends with the file's tests: while it runs nobody else in the process has an event loop."""
     if CHROMIUM is None or not ui.built():
         pytest.skip("needs chromium (apt-get install chromium) and a dashboard that is built")
     with sync_playwright() as playwright:
