@@ -1,4 +1,4 @@
-"""What if somebody sets the clock of the machine, two days to and fro, while the server and its workers run?"""
+"""What if somebody sets the clock of the machine, two days back and forth, while the server and its workers run?"""
 
 from __future__ import annotations
 
