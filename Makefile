@@ -26,10 +26,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 run: $(INSTALLED)
 	@$(BIN)/leyden run examples/digits/train.py
 
-# Two at a time: most of a test's time is waiting. A file's tests stay together, as they share what they set up, and files
-# in their order: by their number of tests, the longest wait would come last and keep one of the two idle.
+# Three at a time, also on two cores: a third of a test's time is waiting. A file's tests stay together, as they share what
+# they set up, and files in their order: by their number of tests, the longest wait would come last.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: lint test
 
