@@ -127,15 +127,18 @@ def _add_curves(app: FastAPI, tracker: Tracker) -> None:
         x: Axis = "step",
         low: Bound = None,
         high: Bound = None,
+        relative: Annotated[bool, Query(description="Bounds of time count from the start of each run.")] = False,
     ) -> Response:
         """The same metrics of several runs; runs that have none of them are left out."""
         found: list[CurveView] = []
         for ref in dict.fromkeys(run):
             entry = tracker.book.find(ref)
+            since = (entry.started_at or entry.created_at) if relative and x == "time" else 0.0
+            bounds = {"low": low if low is None else low + since, "high": high if high is None else high + since}
             with tracker.points(entry, name) as some:
                 known = {one for _, one in some.metrics()}
                 there = [one for one in name if one in known]
-                found += drawn(some, there, most=points, x=x, low=low, high=high, run=entry.id)
+                found += drawn(some, there, most=points, x=x, run=entry.id, **bounds)
         return _answer(found)
 
 

@@ -7,6 +7,7 @@ import { useAddress } from "./lib/address";
 import { type Liveness, throttled, useStream } from "./lib/live";
 import type { Changed } from "./lib/types";
 import { Help } from "./parts/Help";
+import { Link } from "./parts/Link";
 import { LoginPage } from "./parts/LoginPage";
 import { TopBar } from "./parts/TopBar";
 import { Empty } from "./parts/messages";
@@ -46,13 +47,21 @@ export function App() {
 }
 
 function view(path: string, pulse: Pulse) {
-  const [page = "", ref] = path.split("/").filter(Boolean).map(decodeURIComponent);
+  const [page = "", ref] = path.split("/").filter(Boolean).map(decoded);
   if (page === "runs" && ref) return <RunPage key={ref} id={ref} pulse={pulse} />;
   if (page === "" || page === "runs") return <RunsPage pulse={pulse} />;
   if (page === "compare") return <ComparePage pulse={pulse} />;
   if (page === "cluster") return <ClusterPage pulse={pulse} />;
   if (page === "queue") return <QueuePage pulse={pulse} />;
-  return <Empty title="There is no such page" commands={[["leyden ui", "opens the runs"]]} />;
+  return <Empty title="There is no such page"><p>See the <Link href="/runs">runs</Link>, the <Link href="/cluster">cluster</Link> or the <Link href="/queue">queue</Link>.</p></Empty>;
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // a lone % that somebody typed
+  }
 }
 
 /** One connection for the whole tab; pages ask again for what they show when it concerns them. */
@@ -83,6 +92,6 @@ function usePulse(wanted: boolean): Pulse {
 
 export function typing(event: KeyboardEvent): boolean {
   const target = event.target as HTMLElement | null;
-  return event.ctrlKey || event.metaKey || event.altKey || !!target?.closest("input, textarea, select, [contenteditable]");
+  return event.ctrlKey || event.metaKey || event.altKey || !!target?.closest("input:not([type=checkbox], [type=range]), textarea, select, [contenteditable]");
 }
 

@@ -1,6 +1,6 @@
 // One chart: its lines, a legend with the values under the pointer, zoom by dragging.
 
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import { duration, number } from "../lib/format";
 import { useTheme } from "../lib/theme";
@@ -10,6 +10,8 @@ import { columns, type Look, options, structure } from "./plot";
 
 interface Props {
   lines: readonly Line[];
+  hidden: ReadonlySet<string>;
+  onHide: (id: string) => void;
   look: Look;
   height: number;
   sync: string;
@@ -18,14 +20,13 @@ interface Props {
   hold?: (plot: uPlot | null) => void; // for who wants a picture of it
 }
 
-export function Chart({ lines, look, height, sync, range, onZoom, hold }: Props) {
+export function Chart({ lines, hidden, onHide, look, height, sync, range, onZoom, hold }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const legend = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
-  const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
   const width = useWidth(box);
   const theme = useTheme();
-  const shown = lines.filter((line) => !hidden.has(line.key));
+  const shown = lines.filter((line) => !hidden.has(line.id));
   const now = useRef({ range, onZoom, shown, look });
   now.current = { range, onZoom, shown, look };
 
@@ -52,19 +53,14 @@ export function Chart({ lines, look, height, sync, range, onZoom, hold }: Props)
 
   useEffect(() => {
     plot.current?.setData(columns(shown, look));
-  }, [lines, hidden, look.smooth, range?.[0], range?.[1]]);
+  }, [lines, [...hidden].join(), look.smooth, range?.[0], range?.[1]]);
 
-  const toggle = (key: string): void => {
-    const next = new Set(hidden);
-    if (!next.delete(key)) next.add(key);
-    setHidden(next);
-  };
   return (
     <>
       <div class="plot" ref={box} style={{ height: `${height}px` }} />
       <div class="legend" ref={legend}>
         {lines.map((line) => (
-          <button key={line.key} data-key={line.key} class={`plain${hidden.has(line.key) ? " off" : ""}`} aria-pressed={!hidden.has(line.key)} title={line.label} onClick={() => toggle(line.key)}>
+          <button key={line.key} data-key={line.key} class={`plain${hidden.has(line.id) ? " off" : ""}`} aria-pressed={!hidden.has(line.id)} title={line.label} onClick={() => onHide(line.id)}>
             <i style={{ background: line.colour }} />
             <span>{line.label}</span>
             <b class="num" />

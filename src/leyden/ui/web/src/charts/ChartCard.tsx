@@ -7,52 +7,56 @@ import { plural } from "../lib/format";
 import { csv, saveText } from "../lib/save";
 import type { Fresh, Points, Series } from "../lib/types";
 import { Wrong } from "../parts/messages";
+import { AddMetric } from "./AddMetric";
 import { Chart } from "./Chart";
 import { appended, type Epochs, type Line, toLine } from "./lines";
 import { unitOf } from "./plot";
 import { savePicture } from "./picture";
-import { type Settings, toggleLog, zoomTo } from "./settings";
+import { type Settings, toggle, toggleAdded, zoomTo } from "./settings";
 
 export const POINTS = 1000;
 
 export interface Source {
   key: string; // another key: other points
   load: (zoom: [number, number] | null, x: Settings["x"], signal: AbortSignal) => Promise<Series[]>;
+  id: (series: Series) => string; // of its line, the same in all charts
   label: (series: Series) => string;
   colour: (series: Series) => string;
+  dash: (series: Series) => number[];
   since: (series: Series) => number; // where relative time begins
-  epochs: Epochs | null;
+  epochs: (series: Series) => Epochs | null;
   listen?: (hear: (fresh: Fresh) => void) => () => void;
 }
 
 interface Props {
   title: string;
   source: Source;
+  others: readonly string[]; // metrics that can be drawn here too
   settings: Settings;
   height: number;
   beat: number;
 }
 
-export function ChartCard({ title, source, settings, height, beat }: Props) {
+export function ChartCard({ title, source, others, settings, height, beat }: Props) {
   const frame = useRef<HTMLElement>(null);
   const plot = useRef<uPlot | null>(null);
-  const [wide, setWide] = useState(false);
   const seen = useSeenOnce(frame);
-  const { zoom, x } = settings;
+  const { zoom, x, hidden } = settings;
+  const wide = settings.wide.has(title);
   const yLog = settings.yLog !== settings.logs.has(title);
-  const key = seen ? `${source.key} ${x} ${zoom?.join(":") ?? ""}` : null;
-  const loaded = useData(key, (signal) => source.load(x === "epoch" ? null : zoom, x, signal));
+  const loaded = useData(seen ? `${source.key} ${x} ${zoom?.join(":") ?? ""}` : null, (signal) => source.load(zoom, x, signal));
   const grown = useGrowing(loaded.data, zoom ? null : (source.listen ?? null), loaded.reload);
   useEffect(() => {
     if (beat && seen) loaded.reload();
   }, [beat]);
   const lines = useMemo(
     () => (grown ?? []).map((series) => toLine(series, {
-      key: `${series.run} ${series.name} ${series.rank}`,
-      label: source.label(series), colour: source.colour(series), x, since: source.since(series), epochs: source.epochs,
+      key: `${series.run} ${series.name} ${series.rank}`, id: source.id(series),
+      label: source.label(series), colour: source.colour(series), dash: source.dash(series), x, since: source.since(series), epochs: source.epochs(series),
     })),
-    [grown, x, source.epochs],
+    [grown, x, source.key],
   );
+  const shown = lines.filter((line) => !hidden.has(line.id));
   const look = { unit: unitOf(title), x, xLog: settings.xLog, yLog, smooth: settings.smooth };
   return (
     <section class={`chart${wide ? " wide" : ""}`} ref={frame} aria-label={`chart of ${title}`}>
@@ -61,16 +65,17 @@ export function ChartCard({ title, source, settings, height, beat }: Props) {
         <Remarks lines={lines} />
         <span class="grow" />
         <span class="tools">
-          <button class={`plain${yLog ? " on" : ""}`} title="Logarithmic y" aria-pressed={yLog} onClick={() => toggleLog(settings, title)}>log</button>
-          <button class="plain" title="Save as a picture" onClick={() => plot.current && savePicture(plot.current, title, lines)}>PNG</button>
-          <button class="plain" title="Save the points that are shown" onClick={() => saveText(`${title}.csv`, asCsv(lines, x))}>CSV</button>
-          <button class="plain" title={wide ? "Smaller" : "Larger"} aria-label="Larger" aria-pressed={wide} onClick={() => setWide(!wide)}>⤢</button>
+          <AddMetric title={title} metrics={others} added={settings.added.get(title) ?? []} onToggle={(name) => toggleAdded(settings, title, name)} />
+          <button class={`plain${yLog ? " on" : ""}`} title="Logarithmic y" aria-pressed={yLog} onClick={() => toggle("other", settings.logs, title)}>log</button>
+          <button class="plain" title="Save as a picture" onClick={() => plot.current && savePicture(plot.current, title, shown)}>PNG</button>
+          <button class="plain" title="Save the points that are shown" onClick={() => saveText(`${title}.csv`, asCsv(shown, x))}>CSV</button>
+          <button class="plain" title={wide ? "Smaller" : "Larger"} aria-label="Larger" aria-pressed={wide} onClick={() => toggle("wide", settings.wide, title)}>⤢</button>
         </span>
       </h3>
       {loaded.fault && <Wrong fault={loaded.fault} retry={loaded.reload} />}
       {lines.length > 0 || !loaded.data ? (
         <Chart
-          lines={lines} look={look} height={wide ? height * 2 : height} sync={x} range={zoom}
+          lines={lines} hidden={hidden} onHide={(id) => toggle("hide", hidden, id)} look={look} height={wide ? height * 2 : height} sync={x} range={zoom}
           onZoom={zoomTo} hold={(one) => (plot.current = one)}
         />
       ) : (

@@ -13,7 +13,7 @@ export function grouped(names: readonly string[], together: boolean): Grouped[] 
     found.set(title, [...(found.get(title) ?? []), name]);
   }
   const charts = [...found].map(([title, all]) => ({ title: all.length === 1 ? all[0]! : title, names: all.sort((a, b) => part(a) - part(b) || a.localeCompare(b)) }));
-  const rank = (title: string): number => (/loss|nll|perplexity/i.test(title) ? 0 : /acc|f1|auc|iou|bleu|reward|score/i.test(title) ? 1 : /^(epoch|time|lr)/i.test(title) ? 3 : 2);
+  const rank = (title: string): number => (/loss|nll|perplexity/i.test(title) ? 0 : /acc|f1|auc|iou|bleu|reward|score/i.test(title) ? 1 : /^(epoch|time|lr|progress)/i.test(title) ? 3 : 2);
   return charts.sort((a, b) => rank(a.title) - rank(b.title) || weight(a.title) - weight(b.title) || a.title.localeCompare(b.title));
 }
 

@@ -8,8 +8,10 @@ export type XKind = "step" | "time" | "epoch";
 /** A line as it is drawn. `low` and `high` are the extremes of what each point stands for. */
 export interface Line {
   key: string;
+  id: string; // as the address calls it, the same in all charts
   label: string;
   colour: string;
+  dash: number[]; // empty: a line without gaps
   x: number[];
   y: (number | null)[];
   low: (number | null)[] | null;
@@ -20,13 +22,19 @@ export interface Line {
   ordered: boolean;
 }
 
-export type Epochs = (step: number) => number;
+/** Which epoch a step is in, and which step an epoch begins with. */
+export interface Epochs {
+  at: (step: number) => number;
+  step: (epoch: number) => number;
+}
+
+type Said = Pick<Line, "key" | "id" | "label" | "colour" | "dash"> & { x: XKind; since: number; epochs: Epochs | null };
 
 /** Points of one metric as a line; `since` is where relative time begins. */
-export function toLine(series: Series, said: { key: string; label: string; colour: string; x: XKind; since: number; epochs: Epochs | null }): Line {
+export function toLine(series: Series, said: Said): Line {
   const xs = series.steps.map((step, index) => {
     if (said.x === "time") return (series.times[index] ?? NaN) - said.since;
-    return said.x === "epoch" && said.epochs ? said.epochs(step) : step;
+    return said.x === "epoch" && said.epochs ? said.epochs.at(step) : step;
   });
   const main = (series.level ? series.mean : series.values).map(toNumber);
   const order = sortedOrder(xs);
@@ -34,8 +42,10 @@ export function toLine(series: Series, said: { key: string; label: string; colou
   const spread = series.level > 0;
   return {
     key: said.key,
+    id: said.id,
     label: said.label,
     colour: said.colour,
+    dash: said.dash,
     x: order.map((index) => xs[index]!),
     y: pick(main),
     low: spread ? pick(series.min.map(toNumber)) : null,
@@ -70,24 +80,32 @@ export function smoothed(values: readonly (number | null)[], weight: number): (n
   });
 }
 
-/** From a step to its epoch, in between by a straight line. */
+/** Between steps at which the epoch is known it is on a straight line. */
 export function epochsOf(series: Series | undefined): Epochs | null {
   const values = (series?.level ? series.mean : series?.values)?.map(toNumber);
   if (!series || !values?.length) return null;
   const steps = series.steps;
-  return (step) => {
-    let low = 0;
-    let high = steps.length - 1;
-    if (step <= steps[0]!) return values[0]!;
-    if (step >= steps[high]!) return values[high]!;
-    while (high - low > 1) {
-      const middle = (low + high) >> 1;
-      if (steps[middle]! <= step) low = middle;
-      else high = middle;
-    }
-    const share = (step - steps[low]!) / Math.max(1, steps[high]! - steps[low]!);
-    return values[low]! + share * (values[high]! - values[low]!);
-  };
+  return { at: (step) => between(steps, values, step), step: (epoch) => between(values, steps, epoch) };
+}
+
+/** The whole steps around a stretch of steps, or of epochs. */
+export function inSteps([low, high]: readonly [number, number], epochs: Epochs | null): [number, number] {
+  return epochs ? [Math.floor(epochs.step(low)), Math.ceil(epochs.step(high))] : [Math.floor(low), Math.ceil(high)];
+}
+
+/** Where `from` grows as x does, what `to` is at x. */
+function between(from: readonly number[], to: readonly number[], x: number): number {
+  let low = 0;
+  let high = from.length - 1;
+  if (x <= from[0]!) return to[0]!;
+  if (x >= from[high]!) return to[high]!;
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (from[middle]! <= x) low = middle;
+    else high = middle;
+  }
+  const share = (x - from[low]!) / (from[high]! - from[low]! || 1);
+  return to[low]! + share * (to[high]! - to[low]!);
 }
 
 /** Later points put behind those that are there; where each stands for many, the new ones stand for themselves. */

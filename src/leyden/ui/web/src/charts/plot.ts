@@ -5,8 +5,11 @@ import { duration, number, size } from "../lib/format";
 import { faded, themed } from "./colours";
 import { type Line, smoothed, type XKind } from "./lines";
 
+/** How values are written, with so many digits that count. */
+export type Unit = (value: number, digits?: number) => string;
+
 export interface Look {
-  unit: (value: number) => string; // how values are written
+  unit: Unit;
   x: XKind;
   xLog: boolean;
   yLog: boolean;
@@ -14,14 +17,14 @@ export interface Look {
 }
 
 /** By what a metric is called: bytes and seconds are written as such. */
-export function unitOf(title: string): (value: number) => string {
+export function unitOf(title: string): Unit {
   if (/bytes$/.test(title)) return size;
   return /_s$/.test(title) ? duration : number;
 }
 
 /** What changes how a chart is built, not only what it shows. */
 export function structure(lines: readonly Line[], look: Look): string {
-  return JSON.stringify([lines.map((line) => [line.key, line.label, line.colour, line.low !== null]), look.x, look.xLog, look.yLog, look.smooth > 0]);
+  return JSON.stringify([lines.map((line) => [line.key, line.label, line.colour, line.dash, line.low !== null]), look.x, look.xLog, look.yLog, look.smooth > 0]);
 }
 
 /** Columns for uPlot: x, then for each line its main values, and faintly raw values or the extremes. */
@@ -57,7 +60,7 @@ export function options(lines: readonly Line[], look: Look, wishes: Wishes): uPl
   const bands: uPlot.Band[] = [];
   for (const line of lines) {
     const single = { points: { show: line.x.length < 2 }, spanGaps: false };
-    series.push({ ...single, label: line.label, stroke: line.colour, width: 1.5, points: { show: line.x.length < 40, size: 4 } });
+    series.push({ ...single, label: line.label, stroke: line.colour, width: 1.5, dash: line.dash, points: { show: line.x.length < 40, size: 4 } });
     if (line.low) {
       const at = series.length;
       const edge = { stroke: "transparent", width: 0, points: { show: false } };
@@ -104,7 +107,7 @@ export function options(lines: readonly Line[], look: Look, wishes: Wishes): uPl
   };
 }
 
-function axis(format: (value: number) => string, size: number): uPlot.Axis {
+function axis(format: Unit, size: number): uPlot.Axis {
   return {
     size,
     gap: 4,
@@ -112,8 +115,15 @@ function axis(format: (value: number) => string, size: number): uPlot.Axis {
     stroke: () => themed("--muted"),
     grid: { stroke: () => themed("--line"), width: 1 },
     ticks: { show: false },
-    values: (_plot, splits) => splits.map((value) => (value === null ? "" : format(value))),
+    values: (_plot, splits) => written(splits, format),
   };
+}
+
+/** With as many digits as tell neighbours apart. */
+function written(splits: readonly (number | null)[], format: Unit): string[] {
+  const known = splits.filter((value) => value !== null);
+  const digits = [undefined, 3, 4, 5, 6, 7].find((one) => new Set(known.map((value) => format(value, one))).size === known.length);
+  return splits.map((value) => (value === null ? "" : format(value, digits)));
 }
 
 /** A lone point gets room around it. */

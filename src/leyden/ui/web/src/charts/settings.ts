@@ -9,6 +9,9 @@ export interface Settings {
   xLog: boolean;
   yLog: boolean;
   logs: ReadonlySet<string>; // charts whose y is the other way round
+  wide: ReadonlySet<string>; // charts over the whole width
+  hidden: ReadonlySet<string>; // lines, in all charts
+  added: ReadonlyMap<string, readonly string[]>; // metrics that somebody put into a chart
   zoom: [number, number] | null;
 }
 
@@ -21,6 +24,9 @@ export function readSettings(query: URLSearchParams, x: XKind = "step"): Setting
     xLog: (query.get("log") ?? "").includes("x"),
     yLog: (query.get("log") ?? "").includes("y"),
     logs: new Set(list(query, "other")),
+    wide: new Set(list(query, "wide")),
+    hidden: new Set(list(query, "hide")),
+    added: readAdded(list(query, "with")),
     zoom: low !== undefined && high !== undefined && low < high ? [low, high] : null,
   };
 }
@@ -33,8 +39,31 @@ export function setLogs(xLog: boolean, yLog: boolean): void {
   change({ log: `${xLog ? "x" : ""}${yLog ? "y" : ""}` });
 }
 
-export function toggleLog(settings: Settings, title: string): void {
-  const now = new Set(settings.logs);
-  if (!now.delete(title)) now.add(title);
-  change({ other: joined([...now]) });
+/** Put a word into a list of the address, or take it out. */
+export function toggle(name: "other" | "wide" | "hide", known: ReadonlySet<string>, word: string): void {
+  const now = new Set(known);
+  if (!now.delete(word)) now.add(word);
+  change({ [name]: joined([...now]) });
+}
+
+/** Draw a metric in a chart too, or no longer. */
+export function toggleAdded(settings: Settings, title: string, metric: string): void {
+  const before = settings.added.get(title) ?? [];
+  const now = before.includes(metric) ? before.filter((one) => one !== metric) : [...before, metric];
+  const pairs = [...new Map(settings.added).set(title, now)].flatMap(([chart, names]) => names.map((name) => `${escaped(chart)}|${escaped(name)}`));
+  change({ with: joined(pairs) });
+}
+
+/** From "loss|lr": lr is drawn in the chart of loss too. */
+function readAdded(words: readonly string[]): Map<string, string[]> {
+  const found = new Map<string, string[]>();
+  for (const word of words) {
+    const [chart = "", name = ""] = word.split("|").map((part) => part.replaceAll("%7C", "|").replaceAll("%25", "%"));
+    if (chart && name) found.set(chart, [...(found.get(chart) ?? []), name]);
+  }
+  return found;
+}
+
+function escaped(text: string): string {
+  return text.replaceAll("%", "%25").replaceAll("|", "%7C");
 }

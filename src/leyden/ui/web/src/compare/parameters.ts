@@ -14,7 +14,7 @@ export interface Dimension {
   high: number;
 }
 
-const LOG_FROM = 20; // greatest by least, all positive: rates and sizes are tried by factors
+const LOG_FROM = 10; // greatest by least, all positive: rates and sizes are tried by factors
 const MOST_WORDS = 24;
 
 /** The column as numbers; null where it says nothing: one value only, or a word of its own for each run. */
@@ -45,19 +45,28 @@ export function valueAt(one: Dimension, at: number): number {
   return one.log ? one.low * (one.high / one.low) ** at : one.low + at * (one.high - one.low);
 }
 
-/** Round values to write beside an axis. */
+const NEAR = 0.05; // shares of an axis: labels would stand on each other
+
+/** Values to write beside an axis: both ends, and round ones between them. */
 export function ticks(one: Dimension): number[] {
   if (one.words) return one.words.map((_, index) => index);
-  if (one.log) {
-    const from = Math.ceil(Math.log10(one.low) - 1e-9);
-    const decades = Array.from({ length: Math.max(0, Math.floor(Math.log10(one.high) + 1e-9) - from + 1) }, (_, index) => 10 ** (from + index));
-    return decades.length > 1 ? decades : [one.low, one.high];
-  }
-  const rough = (one.high - one.low) / 5;
+  const round = (one.log ? logTicks(one) : evenTicks(one)).filter((value) => Math.min(share(one, value), 1 - share(one, value)) >= NEAR);
+  return [one.low, ...round, one.high];
+}
+
+/** Powers of ten; where these are few, 2 and 5 times them too. */
+function logTicks({ low, high }: Dimension): number[] {
+  const factors = high / low > 1000 ? [1] : high / low > 30 ? [1, 3] : [1, 2, 5];
+  const decades = Array.from({ length: Math.ceil(Math.log10(high / low)) + 2 }, (_, index) => 10 ** (Math.floor(Math.log10(low)) + index));
+  return decades.flatMap((decade) => factors.map((factor) => decade * factor)).filter((value) => value >= low && value <= high);
+}
+
+function evenTicks({ low, high }: Dimension): number[] {
+  const rough = (high - low) / 5;
   const base = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].find((factor) => factor * base >= rough)! * base;
-  const first = Math.ceil(one.low / step - 1e-9);
-  return Array.from({ length: Math.floor(one.high / step + 1e-9) - first + 1 }, (_, index) => (first + index) * step);
+  const first = Math.ceil(low / step - 1e-9);
+  return Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, index) => (first + index) * step);
 }
 
 export interface Importance {

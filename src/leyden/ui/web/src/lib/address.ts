@@ -42,15 +42,20 @@ export function go(href: string): void {
   tell();
 }
 
-/** Change some of the query; null, false and "" take a word out. Typing replaces, a choice is a step back's target. */
-export function change(changes: Changes, how: "push" | "replace" = "push"): void {
+/** This page with some of the query changed; null, false and "" take a word out. */
+export function hrefWith(changes: Changes): string {
   const query = new URLSearchParams(location.search);
   for (const [name, value] of Object.entries(changes)) {
     if (value === null || value === undefined || value === "" || value === false) query.delete(name);
     else query.set(name, value === true ? "1" : String(value));
   }
   const text = readable(query);
-  const href = location.pathname + (text ? `?${text}` : "");
+  return location.pathname + (text ? `?${text}` : "");
+}
+
+/** Go there. Typing replaces, a choice is a step back's target. */
+export function change(changes: Changes, how: "push" | "replace" = "push"): void {
+  const href = hrefWith(changes);
   if (href === location.pathname + location.search) return;
   if (how === "push") history.pushState(null, "", href);
   else history.replaceState(null, "", href);

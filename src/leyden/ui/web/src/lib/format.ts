@@ -24,15 +24,15 @@ export function number(value: Value | undefined, digits = 4): string {
   return Number(value.toPrecision(digits)).toLocaleString("en", { maximumFractionDigits: 8 });
 }
 
-/** As people say it: 3.2s, 12m, 3h20m, 4d3h. */
-export function duration(seconds: number | null | undefined): string {
+/** As people say it: 12ms, 3.2s, 12m05s, 3h20m, 4d3h. */
+export function duration(seconds: number | null | undefined, digits = 2): string {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return DASH;
-  const s = Math.max(0, seconds);
-  if (s < 10) return `${s.toFixed(1)}s`;
-  if (s < 60) return `${Math.floor(s)}s`;
-  if (s < 3600) return `${Math.floor(s / 60)}m${pad(s % 60)}s`;
-  if (s < 86400) return `${Math.floor(s / 3600)}h${pad((s % 3600) / 60)}m`;
-  return `${Math.floor(s / 86400)}d${Math.floor((s % 86400) / 3600)}h`;
+  const s = Math.abs(seconds);
+  const sign = seconds < 0 ? "-" : "";
+  if (s < 60 || digits > 2) return s > 0 && s < 1 ? `${sign}${number(s * 1000, digits)}ms` : `${sign}${number(s, digits)}s`;
+  if (s < 3600) return `${sign}${Math.floor(s / 60)}m${pad(s % 60)}s`;
+  if (s < 86400) return `${sign}${Math.floor(s / 3600)}h${pad((s % 3600) / 60)}m`;
+  return `${sign}${Math.floor(s / 86400)}d${Math.floor((s % 86400) / 3600)}h`;
 }
 
 function pad(value: number): string {
@@ -67,15 +67,16 @@ export function ago(at: number, now = Date.now() / 1000): string {
   return s < 86400 * 60 ? `${Math.floor(s / 86400)}d ago` : clock(at, now);
 }
 
-export function size(bytes: number | null | undefined): string {
+export function size(bytes: number | null | undefined, digits = 3): string {
   if (bytes === null || bytes === undefined) return DASH;
-  if (bytes < 0) return `-${size(-bytes)}`;
+  if (bytes < 0) return `-${size(-bytes, digits)}`;
+  const units = ["B", "kB", "MB", "GB", "TB"];
   let value = bytes;
-  for (const unit of ["B", "kB", "MB", "GB", "TB"]) {
-    if (value < 1000 || unit === "TB") return unit === "B" ? `${Math.round(value)} B` : `${value.toPrecision(3).replace(/\.?0+$/, "")} ${unit}`;
+  while (value >= 999.5 && units.length > 1) {
     value /= 1000;
+    units.shift();
   }
-  return DASH;
+  return `${units.length === 5 ? Math.round(value) : Number(value.toPrecision(digits)).toLocaleString("en")} ${units[0]}`;
 }
 
 /** What tells an id apart at a glance: its end, as the command line shows it. */
@@ -116,5 +117,5 @@ export const ENDED = new Set(["succeeded", "failed", "cancelled", "timed_out", "
 
 /** Seconds from its start to its end, or to now. */
 export function runtime(one: { started_at: number | null; ended_at: number | null }): number | null {
-  return one.started_at === null ? null : (one.ended_at ?? Date.now() / 1000) - one.started_at;
+  return one.started_at === null ? null : Math.max(0, (one.ended_at ?? Date.now() / 1000) - one.started_at);
 }

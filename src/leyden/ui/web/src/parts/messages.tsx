@@ -1,7 +1,9 @@
 // What is said where there is nothing to show: an error, nothing yet, a command to try.
 
 import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
 import type { Fault } from "../lib/api";
+import { Link } from "./Link";
 
 /** An error: what was asked, what was found, what to do. */
 export function Wrong({ fault, retry }: { fault: Fault; retry?: () => void }) {
@@ -9,8 +11,9 @@ export function Wrong({ fault, retry }: { fault: Fault; retry?: () => void }) {
     <div class="wrong" role="alert">
       <strong>{sentence(fault.asked)}</strong>
       <span>{fault.found}</span>
-      <span class="muted">{fault.advice}</span>
-      {fault.status === 403 && <a href="/login">Log in</a>}
+      <span class="muted"><Prose text={fault.advice} /></span>
+      {fault.status === 403 && <a href={`/login?to=${encodeURIComponent(location.pathname + location.search)}`}>Log in</a>}
+      {fault.status === 404 && <Link href="/runs">All runs</Link>}
       {retry && <button onClick={retry}>Try again</button>}
     </div>
   );
@@ -21,13 +24,14 @@ function sentence(text: string): string {
 }
 
 /** Nothing to show, and the commands that would change that. */
-export function Empty({ title, commands = [], children }: {
+export function Empty({ title, commands = [], children, small }: {
   title: string;
+  small?: boolean; // in a panel
   commands?: [string, string][];
   children?: ComponentChildren;
 }) {
   return (
-    <div class="empty">
+    <div class={`empty${small ? " small" : ""}`}>
       <h2>{title}</h2>
       {children}
       {commands.map(([command, what]) => (
@@ -39,11 +43,21 @@ export function Empty({ title, commands = [], children }: {
   );
 }
 
+/** What stands between backticks as code. */
+export function Prose({ text }: { text: string }) {
+  return <>{text.split("`").map((part, index) => (index % 2 ? <code key={index}>{part}</code> : part))}</>;
+}
+
+const COPIED_MS = 1500;
+
 /** A command to copy. */
 export function Command({ text }: { text: string }) {
-  return (
-    <code class="command" title="Click to copy" onClick={() => void navigator.clipboard?.writeText(text)}>
-      {text}
-    </code>
-  );
+  const [copied, setCopied] = useState(false);
+  const copy = (): void => {
+    void navigator.clipboard?.writeText(text).then(() => {
+      setCopied(true);
+      setTimeout(() => setCopied(false), COPIED_MS);
+    });
+  };
+  return <button class="command" title={copied ? "Copied" : "Click to copy"} onClick={copy}>{text}{copied && <span class="muted"> copied</span>}</button>;
 }

@@ -50,7 +50,7 @@ function Part({ title, rows }: { title: string; rows: readonly Waiting[] }) {
                 <td class="right num">{position ?? ""}</td>
                 <td class="name">
                   <Link href={`/runs/${job.id}`}>{job.name}</Link> <code class="muted">{short(job.id)}</code>
-                  {job.state !== "queued" && <State state={job.state} />}
+                  {job.state !== "queued" && <>{" "}<State state={job.state} /></>}
                 </td>
                 <td>{job.user}</td>
                 <td class="right num">{job.priority}</td>

@@ -61,12 +61,12 @@ function Earlier({ detail }: { detail: JobDetail }) {
 function Uncommitted({ job, wanted }: { job: string; wanted: boolean }) {
   const { data, fault } = useData(wanted ? `patch ${job}` : null, async (signal) => (await ask(`/api/jobs/${job}/patch`, { signal })).text());
   if (fault) return <Wrong fault={fault} />;
-  if (!wanted) return <Empty title="No uncommitted changes on record"><p class="muted">Compare with another job above.</p></Empty>;
+  if (!wanted) return <Empty small title="No uncommitted changes on record"><p class="muted">Compare with another job above.</p></Empty>;
   return data === null ? <p class="muted nothing">…</p> : <Patch text={data} />;
 }
 
 function Against({ job, other }: { job: string; other: string }) {
-  const { data, fault } = useData(`${job} ${other}`, (signal) => get<Difference>(`/api/jobs/${other}/difference`, { to: job }, signal));
+  const { data, fault } = useData(`${job} ${other}`, (signal) => get<Difference>(`/api/jobs/${encodeURIComponent(other)}/difference`, { to: job }, signal));
   if (fault) return <Wrong fault={fault} />;
   if (!data) return <p class="muted nothing">…</p>;
   if (!data.facts.length && !data.files.length) return <p class="muted nothing">No difference in code, arguments, variables, environment, size or policy</p>;

@@ -5,9 +5,9 @@ import { ChartBar } from "../charts/ChartBar";
 import { ChartCard, POINTS, type Source } from "../charts/ChartCard";
 import { rankColour } from "../charts/colours";
 import { grouped } from "../charts/grouping";
-import { epochsOf } from "../charts/lines";
+import { type Epochs, epochsOf, inSteps } from "../charts/lines";
 import { readSettings, type Settings } from "../charts/settings";
-import { change, joined, list, useAddress } from "../lib/address";
+import { change, useAddress } from "../lib/address";
 import { get, url } from "../lib/api";
 import { useData } from "../lib/data";
 import { useStream } from "../lib/live";
@@ -15,6 +15,7 @@ import type { Fresh, Metric, Run, Series } from "../lib/types";
 import { Empty } from "../parts/messages";
 
 const HEIGHT = 200;
+const EPOCHS_MS = 5000;
 const MOST_NAMES = 60; // in one stream: an address has an end
 type Hear = (fresh: Fresh) => void;
 
@@ -31,13 +32,13 @@ export function RunCharts({ run, metrics, x, active, tail }: Props) {
   const settings = readSettings(query, x);
   const search = query.get("m") ?? "";
   const together = query.get("overlay") !== "0";
-  const added = list(query, "with"); // "loss|lr": lr is drawn in the chart of loss too
   const hasEpochs = metrics.some((one) => one.name === "epoch");
   const wanted = hasEpochs && settings.x === "epoch" ? "epoch" : null;
-  const epochSeries = useData(wanted, (signal) => get<Series[]>(`/api/runs/${run.id}/series`, { name: "epoch", points: 5000, x: "step" }, signal)).data;
+  const epochSeries = useData(wanted, (signal) => get<Series[]>(`/api/runs/${run.id}/series`, { name: "epoch", points: 5000, x: "step" }, signal), active ? EPOCHS_MS : 0).data;
   const epochs = useMemo(() => epochsOf(epochSeries?.[0]), [epochSeries]);
   const { listen } = useLivePoints(run.id, active);
-  const names = metrics.map((one) => one.name).filter((name) => name.toLowerCase().includes(search.toLowerCase()));
+  const all = metrics.map((one) => one.name);
+  const names = all.filter((name) => name.toLowerCase().includes(search.toLowerCase()));
   const charts = grouped(names, together);
   const since = run.started_at ?? run.created_at;
   if (!metrics.length) {
@@ -53,53 +54,49 @@ export function RunCharts({ run, metrics, x, active, tail }: Props) {
       <ChartBar settings={settings} epochs={hasEpochs}>
         <input type="search" value={search} placeholder="Metrics" aria-label="Search metrics" onInput={(event) => change({ m: event.currentTarget.value }, "replace")} />
         <button class={together ? "on" : ""} aria-pressed={together} title="One chart for loss, train_loss and val_loss" onClick={() => change({ overlay: together ? "0" : null })}>overlay</button>
-        <select value="" aria-label="Add a metric to a chart" title="Draw a metric in the first chart too" onChange={(event) => charts[0] && change({ with: joined([...added, `${charts[0].title}|${event.currentTarget.value}`]) })}>
-          <option value="">+ to first chart</option>
-          {metrics.map((one) => <option key={one.name} value={one.name}>{one.name}</option>)}
-        </select>
-        {added.length > 0 && <button onClick={() => change({ with: null })}>Without additions</button>}
       </ChartBar>
       <div class="charts">
-        {charts.map((chart) => {
-          const more = added.map((one) => one.split("|")).filter(([title, name]) => title === chart.title && name && !chart.names.includes(name));
-          return (
-            <RunChart
-              key={chart.title} run={run.id} title={chart.title} names={[...chart.names, ...more.map(([, name]) => name!)]}
-              settings={settings} since={since} epochs={epochs} listen={listen}
-            />
-          );
-        })}
+        {charts.map(({ title, names: own }) => (
+          <RunChart
+            key={title} run={run.id} title={title} own={own} all={all}
+            settings={settings} since={since} epochs={epochs} listen={listen}
+          />
+        ))}
       </div>
       {!charts.length && <p class="muted nothing">No metric is called so</p>}
     </>
   );
 }
 
-function RunChart({ run, title, names, settings, since, epochs, listen }: {
+function RunChart({ run, title, own, all, settings, since, epochs, listen }: {
   run: string;
   title: string;
-  names: string[];
+  own: readonly string[];
+  all: readonly string[];
   settings: Settings;
   since: number;
-  epochs: Source["epochs"];
+  epochs: Epochs | null;
   listen: (names: readonly string[], hear: Hear) => () => void;
 }) {
-  const key = names.join(" ");
+  const others = all.filter((name) => !own.includes(name));
+  const names = [...own, ...(settings.added.get(title) ?? []).filter((name) => others.includes(name))];
+  const key = JSON.stringify(names);
   const hears = useCallback((hear: Hear) => listen(names, hear), [key, listen]);
   const source: Source = {
-    key,
-    load: (zoom, x, signal) =>
-      get<Series[]>(`/api/runs/${run}/series`, {
-        name: names, points: POINTS, x: x === "time" ? "time" : "step",
-        low: zoom && (x === "time" ? zoom[0] + since : Math.floor(zoom[0])), high: zoom && (x === "time" ? zoom[1] + since : Math.ceil(zoom[1])),
-      }, signal),
+    key: settings.x === "epoch" && !epochs ? `${key} without epochs` : key,
+    load: (zoom, x, signal) => {
+      const [low, high] = zoom && (x === "time" ? zoom.map((at) => at + since) : inSteps(zoom, x === "epoch" ? epochs : null)) || [];
+      return get<Series[]>(`/api/runs/${run}/series`, { name: names, points: POINTS, x: x === "time" ? "time" : "step", low, high }, signal);
+    },
+    id: (series) => (series.rank > 0 ? `${series.name} ${series.rank}` : series.name),
     label: (series) => (series.rank > 0 ? `${series.name} (rank ${series.rank})` : series.name),
     colour: (series) => rankColour(names.indexOf(series.name), series.rank),
+    dash: () => [],
     since: () => since,
-    epochs,
+    epochs: () => epochs,
     listen: hears,
   };
-  return <ChartCard title={title} source={source} settings={settings} height={HEIGHT} beat={0} />;
+  return <ChartCard title={title} source={source} others={others} settings={settings} height={HEIGHT} beat={0} />;
 }
 
 /** One stream for all charts that are on the page, whose names it asks for. */

@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Pulse, typing } from "../app";
-import { change, go, joined, list, useAddress } from "../lib/address";
+import { change, go, hrefWith, joined, list, useAddress } from "../lib/address";
 import { get } from "../lib/api";
 import { asFault, useData } from "../lib/data";
 import { plural } from "../lib/format";
@@ -31,7 +31,8 @@ export function RunsPage({ pulse }: { pulse: Pulse }) {
   const shown = chosen.length ? chosen : defaultColumns(names);
   const pinned = new Set(query.has("pin") ? list(query, "pin") : ["name"]);
   const selected = new Set(list(query, "sel"));
-  const columns = shown.map(column);
+  const widths = readWidths(list(query, "w"));
+  const columns = shown.map(column).map((one) => ({ ...one, width: widths.get(one.name) ?? one.width }));
   const values = columns.filter((one) => !one.attribute).map((one) => one.name);
   const asked = { filter, sort: sort.split(",").map(asKey).join(), group: group && asKey(group), columns: values.map(asKey).join(), archived: archived || undefined };
   const rows = useRuns(asked, pulse.beat);
@@ -74,7 +75,7 @@ export function RunsPage({ pulse }: { pulse: Pulse }) {
               pinned={pinned}
               onColumns={(now) => change({ cols: joined(now) }, "replace")}
               onPin={(name) => change({ pin: joined(pinned.has(name) ? [...pinned].filter((one) => one !== name) : [...pinned, name]) || "," }, "replace")}
-              onReset={() => change({ cols: null, pin: null }, "replace")}
+              onReset={() => change({ cols: null, pin: null, w: null }, "replace")}
             />
           )}
         </span>
@@ -83,7 +84,7 @@ export function RunsPage({ pulse }: { pulse: Pulse }) {
         </button>
         <CsvButton columns={columns} asked={asked} />
         <span class="grow" />
-        <span class="muted num" role="status">{rows.loading ? "…" : plural(rows.total, group ? "group" : "run")}</span>
+        <span class="muted num" role="status">{rows.loading ? "…" : rows.fault ? "" : plural(rows.total, group ? "group" : "run")}</span>
       </div>
       {rows.fault && !wrongFilter && <Wrong fault={rows.fault} />}
       <Body rows={rows} filter={filter} group={group} values={values}>
@@ -94,6 +95,7 @@ export function RunsPage({ pulse }: { pulse: Pulse }) {
           sort={sort.split(",")}
           cursor={cursor}
           selected={selected}
+          onWidth={(name, width) => change({ w: writtenWidths(widths, name, width) }, "replace")}
           onSort={(name, add) => change({ sort: sorted(sort, name, add) })}
           onCursor={setCursor}
           onSelect={select}
@@ -111,7 +113,7 @@ function Body({ rows, filter, group, values, children }: {
   children: preact.ComponentChildren;
 }) {
   if (group && rows.groups) {
-    return <GroupTable groups={rows.groups} columns={values} onOpen={(key) => change({ q: narrowed(filter, key), group: null })} />;
+    return <GroupTable groups={rows.groups} columns={values} href={(key) => hrefWith({ q: narrowed(filter, key), group: null })} />;
   }
   if (rows.total || rows.loading || rows.fault) return <>{children}</>;
   if (filter) {
@@ -171,6 +173,22 @@ function sorted(sort: string, name: string, add: boolean): string {
   return [...keys.filter((one) => one !== name && one !== `-${name}`), now].join(",");
 }
 
+/** From "name:240": how wide somebody made a column. */
+function readWidths(words: readonly string[]): Map<string, number> {
+  return new Map(words.flatMap((word) => {
+    const at = word.lastIndexOf(":");
+    const width = Number(word.slice(at + 1));
+    return at > 0 && width > 0 && width < 2000 ? [[word.slice(0, at), width] as const] : [];
+  }));
+}
+
+function writtenWidths(widths: ReadonlyMap<string, number>, name: string, width: number | null): string {
+  const now = new Map(widths);
+  if (width === null) now.delete(name);
+  else now.set(name, width);
+  return joined([...now].map(([one, wide]) => `${one}:${wide}`));
+}
+
 /** The filter that a group's runs alone pass. */
 function narrowed(filter: string, key: Record<string, Value>): string {
   const words = Object.entries(key).map(([name, value]) =>
@@ -208,11 +226,19 @@ function useKeys(given: Keyed): void {
   }, []);
 }
 
+/** By how many rows a key moves; other keys than letters only while the table has the focus. */
+function moves(event: KeyboardEvent): number {
+  const letters: Record<string, number> = { j: 1, k: -1 };
+  const keys: Record<string, number> = { ArrowDown: 1, ArrowUp: -1, PageDown: 20, PageUp: -20, Home: -Infinity, End: Infinity };
+  const focused = (event.target as HTMLElement).matches(".runs-table");
+  return letters[event.key] ?? (focused ? (keys[event.key] ?? 0) : 0);
+}
+
 function acted(event: KeyboardEvent, { rows, cursorNow, setCursor, select, compare, clear }: Keyed): boolean {
   const run = rows.at(cursorNow());
-  if (event.key === "j") setCursor(Math.min(rows.total - 1, cursorNow() + 1));
-  else if (event.key === "k") setCursor(Math.max(0, cursorNow() - 1));
-  else if (event.key === "x" && run) select(run.id);
+  const by = moves(event);
+  if (by) setCursor(Math.min(rows.total - 1, Math.max(0, cursorNow() + by)));
+  else if ((event.key === "x" || (event.key === " " && (event.target as HTMLElement).matches(".runs-table"))) && run) select(run.id);
   else if ((event.key === "Enter" || event.key === "o") && run && !(event.target as HTMLElement).closest("a, button")) go(`/runs/${run.id}`);
   else if (event.key === "c") compare();
   else if (event.key === "Escape") clear();

@@ -1,5 +1,6 @@
 // The table of runs: only the rows that are seen are drawn, so ten thousand are no more work than forty.
 
+import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Column } from "./columns";
 import type { Rows } from "./useRuns";
@@ -7,6 +8,7 @@ import type { Rows } from "./useRuns";
 export const ROW_PX = 28;
 const SELECT_PX = 30;
 const SPARE_ROWS = 10;
+const [LEAST_PX, MOST_PX] = [40, 900]; // of a column
 
 interface Props {
   rows: Rows;
@@ -16,17 +18,20 @@ interface Props {
   cursor: number;
   selected: ReadonlySet<string>;
   onSort: (name: string, add: boolean) => void;
+  onWidth: (name: string, width: number | null) => void;
   onCursor: (index: number) => void;
   onSelect: (id: string) => void;
 }
 
-export function RunsTable({ rows, columns, pinned, sort, cursor, selected, onSort, onCursor, onSelect }: Props) {
+export function RunsTable({ rows, columns, pinned, sort, cursor, selected, onSort, onWidth, onCursor, onSelect }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const [first, last] = useSeen(box, rows.total);
   useEffect(() => rows.show(first, last), [first, last, rows.show]);
   useLayoutEffect(() => keepInView(box.current, cursor), [cursor]);
 
-  const ordered = [...columns.filter((one) => pinned.has(one.name)), ...columns.filter((one) => !pinned.has(one.name))];
+  const [dragged, setDragged] = useState<{ name: string; width: number } | null>(null);
+  const sized = columns.map((one) => (one.name === dragged?.name ? { ...one, width: dragged.width } : one));
+  const ordered = [...sized.filter((one) => pinned.has(one.name)), ...sized.filter((one) => !pinned.has(one.name))];
   const lefts = offsets(ordered);
   const width = SELECT_PX + ordered.reduce((sum, one) => sum + one.width, 0);
   const template = `${SELECT_PX}px ${ordered.map((one) => `${one.width}px`).join(" ")} 1fr`;
@@ -36,11 +41,13 @@ export function RunsTable({ rows, columns, pinned, sort, cursor, selected, onSor
   const seen: number[] = [];
   for (let index = first; index <= Math.min(last, rows.total - 1); index++) seen.push(index);
   return (
-    <div class="runs-table" role="grid" aria-rowcount={rows.total} ref={box} tabIndex={-1}>
+    <div class="runs-table" role="grid" aria-rowcount={rows.total} ref={box} tabIndex={0} aria-label="Runs" aria-activedescendant={cursor >= 0 ? `run-${cursor}` : undefined}>
       <div class="head" role="row" style={{ gridTemplateColumns: template, minWidth: `${width}px` }}>
         <span class="cell pinned select" style={{ left: "0px" }} />
         {ordered.map((one, index) => (
-          <Head key={one.name} column={one} sort={sort} class={fixed(one)} left={place(index)} onSort={onSort} />
+          <Head key={one.name} column={one} sort={sort} class={fixed(one)} left={place(index)} onSort={onSort}>
+            <Edge column={one} onDrag={(width) => setDragged({ name: one.name, width })} onWidth={(width) => (setDragged(null), onWidth(one.name, width))} />
+          </Head>
         ))}
       </div>
       <div class="body" style={{ height: `${rows.total * ROW_PX}px`, minWidth: `${width}px` }}>
@@ -51,6 +58,7 @@ export function RunsTable({ rows, columns, pinned, sort, cursor, selected, onSor
             <div
               key={index}
               role="row"
+              id={`run-${index}`}
               aria-rowindex={index + 1}
               aria-selected={chosen}
               class={`row${index === cursor ? " cursor" : ""}${chosen ? " chosen" : ""}`}
@@ -58,7 +66,7 @@ export function RunsTable({ rows, columns, pinned, sort, cursor, selected, onSor
               onMouseDown={() => onCursor(index)}
             >
               <span class="cell pinned select" style={{ left: "0px" }}>
-                {run && <input type="checkbox" checked={chosen} aria-label={`select ${run.name}`} onChange={() => onSelect(run.id)} />}
+                {run && <input type="checkbox" tabIndex={-1} checked={chosen} aria-label={`select ${run.name}`} onChange={() => onSelect(run.id)} />}
               </span>
               {ordered.map((one, at) => (
                 <span key={one.name} role="gridcell" class={`cell${one.right ? " right" : ""}${fixed(one)}`} style={place(at)}>
@@ -73,7 +81,8 @@ export function RunsTable({ rows, columns, pinned, sort, cursor, selected, onSor
   );
 }
 
-function Head({ column, sort, left, class: more, onSort }: {
+function Head({ column, sort, left, class: more, onSort, children }: {
+  children: ComponentChildren;
   column: Column;
   sort: readonly string[];
   left: { left?: string };
@@ -88,8 +97,40 @@ function Head({ column, sort, left, class: more, onSort }: {
         {column.label}
       </button>
       {(up || down) && <b>{up ? "↑" : "↓"}</b>}
+      {children}
     </span>
   );
+}
+
+/** The right edge of a column: drag it, or use the arrow keys; a double click gives the width it had. */
+function Edge({ column, onDrag, onWidth }: { column: Column; onDrag: (width: number) => void; onWidth: (width: number | null) => void }) {
+  const from = useRef<{ x: number; width: number } | null>(null);
+  const at = (event: PointerEvent): number => within(from.current!.width + event.clientX - from.current!.x);
+  return (
+    <i
+      class="edge" role="separator" aria-orientation="vertical" aria-label={`width of ${column.name}`} aria-valuenow={column.width} tabIndex={0}
+      title="Drag to make it wider; double click for the usual width"
+      onPointerDown={(event) => {
+        from.current = { x: event.clientX, width: column.width };
+        event.currentTarget.setPointerCapture(event.pointerId);
+        event.preventDefault();
+      }}
+      onPointerMove={(event) => from.current && onDrag(at(event))}
+      onPointerUp={(event) => {
+        if (from.current && event.clientX !== from.current.x) onWidth(at(event));
+        from.current = null;
+      }}
+      onDblClick={() => onWidth(null)}
+      onKeyDown={(event) => {
+        const by = event.key === "ArrowLeft" ? -10 : event.key === "ArrowRight" ? 10 : 0;
+        if (by) (event.preventDefault(), onWidth(within(column.width + by)));
+      }}
+    />
+  );
+}
+
+function within(width: number): number {
+  return Math.round(Math.min(MOST_PX, Math.max(LEAST_PX, width)));
 }
 
 /** First and last row that is seen, and some to spare. */

@@ -78,10 +78,9 @@ export const ATTRIBUTE_NAMES = Object.keys(ATTRIBUTES);
 export function column(name: string): Column {
   const known = ATTRIBUTES[name];
   if (known) return { right: false, ...known, name, attribute: true };
-  const label = name.replace(/^(config|metrics)\./, "");
   return {
-    name, label, right: true, attribute: false,
-    width: Math.min(180, Math.max(86, label.length * 7.2 + 34)),
+    name, label: label(name), right: true, attribute: false,
+    width: Math.round(Math.min(180, Math.max(86, label(name).length * 7.2 + 34))),
     draw: (run) => {
       const value = run.values[name];
       const wrong = value === "nan" || value === "inf" || value === "-inf";
@@ -94,10 +93,15 @@ export function column(name: string): Column {
   };
 }
 
+/** As it stands above a column. */
+export function label(name: string): string {
+  return ATTRIBUTES[name]?.label ?? name.replace(/^(config|metrics)\./, "");
+}
+
 /** What is shown until somebody chooses: the metrics that most runs have, validation first, and what they were given. */
 export function defaultColumns(names: Names | null): string[] {
   if (!names) return ALWAYS;
-  const metrics = names.metrics.map((one) => one.name).filter((name) => !/^(system\/|epoch$|time\/)/.test(name));
+  const metrics = names.metrics.map((one) => one.name).filter((name) => !/^(system\/|epoch$|progress$|time\/)/.test(name));
   const first = [...metrics.filter((name) => /val|test|acc/i.test(name)), ...metrics.filter((name) => !/val|test|acc/i.test(name))];
   const config = names.config.map((one) => `config.${one.name}`);
   return [...ALWAYS, ...first.slice(0, METRICS).map(asColumn), ...config.slice(0, CONFIG)];

@@ -1,0 +1,46 @@
+// Any other metric in a chart too: which?
+
+import { useEffect, useRef, useState } from "preact/hooks";
+
+const SHOWN = 100;
+
+export function AddMetric({ title, metrics, added, onToggle }: {
+  title: string;
+  metrics: readonly string[];
+  added: readonly string[];
+  onToggle: (name: string) => void;
+}) {
+  const [open, setOpen] = useState(false);
+  const [search, setSearch] = useState("");
+  const box = useRef<HTMLSpanElement>(null);
+  useEffect(() => {
+    if (!open) return undefined;
+    const leave = (event: Event): void => {
+      const away = event instanceof KeyboardEvent ? event.key === "Escape" : !box.current?.contains(event.target as Node);
+      if (away) setOpen(false);
+    };
+    addEventListener("pointerdown", leave);
+    addEventListener("keydown", leave);
+    return () => {
+      removeEventListener("pointerdown", leave);
+      removeEventListener("keydown", leave);
+    };
+  }, [open]);
+  const rest = metrics.filter((name) => !added.includes(name) && name.toLowerCase().includes(search.toLowerCase()));
+  return (
+    <span ref={box}>
+      <button class={`plain${added.length ? " on" : ""}`} title="Draw other metrics here too" aria-label={`Add a metric to ${title}`} aria-expanded={open} onClick={() => setOpen(!open)}>+</button>
+      {open && (
+        <div class="popover adding" role="dialog" aria-label={`Metrics in ${title}`}>
+          <input type="search" autofocus placeholder="Which metric?" aria-label="Search metrics to add" value={search} onInput={(event) => setSearch(event.currentTarget.value)} />
+          <ul>
+            {added.map((name) => <li key={name}><button class="plain on name" title="Take it out" onClick={() => onToggle(name)}>× {name}</button></li>)}
+            {rest.slice(0, SHOWN).map((name) => <li key={name}><button class="plain name" onClick={() => onToggle(name)}>+ {name}</button></li>)}
+            {rest.length > SHOWN && <li class="muted">and {rest.length - SHOWN} more: search</li>}
+            {!rest.length && !added.length && <li class="muted">No other metric{search && " is called so"}</li>}
+          </ul>
+        </div>
+      )}
+    </span>
+  );
+}
