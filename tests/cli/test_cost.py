@@ -1,10 +1,9 @@
-"""Is looking cheap? CPU time of the process, best of several (never wall time), and the modules it loads."""
+"""Is looking cheap? CPU time of the process, never wall time, and the modules it loads."""
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ import pytest
 
 LEYDEN = str(Path(sys.executable).parent / "leyden")
 HEAVY = {"torch", "numpy", "pydantic", "rich", "typer", "fastapi", "uvicorn", "sqlalchemy", "httpx", "yaml", "pathspec"}
-MODULES = "import sys, json; {}; print(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
 PROGRAM = """
 import leyden
 leyden.log({"loss": 1.0})
@@ -23,6 +21,20 @@ checkpoint = leyden.run_dir() / "checkpoints/step=1"
 checkpoint.mkdir()
 (checkpoint / "manifest.json").write_text('{"step": 1, "created_at": 1.0}')
 """
+# At its end the program says what it loaded, what it cost, and what a piece of work costs that never changes. Beside
+# a busy neighbour on the same core all of it costs twice as much CPU: what counts is one beside the other.
+REPORT = """
+import json, sys, time
+{}
+spent_s = time.process_time()
+loaded = sorted({{name.partition(".")[0] for name in sys.modules}})
+import inspect, tarfile
+work = inspect.getsource(tarfile)
+began_s = time.process_time()
+compile(work, "work", "exec")
+print(json.dumps([loaded, spent_s, time.process_time() - began_s]))
+"""
+WORK_S = 0.014  # what that work costs where nothing else runs, on the machine of DESIGN.md's 150 ms
 
 
 @pytest.fixture(scope="module")
@@ -47,27 +59,22 @@ LOOKS = [
 
 
 @pytest.mark.parametrize("line", LOOKS)
-def test_looking_costs_at_most_150_ms_of_cpu(environ: dict[str, str], line: str) -> None:
-    assert _cpu_s([LEYDEN, *line.split()], environ, enough=0.150) <= 0.150
-
-
-@pytest.mark.parametrize("line", LOOKS)
-def test_looking_loads_nothing_heavy(environ: dict[str, str], line: str) -> None:
-    code = MODULES.format(f"from leyden.cli.main import run; run({line.split()!r})")
-    loaded = set(json.loads(_run([sys.executable, "-c", code], environ).splitlines()[-1]))
+def test_looking_loads_nothing_heavy_and_costs_at_most_150_ms_of_cpu(environ: dict[str, str], line: str) -> None:
+    code = f"from leyden.cli.main import run; assert run({line.split()!r}) == 0"
+    loaded, spent_s = _cost(code, environ, at_most_s=0.150)
     assert loaded & HEAVY == set()
+    assert spent_s <= 0.150
 
 
 def test_run_loads_no_rich_and_no_server() -> None:
-    code = MODULES.format("import leyden.cli.run, leyden.core.job, leyden.client.capture")
-    loaded = set(json.loads(_run([sys.executable, "-c", code], dict(os.environ))))
+    loaded, _ = _cost("import leyden.cli.run, leyden.core.job, leyden.client.capture", dict(os.environ))
     assert loaded & HEAVY == {"pydantic"}
 
 
 def test_importing_leyden_is_free() -> None:
-    loaded = set(json.loads(_run([sys.executable, "-c", MODULES.format("import leyden")], dict(os.environ))))
+    loaded, spent_s = _cost("import leyden", dict(os.environ), at_most_s=0.050)
     assert loaded & HEAVY == set()
-    assert _cpu_s([sys.executable, "-c", "import leyden"], dict(os.environ)) <= 0.100
+    assert spent_s <= 0.050
 
 
 def _run(command: list[str], environ: dict[str, str]) -> str:
@@ -75,12 +82,11 @@ def _run(command: list[str], environ: dict[str, str]) -> str:
     return subprocess.run(command, env=environ, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-def _cpu_s(command: list[str], environ: dict[str, str], *, enough: float = 0.0) -> float:
-    """The least of several runs: what the program needs when nothing disturbs it. One of `enough` or less will do."""
-    spent: list[float] = []
-    while len(spent) < 7 and (not spent or min(spent) > enough):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        _run(command, environ)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return min(spent)
+def _cost(code: str, environ: dict[str, str], *, at_most_s: float = 60.0) -> tuple[set[str], float]:
+    """What it loads, and its CPU seconds as they would be alone on the machine: the first of five at most that do."""
+    found: list[tuple[set[str], float]] = []
+    while not found or (found[-1][1] > at_most_s and len(found) < 5):
+        out = _run([sys.executable, "-c", REPORT.format(code)], environ)
+        loaded, spent_s, work_s = json.loads(out.splitlines()[-1])
+        found.append((set(loaded), spent_s / max(1.0, work_s / WORK_S)))
+    return min(found, key=lambda one: one[1])

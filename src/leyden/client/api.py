@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPResponse
@@ -14,9 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
 from leyden.client.transport import Endpoint, Query, Transport
-from leyden.core.environment import EnvironmentView
 from leyden.core.errors import NotFoundError, UnreachableError
-from leyden.core.origin import Origin
 from leyden.core.views import (
     ArtifactsView,
     ArtifactView,
@@ -42,8 +39,10 @@ from leyden.core.views import (
 )
 
 if TYPE_CHECKING:
+    from leyden.core.environment import EnvironmentView
     from leyden.core.house import CleanView, ServerView
     from leyden.core.job import Job  # pydantic: 60 ms that `leyden ps` need not pay
+    from leyden.core.origin import Origin
 
 View = TypeVar("View")
 _CHUNK_BYTES = 1 << 16
@@ -157,10 +156,13 @@ class Client:
     def get_code(self, sha256: str, into: BinaryIO) -> None:
         """Download a captured tree (tar.gz)."""
         with self._transport.open("GET", f"/api/code/{sha256}", timeout_s=300) as response:
-            shutil.copyfileobj(response, into)
+            while chunk := response.read(_CHUNK_BYTES):
+                into.write(chunk)
 
     def environment(self, ref: str) -> EnvironmentView | None:
         """The interpreter and packages of a job's last attempt; None where that is not on record."""
+        from leyden.core.environment import EnvironmentView
+
         fields = self._get(f"/api/jobs/{_quoted(ref)}/environment")
         return fields and EnvironmentView(**{**fields, "packages": tuple(fields["packages"])})
 
@@ -336,7 +338,11 @@ def _checkpoint(fields: Mapping[str, Any]) -> CheckpointView:
 
 
 def _commit(fields: dict[str, Any] | None) -> Origin | None:
-    return Origin(**{**fields, "changed": tuple(fields["changed"])}) if fields else None
+    if not fields:
+        return None
+    from leyden.core.origin import Origin
+
+    return Origin(**{**fields, "changed": tuple(fields["changed"])})
 
 
 def _numbers(fields: Mapping[str, Any], *names: str) -> dict[str, Any]:

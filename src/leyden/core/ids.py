@@ -7,7 +7,7 @@ command line: the ending changes most, so three or four characters are enough am
 
 from __future__ import annotations
 
-import secrets
+import os
 import threading
 import time
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ def new_id(now_ms: int | None = None) -> str:
     global _last  # noqa: PLW0603  one counter a process is the point
     moment = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     with _lock:
-        _last = max(_last + 1, ((moment - _EPOCH_MS) << 10) | secrets.randbits(10))
+        _last = max(_last + 1, ((moment - _EPOCH_MS) << 10) | int.from_bytes(os.urandom(2)) >> 6)
         return encode(_last)
 
 

@@ -6,7 +6,6 @@ Only the standard library, and of that only what starts fast: the worker imports
 from __future__ import annotations
 
 import os
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,6 +28,8 @@ def birth(pid: int) -> str | None:
     if Path("/proc/self/stat").exists():
         words = stat_words(pid)
         return words[19] if words else None
+    import subprocess  # 2 ms: every command of `leyden` imports this file
+
     shown = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     state, _, started = shown.stdout.strip().partition(" ")
     return None if not started or state.startswith("Z") else started.strip()
