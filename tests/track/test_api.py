@@ -53,6 +53,25 @@ def test_values_are_those_of_the_moment(record: run.Run) -> None:
     assert points(record) == {"total": [1], "a": [1]}
 
 
+def test_a_name_that_came_as_a_number_may_come_as_a_tensor_or_a_mistake(record: run.Run) -> None:
+    """`log` knows by then that its values were plain, and must look all the same."""
+    total = torch.tensor(2.0)
+    for value in (1.0, total, {"x": 3.0}, np.float64(4), True, 5, np.array([6.0])):
+        leyden.log({"a": value, "b": 0})
+        total += 10
+    for wrong in ("high", None, [1.0], 1j, torch.zeros(2)):
+        with pytest.raises(RecordError, match="metric 'a' was logged"):
+            leyden.log({"b": 0, "a": wrong})
+    for step in (1 << 63, -(1 << 64), 0.5):
+        with pytest.raises(RecordError, match="64 bits"):
+            leyden.log({"b": 0}, step=step)  # type: ignore[arg-type]
+    with pytest.raises(RecordError, match="1,001 bytes"):
+        leyden.log({"b": 0, "x" * 1001: 0})
+    leyden.log({"b": 9})
+    assert points(record) == {"a": [1, 12, 4, 1, 5, 6], "a/x": [3], "b": [0] * 7 + [9]}
+    assert list(read_run(record.path)["b"].steps) == list(range(8))
+
+
 def test_numbers_of_all_kinds(record: run.Run) -> None:
     leyden.log(
         {"huge": 10**400, "least": -(10**400), "one": np.array([[3]]), "bf16": torch.tensor(2, dtype=torch.bfloat16)}
@@ -102,7 +121,6 @@ def test_steps_of_all_kinds(record: run.Run) -> None:
 
 def test_too_many_names_are_left_out_and_told(record: run.Run) -> None:
     record._names = names.Names(most=3)
-    record._known = record._names.known
     leyden.log({"a": 1.0, "b": 1.0})
     with pytest.warns(UserWarning, match="3 distinct metric names, as many as are kept; further names, such as 'd'"):
         leyden.log({"c": 1.0, "d": 1.0, "a": 2.0})
@@ -117,7 +135,7 @@ def test_names_without_end_cost_little(record: run.Run) -> None:
         leyden.log({f"n{number}": 0.0 for number in range(1_000_000)})
     assert time.thread_time() - start < 5
     record.writer._rows.clear()  # to read a hundred thousand names takes seconds
-    assert len(record._known) == 99_000
+    assert len(record._names.known) == 99_000
 
 
 def test_rows_wide_and_long_stay_readable(tmp_path: Path) -> None:

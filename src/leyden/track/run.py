@@ -18,11 +18,11 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex
 
 from leyden.core.errors import RecordError
 from leyden.core.ids import new_id
@@ -32,11 +32,10 @@ from leyden.track.clerk import Clerk
 from leyden.track.facts import Facts
 from leyden.track.media import Media
 from leyden.track.names import Metrics, Names, as_step, flat
-from leyden.track.writer import MetricWriter
+from leyden.track.writer import MetricWriter, Row
 
 RUNS_FOLDER = "leyden_runs"
 _FILE = re.compile(r"a(\d+)-r(\d+)\.frames$")
-_MOST = (1 << 63) - 1
 
 
 class Run:
@@ -58,8 +57,8 @@ class Run:
         self.claimed = False  # whether a Trainer writes it
         self.state = ""  # how it ends, where that is known before the process ends
         self._names = Names()
-        self._known = self._names.known
-        self._next_step = 0
+        self._plain: set[str] = set()  # names that came as floats and ints alone: what `log` takes the short way
+        self._last = [-1]  # the step that was logged last; `log` has the list too
         self._owner = os.getpid()  # a forked child has a copy of this, and ends nothing
 
     @property
@@ -70,31 +69,33 @@ class Run:
     @property
     def last_step(self) -> int:
         """The step that was logged last, 0 before the first."""
-        return max(0, self._next_step - 1)
+        return max(0, self._last[0])
 
     def log(self, metrics: Metrics, step: SupportsIndex | None = None) -> None:
         """One row of metrics; without a step, one more than the last."""
-        if step is None:
-            step = self._next_step
-        if type(metrics) is dict and type(step) is int and -_MOST <= step <= _MOST:
-            known = self._known
-            for name, value in metrics.items():
-                if (type(value) is not float and type(value) is not int) or name not in known:
-                    break
-            else:  # all in this one function: between two steps of training, others' code has filled the caches
-                self._next_step = step + 1
-                self.writer.append((step, monotonic(), metrics.copy()))
-                return
+        if self is _run:
+            log(metrics, step)
+        else:
+            self.check(metrics, self._last[0] + 1 if step is None else step)
+
+    def check(self, metrics: Metrics, step: SupportsIndex) -> None:
+        """Take a row of which nothing is known yet. Raises RecordError."""
         if not isinstance(metrics, Mapping):
             asked, found = f"{metrics!r:.60} was logged", f"it is a {type(metrics).__name__}, not a dict"
             raise RecordError(asked=asked, found=found, do='Log a dict, such as {"loss": loss}.')
+        fresh = metrics.keys() - self._names.known
         self.record(as_step(step), flat(metrics))
+        others = {name for name, value in metrics.items() if type(value) is not float and type(value) is not int}
+        self._plain |= (fresh & self._names.known) - others
+        self._plain -= others
+        if self is _run:
+            _open(self._plain, self.writer.append)
 
     def record(self, step: int, row: Mapping[str, SupportsFloat]) -> None:
-        """The same for a row that is flat and holds only numbers; it is kept, not copied."""
-        if not self._known.issuperset(row):
+        """Take a row that is flat and holds only numbers; it is kept, not copied."""
+        if not self._names.known.issuperset(row):
             row = self._names.admit(row)
-        self._next_step = step + 1
+        self._last[0] = step
         if row:
             self.writer.add(step, row)
 
@@ -105,9 +106,8 @@ class Run:
 
     def finish(self, state: str = life.FINISHED) -> None:
         """Write what waits and end the record: nothing but files, no network. Twice is as good as once."""
-        global _run  # noqa: PLW0603
         if _run is self:
-            _run = None
+            _turn_to(None)
         self.clerk.close()
         self.writer.close()
         bare, self.bare = self.bare, False
@@ -127,6 +127,24 @@ class Run:
 _run: Run | None = None
 _bare: list[Run] = []  # not finished; each Trainer has one of its own
 
+# The short way of `log`: what it needs of the current run, as names of this module. Closed until a row was taken.
+_plain: set[str] = set()
+_take: Callable[[Row], object] = id
+_last: list[int] = [-1]
+_copy: Callable[[Any], dict[str, float]] = dict.copy  # refuses what is no dict
+
+
+def _turn_to(run: Run | None) -> None:
+    """That is the run of this process now."""
+    global _run, _last
+    _run, _last = run, run._last if run is not None else [-1]
+    _open(set(), id)
+
+
+def _open(plain: set[str], take: Callable[[Row], object]) -> None:
+    global _plain, _take
+    _plain, _take = plain, take
+
 
 def current() -> Run:
     """The run of this process, opened on first use."""
@@ -135,7 +153,6 @@ def current() -> Run:
 
 def start(root: Path | None = None, *, resume: Path | None = None) -> Run:
     """Open the run of this process: LEYDEN_RUN_DIR, else `resume` as its next attempt, else a new one under `root`."""
-    global _run  # noqa: PLW0603  a process belongs to one run
     environ = os.environ
     rank = int(environ.get("RANK", "0"))
     if given := environ.get("LEYDEN_RUN_DIR"):
@@ -152,10 +169,11 @@ def start(root: Path | None = None, *, resume: Path | None = None) -> Run:
         (path / life.FINISHED_FILE).unlink(missing_ok=True)
         life.announce(path)
         life.listen()
-    _run = Run(path, attempt=attempt, rank=rank, bare=bare)
+    one = Run(path, attempt=attempt, rank=rank, bare=bare)
+    _turn_to(one)
     if bare:
-        _bare.append(_run)
-    return _run
+        _bare.append(one)
+    return one
 
 
 def opened() -> bool:
@@ -170,9 +188,9 @@ def claim(root: Path) -> Run | None:
 
 def open_run(path: Path, *, attempt: int, rank: int) -> Run:
     """Join a run that another rank has opened."""
-    global _run  # noqa: PLW0603
-    _run = Run(path, attempt=attempt, rank=rank)
-    return _run
+    one = Run(path, attempt=attempt, rank=rank)
+    _turn_to(one)
+    return one
 
 
 def is_current(path: Path) -> bool:
@@ -193,7 +211,23 @@ def log(metrics: Metrics, step: SupportsIndex | None = None) -> None:
     kept. Steps need not grow. Costs about a microsecond; a thread writes to disk four times a second.
     Raises RecordError for a value that is no number, and a name of more than 1000 bytes.
     """
-    (_run or start()).log(metrics, step)
+    # Between two steps of training others' code has filled the caches: what counts is how much code and memory is
+    # touched. So all is in this one function, its loops are in C, and values are checked by adding them up.
+    if step is None:
+        step = _last[0] + 1
+    try:
+        if (
+            _plain.issuperset(metrics)
+            and type(sum(metrics.values(), 0.0)) is float
+            and type(step) is int
+            and -0x7FFFFFFFFFFFFFFF <= step <= 0x7FFFFFFFFFFFFFFF
+        ):
+            _take((step, monotonic(), _copy(metrics)))
+            _last[0] = step
+            return
+    except Exception:  # a value that is no number: said below
+        pass
+    (_run or start()).check(metrics, step)
 
 
 def run_dir() -> Path:
@@ -251,3 +285,4 @@ def _at_exit() -> None:
 
 
 atexit.register(_at_exit)  # before the writer's own, which was registered earlier
+os.register_at_fork(after_in_child=lambda: _turn_to(_run))  # whose writer begins anew
