@@ -6,9 +6,11 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from leyden.track.read import read_run
 from tests.end_to_end.conftest import Platform, until
 
 GATED = """
@@ -62,6 +64,12 @@ leyden.Trainer(max_epochs=1, accelerator="cpu", enable_progress_bar=False).fit(L
 
 def let_go(platform: Platform, job_id: str) -> None:
     platform.home.runs.joinpath(job_id, "go").touch()
+
+
+def how_far(platform: Platform, job_id: str) -> Any:
+    """The job as `leyden ps` tells of it, once it is known how long it goes on."""
+    (job,) = [one for one in platform.json("ps") if one["id"] == job_id]
+    return job if job["eta_s"] is not None else None
 
 
 def is_running(platform: Platform, job_id: str) -> bool:
@@ -130,11 +138,18 @@ def test_a_trainer_that_is_paused_goes_on_at_the_next_step(platform: Platform) -
     platform.write("train.py", TRAINS)
     job_id = platform.leyden("submit", "train.py").stdout.strip()
     until(lambda: "step 3\n" in platform.leyden("logs", job_id).stdout, "a few steps")
+    first = until(lambda: how_far(platform, job_id), "word of how far it is")
+    assert f"{int(100 * first['progress'])} %, " in platform.leyden("ps").stdout
+    assert " left\n" in platform.leyden("show", job_id).stdout
     platform.leyden("pause", job_id)
     until(lambda: platform.job_state(job_id) == "paused", "the pause")
-    let_go(platform, job_id)
     platform.leyden("resume", job_id)
+    second = until(lambda: how_far(platform, job_id), "word of how far it is")
+    assert second["attempt"] == 2
+    assert first["progress"] < second["progress"] < 1
+    let_go(platform, job_id)
     platform.leyden("wait", job_id)
+    assert read_run(platform.home.runs / job_id)["system/progress"].values[-1] == 1
     logs = sorted(platform.home.runs.joinpath(job_id, "logs").glob("a*-r0.log"))
     steps = [
         [int(line.split()[1]) for line in log.read_text().splitlines() if line.startswith("step ")] for log in logs

@@ -8,14 +8,17 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 import leyden
+from leyden.track.read import read_run
 from leyden.train import progress
+from leyden.train.logs import share
 from tests.train.models import Line, regression
 
 SCRIPT = """
@@ -104,3 +107,59 @@ def test_the_wait_for_data_is_shown_where_it_counts(kind: type[Line], data: Any,
     assert ("data wait %" in shown.values) is waits
     assert 50 < shown.values.get("data wait %", 80) <= 100
     assert "data wait % 80 " in progress.words({"data wait %": 80.0})
+
+
+class Endless(IterableDataset[Any]):
+    """Eight batches of one, of which nobody knows how many they are."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(regression(8))
+
+
+class Stops(leyden.Callback):
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        trainer.should_stop = trainer.global_step >= 5
+
+
+def shares(root: Path, data: Any, *callbacks: leyden.Callback, ckpt_path: str | None = None, **bounds: Any) -> Any:
+    """What the record of a training was told of how much is done, and its checkpoint."""
+    run = leyden.Trainer(
+        accelerator="cpu", enable_progress_bar=False, log_every_n_steps=1, callbacks=list(callbacks),
+        default_root_dir=root, **bounds,
+    )  # fmt: skip
+    run.fit(Line(), data, ckpt_path=ckpt_path)
+    assert run.run is not None
+    assert run.checkpoint_callback is not None
+    found = read_run(run.run.path).get("system/progress")
+    run.run.finish()
+    return list(found.values) if found else None, run.checkpoint_callback.last_model_path
+
+
+def test_the_record_is_told_how_much_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    eight, endless = DataLoader(regression(8)), DataLoader(Endless())
+    assert shares(tmp_path, eight, max_epochs=2)[0] == [0, 1]  # within a second
+    monkeypatch.setattr(share, "EVERY_S", 0)
+    assert shares(tmp_path, eight, max_epochs=2)[0] == [step / 16 for step in range(17)]
+    assert shares(tmp_path, eight, max_epochs=2, max_steps=4)[0] == [0, 0.25, 0.5, 0.75, 1]
+    assert shares(tmp_path, endless, max_epochs=2)[0] == [0, 0.5, 1]
+    assert shares(tmp_path, eight, Stops(), max_epochs=-1)[0] is None
+    timed, _ = shares(tmp_path, eight, Stops(), max_time={"hours": 1})
+    assert 0 < timed[-1] < 0.1
+    part, checkpoint = shares(tmp_path, eight, Stops(), max_epochs=2)
+    assert part == [step / 16 for step in range(6)]
+    assert shares(tmp_path, eight, ckpt_path=checkpoint, max_epochs=2)[0] == [step / 16 for step in range(5, 17)]
+
+
+def test_a_prediction_tells_how_much_is_done_and_a_test_after_training_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share, "EVERY_S", 0)
+    monkeypatch.setattr(progress.Silent, "every_s", 0)
+    run = leyden.Trainer(accelerator="cpu", max_epochs=1, enable_progress_bar=False, default_root_dir=tmp_path)
+    data = DataLoader(regression(4))
+    run.predict(Line(), data)
+    assert run.run is not None
+    assert list(read_run(run.run.path)["system/progress"].values) == [0.25, 0.5, 0.75, 1]
+    run.fit(Line(), data)
+    run.test(Line(), data)
+    assert list(read_run(run.run.path)["system/progress"].values)[4:] == [0, 0.25, 0.5, 0.75, 1]

@@ -89,6 +89,23 @@ def runtime_s(job: JobView, now: float) -> float | None:
     return None if job.started_at is None else max(0.0, (job.ended_at or now) - job.started_at)
 
 
+def far(job: JobView) -> str:
+    """How much of it is done, and how long the rest takes, as far as that is known.
+
+    >>> from dataclasses import replace
+    >>> from leyden.core.views import JobView
+    >>> job = JobView(id="0000000q7k", name="t", user="ada", state="running", reason="", priority=50, attempt=1,
+    ...     node="n", devices=[], created_at=0, started_at=1.0, ended_at=None, exit_code=None, run_dir="",
+    ...     progress=0.437)
+    >>> far(job), far(replace(job, eta_s=720.0)), far(replace(job, progress=None))
+    ('43 %', '43 %, 12m00s left', '')
+    """
+    if job.progress is None:
+        return ""
+    left = "" if job.eta_s is None else f", {format_duration(job.eta_s)} left"
+    return f"{math.floor(100 * job.progress)} %{left}"
+
+
 def ending(job: JobView) -> str:
     """How a job ended, in one line.
 

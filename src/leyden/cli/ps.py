@@ -7,7 +7,7 @@ import time
 
 import click
 
-from leyden.cli.common import STATE_COLOURS, print_json, runtime_s, telling_length
+from leyden.cli.common import STATE_COLOURS, far, print_json, runtime_s, telling_length
 from leyden.cli.screen import BOLD, DIM, Cell, columns, compact, painter, table
 from leyden.cli.usage import SETTINGS, json_option
 from leyden.client import embedded
@@ -16,7 +16,7 @@ from leyden.core.states import State
 from leyden.core.units import format_duration
 from leyden.core.views import JobView
 
-HEADS = ("ID", "NAME", "USER", "STATE", "AGE", "RUNTIME", "DEVICES", "REASON")
+HEADS = ("ID", "NAME", "USER", "STATE", "AGE", "RUNTIME", "DONE", "DEVICES", "REASON")
 
 
 @click.command(context_settings=SETTINGS)
@@ -56,6 +56,7 @@ def listing(jobs: list[JobView], *, now: float) -> str:
             Cell(text=job.state, paint=lambda text: paint(text, *STATE_COLOURS.get(State(job.state), ()))),
             Cell(text=format_duration(max(0.0, now - job.created_at))),
             Cell(text="" if spent is None else format_duration(spent)),
+            Cell(text=far(job)),
             Cell(text=compact(job.devices) if State(job.state).active else ""),
             Cell(text="" if job.reason == job.state else job.reason, paint=lambda text: paint(text, DIM)),
         ]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import click
 
-from leyden.cli.common import STATE_COLOURS, as_typed, known, print_json, runtime_s
+from leyden.cli.common import STATE_COLOURS, as_typed, far, known, print_json, runtime_s
 from leyden.cli.screen import BOLD, DIM, Cell, clean, columns, compact, painter, table
 from leyden.cli.usage import SETTINGS, json_option
 from leyden.core.ids import short_id
@@ -54,6 +54,7 @@ def page(detail: JobDetail, *, now: float) -> str:
         ("started", _moment(job.started_at, now)),
         ("ended", _moment(job.ended_at, now)),
         ("runtime", "" if spent is None else format_duration(spent)),
+        ("done", far(job)),
         ("cost", "" if detail.cost is None else f"{detail.cost:.2f}{_of(detail)}"),
         ("devices", f"{compact(job.devices)} on {job.node}" if job.devices else ""),
         ("asked for", ", ".join(f"{key} {value}" for key, value in _asked(detail))),

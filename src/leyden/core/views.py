@@ -29,6 +29,8 @@ class JobView:
     ended_at: float | None
     exit_code: int | None
     run_dir: str
+    progress: float | None = None  # 0 to 1, while it runs; None: nobody knows
+    eta_s: float | None = None  # so long the rest takes, at the rate of this attempt
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Path, Query, Request, Response
@@ -115,20 +115,21 @@ def _add_server(app: FastAPI, services: Services) -> None:
 
 
 def _add_jobs(app: FastAPI, services: Services) -> None:
-    store, home = services.store, services.home
+    store, home, tracker = services.store, services.home, services.tracker
 
     @app.get("/api/jobs", response_model=list[JobView])
     def get_jobs(all: All = False, limit: Annotated[int, Query(ge=1, le=10_000)] = 200) -> Response:  # noqa: A002
         """Jobs, newest first."""
         now = services.clock()
         found = store.read(lambda connection: views.many_jobs(connection, home, all_=all, limit=limit, now=now))
-        return JSONResponse([asdict(view) for view in found])
+        return JSONResponse([asdict(tracker.with_progress(view)) for view in found])
 
     @app.get("/api/jobs/{ref}", response_model=JobDetail)
     def get_job(ref: Ref) -> Response:
         """All about one job: what it is, its attempts, every change of its state."""
         prices, now = services.prices, services.clock()
-        return _json(store.read(lambda connection: views.detail(connection, home, ref, prices=prices, now=now)))
+        found = store.read(lambda connection: views.detail(connection, home, ref, prices=prices, now=now))
+        return _json(replace(found, job=tracker.with_progress(found.job)))
 
     @app.get("/api/jobs/{ref}/wait", response_model=JobView)
     async def wait_for_job(ref: Ref, timeout_s: Timeout = 30) -> Response:

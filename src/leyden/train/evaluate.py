@@ -16,6 +16,7 @@ from leyden.train.feeding.transfer import mover_for
 from leyden.train.hooks import collect
 from leyden.train.logs.logbook import LogBook
 from leyden.train.logs.reduction import Reducer
+from leyden.train.logs.share import Share
 from leyden.train.parallel.sharding import is_sharded, reshard
 from leyden.train.session import count_arguments
 
@@ -50,6 +51,8 @@ class Evaluation:
         self.book = LogBook(training=False, sink=session.sink)
         self.done = 0  # batches of the last run
         self._in_step = is_sharded(module)  # then every forward pass is collective
+        alone = trainer.stage == stage and trainer._fit is None  # training has told of its own work
+        self._share = Share(trainer, lambda: self.done / self.batches if self.batches else None) if alone else None
 
     def load(self) -> None:
         """Make the loaders, and split them over ranks."""
@@ -147,6 +150,8 @@ class Evaluation:
                 due = time.perf_counter() + progress.every_s
                 if not silent:
                     progress.update(self.done, {})
+                if self._share is not None:
+                    self._share.tell()
         if self._in_step:
             self._keep_step(last, self.done - before, loader_idx)
         return kept

@@ -18,6 +18,7 @@ from leyden.train.hooks import Hook, collect
 from leyden.train.large_batch import scale_rates
 from leyden.train.logs.logbook import LogBook
 from leyden.train.logs.reduction import Reducer
+from leyden.train.logs.share import Share, share_of_fit
 from leyden.train.module import Module
 from leyden.train.offload import setup as offload
 from leyden.train.optimizers import Optimization
@@ -102,6 +103,7 @@ class Fit:
             self.profile(session.profiler)
         self.way = choose_way(self)
         self.large_batch = scale_rates(trainer, self)
+        self.share = Share(trainer, lambda: share_of_fit(trainer, self))
 
     def call(self, *moments: str) -> None:
         """Call the hooks of these moments; what they log counts for the epoch unless they say otherwise."""

@@ -283,6 +283,7 @@ class Trainer(TrainerState):
         most = fit.plan.max_epochs
         number = f"{self.current_epoch + 1:>{len(str(most))}}/{most}" if most > 0 else str(self.current_epoch + 1)
         self.progress.begin(f"epoch {number}", fit.feed.batches, fit.batch)
+        fit.share.tell()
         fit.call("on_train_epoch_start")
         return time.perf_counter() + self.progress.every_s
 
@@ -291,6 +292,7 @@ class Trainer(TrainerState):
         fit.check(output, self.global_step)
         fit.book.flush()
         self.progress.update(fit.batch, fit.shown())
+        fit.share.tell()
         self._saver.poll()
         return time.perf_counter() + self.progress.every_s
 
@@ -342,6 +344,7 @@ class Trainer(TrainerState):
 
     def _finish(self, fit: Fit) -> None:
         fit.book.flush()
+        fit.share.tell(at_once=True)
         fit.call("on_train_end", "on_fit_end")
         self._saver.close()
 

@@ -105,19 +105,47 @@ def test_a_page_follows_what_changes(store: Store, tmp_path: Path) -> None:
     assert [one.name for one in queries.names("", "", archived=True).metrics] == ["loss", "new"]
 
 
-def test_progress_is_what_the_program_says_or_steps_tell(store: Store, tmp_path: Path) -> None:
-    running = {"ended_at": None, "state": "running"}
-    queries = Queries(
-        book_of(
-            store,
-            tmp_path,
-            row(1, {"progress": 0.25}, **running),
-            row(2, {"epoch": 5.0}, config={"trainer": {"max_epochs": 10}}, **running),
-            row(3, {"step": 5.0}, config={"max_steps": -1}, **running),
-        )
-    )
-    said = {int(one.id): (one.progress, one.eta_s) for one in queries.page(Asked()).rows}
-    assert said == {1: (0.25, 99 * 3), 2: (0.5, 98.0), 3: (None, None)}
+def told(*places: tuple[float, float], name: str = "progress", attempt: int = 1) -> RunStats:
+    """What is known after (time, value)s, counted back from now, a frame each; put on record and read again."""
+    stats = RunStats()
+    for ago, value in places:
+        stats.feed(0, attempt, block(name, ago, value))
+    return RunStats.load(stats.dump())
+
+
+def block(name: str, ago: float, *values: float) -> Block:
+    times = NOW - ago + np.arange(len(values), dtype=np.float64)
+    return Block(names=("x", name), steps=np.arange(len(values)), times=times, values=np.array([values, values]))
+
+
+def test_progress_is_what_the_program_says_or_steps_tell_and_the_rest_takes_as_long(
+    store: Store, tmp_path: Path
+) -> None:
+    book = book_of(store, tmp_path)
+    book.sync()
+    resumed = told((40, 0.0), (20, 0.5))
+    resumed.feed(0, 2, block("progress", 1, 0.5, 0.6))
+    again = told((40, 0.0), (20, 0.5))
+    again.feed(0, 1, block("progress", 1, 0.1, 0.2))
+    running: dict[str, object] = {"ended_at": None, "state": "running"}
+    for number, stats, config in (  # run n began 100 - n seconds ago
+        (1, told((10, 0.25)), {}),  # a quarter in 89 s
+        (2, told((50, 1.0), (10, 5.0), name="epoch"), {"trainer": {"max_epochs": 10}}),
+        (3, told((10, 5.0), name="step"), {"max_steps": -1}),
+        (4, resumed, {}),  # a tenth in a second
+        (5, again, {}),
+        (6, told((10, 0.25), (9, 0.5), name="system/progress"), {}),  # was to be over seven seconds ago
+        (7, told((60, 0.25), (59, 0.5), name="system/progress"), {}),
+        (8, told((10, 0.5), attempt=2), {}),
+        (9, told((10, 0.0), (9, math.nan)), {}),
+    ):
+        book.note(row(number, {}, config=config, **running), stats)
+    book.note(row(10, {}), told((10, 0.25)))
+    said = {int(one.id): (one.progress, one.eta_s and round(one.eta_s)) for one in Queries(book).page(Asked()).rows}
+    assert said == {
+        1: (0.25, 89 * 3 - 10), 2: (0.5, 40), 3: (None, None), 4: (0.6, 4), 5: (0.2, 8), 6: (0.5, 0.0),
+        7: (0.5, None), 8: (0.5, None), 9: (None, None), 10: (0.25, None),
+    }  # fmt: skip
 
 
 def test_a_page_of_many_runs_costs_little(store: Store, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from leyden.core.errors import SpecError
 from leyden.core.filter import ATTRIBUTES, All, Any, Compare, Field, Filter, Found, Not, compare, field, parse
 from leyden.core.run_views import Cell, GroupView, NamesView, NameView, RunsView, RunView, SpreadView
 from leyden.server.tracking.book import Book, Entry
+from leyden.server.tracking.progress import progress_of
 from leyden.server.tracking.rows import finite
 from leyden.track.blocks import Floats
 
@@ -232,25 +233,6 @@ class Queries:
         return sorted(found, key=lambda one: -one.count)
 
 
-def progress_of(entry: Entry, now: float) -> tuple[float | None, float | None]:
-    """How much is done, 0 to 1, and how long the rest takes.
-
-    As the program says in `progress`, else by the steps or epochs of its config.
-    """
-    done = entry.metric("progress")
-    for metric, limit in (("step", "max_steps"), ("trainer/global_step", "max_steps"), ("epoch", "max_epochs")):
-        most = entry.config.get(limit, entry.config.get(f"trainer.{limit}"))
-        reached = entry.metric(metric)
-        if done is None and _positive(most) and _positive(reached):
-            done = float(reached) / float(most)  # type: ignore[arg-type]
-    if not _positive(done):
-        return None, None
-    share = min(1.0, float(done))  # type: ignore[arg-type]
-    if entry.ended_at is not None or entry.started_at is None:
-        return share, None
-    return share, (now - entry.started_at) * (1 - share) / share
-
-
 def check_sort(keys: Iterable[str]) -> None:
     """Raise SpecError for a key that is no name."""
     for key in keys:
@@ -260,10 +242,6 @@ def check_sort(keys: Iterable[str]) -> None:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-def _positive(value: Found) -> bool:
-    return isinstance(value, float | int) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _common(counts: Counter[str], prefix: str) -> list[NameView]:

@@ -23,6 +23,7 @@ _HEADER: Final = struct.Struct("<4sII")  # magic, bytes of the head, bytes of th
 _MAGIC: Final = b"LYS1"
 _COLUMNS: Final = ("last", "least", "greatest", "last_time", "last_step", "count")
 DROPPED: Final = "system/dropped_names"  # the program itself counts those that it left out
+PLACES: Final = frozenset({"system/progress", "progress", "step", "trainer/global_step", "epoch"})  # see progress.py
 
 
 @final
@@ -40,6 +41,18 @@ class Summary:
 
 
 @final
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """Where a metric that says how far the run is stood first in this attempt, and where it stands."""
+
+    attempt: int
+    at: float
+    value: float
+    last_at: float
+    last: float
+
+
+@final
 class RankStats:
     """The metrics of one rank, a column of numbers each."""
 
@@ -50,13 +63,17 @@ class RankStats:
             self.table[3] = -np.inf
             self.table[4:] = 0
         self._indices: dict[tuple[str, ...], Ints] = {}
+        self._places: dict[tuple[str, ...], list[int]] = {}  # of PLACES among these names
         self.attempt = 0
+        self.begun: dict[str, tuple[float, float]] = {}  # time and value
 
     def feed(self, block: Block, room: int) -> int:
         """Take its rows in; how many names had no room."""
         known = self._indices.get(block.names)
         if known is None:
             known = self._number(block.names, room)
+        for place in self._places[block.names]:
+            self._begin(block, place)
         values, index = block.values, known
         left_out = 0
         if len(index) and index.min() < 0:
@@ -79,6 +96,19 @@ class RankStats:
         table[4, fresh] = block.steps[newest]
         return left_out
 
+    def _begin(self, block: Block, place: int) -> None:
+        """Its first point in this attempt, or the first after it fell back."""
+        name, values = block.names[place], block.values[place]
+        falls = np.flatnonzero(np.diff(values) < 0)
+        number = self.names.get(name)
+        if len(falls):
+            first = int(falls[-1]) + 1
+        elif name not in self.begun or (number is not None and values[0] < self.table[0, number]):
+            first = 0
+        else:
+            return
+        self.begun[name] = float(block.times[first]), float(values[first])
+
     def _number(self, names: tuple[str, ...], room: int) -> Ints:
         found = np.empty(len(names), np.int64)
         for place, name in enumerate(names):
@@ -94,7 +124,9 @@ class RankStats:
             self.table = grown
         if len(self._indices) > 1000:
             self._indices.clear()
+            self._places.clear()
         self._indices[names] = found
+        self._places[names] = [place for place, name in enumerate(names) if name in PLACES]
         return found
 
 
@@ -118,7 +150,7 @@ class RunStats:
             one = self.ranks[rank] = RankStats()
         if attempt != one.attempt:
             self.exact = self.exact and not one.names
-            one.attempt = attempt
+            one.attempt, one.begun = attempt, {}
         before = len(one.names)
         total = sum(len(some.names) for some in self.ranks.values())
         self.dropped = max(self.dropped, one.feed(block, MAX_NAMES - total))
@@ -140,6 +172,16 @@ class RunStats:
         """The last value, of the lowest rank that logged it."""
         found = self._where.get(name)
         return float(found[1].table[0, found[2]]) if found else None
+
+    def begun(self, name: str) -> Begun | None:
+        """Of one of PLACES, from the lowest rank that logged it; None where it was not logged in this attempt."""
+        found = self._where.get(name)
+        first = found[1].begun.get(name) if found else None
+        if found is None or first is None:
+            return None
+        _, one, index = found
+        last, last_at = float(one.table[0, index]), float(one.table[3, index])
+        return Begun(attempt=one.attempt, at=first[0], value=first[1], last_at=last_at, last=last)
 
     def names(self) -> Mapping[str, object]:
         """Of all metrics."""
@@ -163,6 +205,7 @@ class RunStats:
             "dropped": self.dropped,
             "exact": self.exact,
             "ranks": [[rank, len(one.names), one.attempt] for rank, one in self.ranks.items()],
+            "begun": [one.begun for one in self.ranks.values()],
         }
         names = [list(one.names) for one in self.ranks.values()]
         tables = [np.ascontiguousarray(one.table[:, : len(one.names)]) for one in self.ranks.values()]
@@ -174,10 +217,13 @@ class RunStats:
         head, names, numbers = _parts(data)
         stats = cls(offsets=head["files"], stamps=head["stamps"], dropped=head["dropped"], exact=head["exact"])
         columns = np.frombuffer(numbers).reshape(6, -1)
-        start = 0
-        for (rank, count, attempt), some in zip(head["ranks"], json.loads(zlib.decompress(names)), strict=True):
+        start, begun = 0, head.get("begun") or [{}] * len(head["ranks"])  # older snapshots have none
+        for (rank, count, attempt), some, first in zip(
+            head["ranks"], json.loads(zlib.decompress(names)), begun, strict=True
+        ):
             one = RankStats(some, np.array(columns[:, start : start + count]))
             one.attempt, start = attempt, start + count
+            one.begun = {name: (at, value) for name, (at, value) in first.items()}
             stats.ranks[rank] = one
             stats._find_new(rank, one, 0)
         return stats

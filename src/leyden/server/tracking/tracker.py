@@ -15,13 +15,14 @@ from leyden.core.errors import ConflictError, RecordError, SpecError
 from leyden.core.home import Home
 from leyden.core.ids import is_id
 from leyden.core.run_views import MediaNameView, MediumView, RunDetailView, RunMetricView, RunView
-from leyden.core.views import MetricView
+from leyden.core.views import JobView, MetricView
 from leyden.jobs.store import Store
 from leyden.server.prices import Prices
 from leyden.server.tracking import rows
 from leyden.server.tracking.book import Book, Entry
 from leyden.server.tracking.curves import Curves, shown
 from leyden.server.tracking.folder import LiveRun
+from leyden.server.tracking.progress import reckon
 from leyden.server.tracking.push import Pushed
 from leyden.server.tracking.query import Queries
 from leyden.server.tracking.sealing import Sealer
@@ -71,6 +72,17 @@ class Tracker:
 
         with self.book.lock:
             return self.queries.row(entry, {name: field(name) for name in columns}, self.book.clock())
+
+    def with_progress(self, job: JobView) -> JobView:
+        """How far it is, where it runs; of what is in memory, as everybody asks for it all day."""
+        live = self.tail.live.get(job.id)
+        if live is None or live.row is None or job.state != "running":
+            return job
+        entry = Entry(job.id, -1)
+        entry.stats = live.stats
+        entry.set_row(live.row)
+        progress, eta_s = reckon(entry, job.attempt, job.started_at, self.book.clock())
+        return replace(job, progress=progress, eta_s=eta_s)
 
     def detail(self, entry: Entry) -> RunDetailView:
         """All about it but its points."""
