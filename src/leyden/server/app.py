@@ -68,6 +68,7 @@ def create_app(services: Services) -> FastAPI:
         responses=ERRORS,
         generate_unique_id_function=operation_id,
     )
+    describe(app)
     app.add_middleware(Guard, tokens=services.tokens)
     answer_faults(app)
     _add_server(app, services)
@@ -87,7 +88,6 @@ def create_app(services: Services) -> FastAPI:
     add_cleaning(app, services.files.cleaner)
     _add_reports(app, services)
     add_web(app, services)
-    describe(app)
     return app
 
 

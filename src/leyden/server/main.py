@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import socket
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _serve(home: Home, options: argparse.Namespace, settings: Settings) -> None:
     listener = listen(home, options.port)  # before the heavy imports: a taken port is told at once
+    gc.disable()  # what a start makes stays: to look through it again and again took a quarter of the time
     import uvicorn
 
     from leyden.server.app import create_app
@@ -73,6 +75,8 @@ def _serve(home: Home, options: argparse.Namespace, settings: Settings) -> None:
             await super().startup(sockets=sockets)
             remember_port(home, listener)
             publish(home, url=url, token=services.token)
+            gc.freeze()
+            gc.enable()
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             services.changes.close()  # lets followers of logs go, which uvicorn would wait for

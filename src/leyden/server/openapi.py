@@ -7,7 +7,7 @@ route's docstring is its summary, what follows an empty line its description.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -69,13 +69,28 @@ def file_answers(*, head: bool = False) -> Answers:
     return found
 
 
-def describe(app: FastAPI) -> None:
-    """Call it when all routes are there."""
-    for route in _routes(app):
-        said = inspect.getdoc(route.endpoint) or ""
-        summary, _, rest = said.partition("\n\n")
+class Route(APIRoute):
+    """A route whose answers get their types when somebody asks: 300 of them took a third of a server's start.
+
+    No answer is checked against them, as every route answers with bytes of its own.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **{**options, "response_model": None, "responses": None})
+        self._options = options
+
+    def described(self) -> APIRoute:
+        """The same with all there is to say of it."""
+        route = APIRoute(self.path, self.endpoint, **self._options)
+        summary, _, rest = (inspect.getdoc(route.endpoint) or "").partition("\n\n")
         route.summary = route.summary or " ".join(summary.split()).rstrip(".")
         route.description = rest
+        return route
+
+
+def describe(app: FastAPI) -> None:
+    """Call it before any route is there."""
+    app.router.route_class = Route
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -90,15 +105,11 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def _routes(app: FastAPI) -> Iterator[APIRoute]:
-    return (route for route in app.routes if isinstance(route, APIRoute))
-
-
 def _document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(
         title=app.title,
         version=app.version,
-        routes=app.routes,
+        routes=[route.described() if isinstance(route, Route) else route for route in app.routes],
         description="The API of Leyden's server. Times are seconds since 1970 (UTC), sizes are bytes.",
     )
     parts = document["components"]
