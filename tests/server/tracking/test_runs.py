@@ -146,17 +146,17 @@ def test_a_bare_program_is_seen_while_it_runs_and_when_it_has_ended(
     server: Running, tmp_path: Path, state: str
 ) -> None:
     environ = {**os.environ, "LEYDEN_HOME": str(server.home)}
-    command = [sys.executable, "-c", BARE]
+    command = [sys.executable, "-c", BARE, "--lr", "0.5"]
     with subprocess.Popen(command, cwd=tmp_path, env=environ, text=True, stdin=-1, stdout=-1) as program:
         assert program.stdout
         folder = Path(program.stdout.readline().strip())
 
         def row() -> dict[str, Any] | None:
-            found = runs(server, columns="loss", filter=f"id={folder.name}")["rows"]
+            found = runs(server, columns="loss,lr", filter=f"id={folder.name}")["rows"]
             return found[0] if found else None
 
         running = until(row)
-        assert (running["state"], running["job_id"], running["values"]) == ("running", None, {"loss": 0.25})
+        assert (running["state"], running["job_id"], running["values"]) == ("running", None, {"loss": 0.25, "lr": 0.5})
         assert server.ask("DELETE", f"/api/runs/{folder.name}")[0] == 409
         program.communicate("\n") if state == "finished" else program.kill()
     ended = until(lambda: (one := row()) and one["state"] == state and one)
@@ -223,6 +223,22 @@ def test_a_job_that_is_tried_again_shows_what_counts(shared: Running) -> None:
     assert (loss["count"], loss["least"], loss["greatest"], loss["last_step"]) == (8, -7.0, 4.0, 7)
     assert loss == {**shared.get(f"/api/jobs/{job_id}/metrics")[0], "ranks": [0]}
     until(lambda: runs(shared, filter=f"id={job_id}", columns="loss")["rows"][0]["values"] == {"loss": -7.0})
+
+
+def test_what_a_job_was_given_is_its_config_where_it_logs_none(shared: Running, tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("import sys, leyden\nleyden.log({'a': 1})\nif 'log' in sys.argv: leyden.config['lr'] = 0.25")
+    arguments = ["--lr", "0.5", "--batch-size=8", "--amp"]
+    for extra, config in (
+        ((), {"lr": 0.5, "batch_size": 8, "amp": True}),
+        (("log",), {"lr": 0.25, "args": {"batch_size": 8, "amp": True, "arguments": "log"}}),
+    ):
+        job_id = shared.submit("", command=[sys.executable, str(script), *extra, *arguments])
+        assert shared.wait(job_id)["state"] == "succeeded", shared.log(job_id)
+        until(lambda: shared.get(f"/api/runs/{job_id}")["config"] == config)  # noqa: B023
+        asked = f"id={job_id} lr={config['lr']}"
+        (row,) = runs(shared, filter=asked, columns="config.amp,config.args.amp")["rows"]
+        assert list(row["values"].values()) == [True]
 
 
 def test_a_note_given_while_a_run_goes_on_stays(shared: Running, tmp_path: Path) -> None:

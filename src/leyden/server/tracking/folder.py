@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, final
 
 from leyden.engines.record import Process, lives
+from leyden.server.tracking.arguments import beside, config_of, words_of
 from leyden.server.tracking.rows import JobLine, RunRow
 from leyden.server.tracking.stats import RunStats
 from leyden.track.blocks import Frames
@@ -23,8 +24,16 @@ KILLED: Final = "killed"
 class LiveRun:
     """A run that may still write, and what is known of it. For one thread."""
 
-    def __init__(self, run_id: str, folder: Path, job: JobLine | None, row: RunRow | None, own: bool) -> None:
-        self.id, self.folder, self.row, self._job = run_id, folder, row, job
+    def __init__(
+        self,
+        run_id: str,
+        folder: Path,
+        job: JobLine | None,
+        row: RunRow | None,
+        own: bool,
+        command: Sequence[str] | None = None,  # the job's
+    ) -> None:
+        self.id, self.folder, self.row, self._job, self._command = run_id, folder, row, job, command
         self.own = own  # whether the folder lies where all do
         self.stats = RunStats.load(row.snapshot) if row is not None and row.snapshot else RunStats()
         self._frames = Frames(folder, self.stats.offsets)
@@ -98,7 +107,16 @@ class LiveRun:
             user=job.user if job else str(about.get("user") or "")[:120],
             state="" if job else "running",
             created_at=job.created_at if job else float(created) if isinstance(created, int | float) else now,
+            config=self._given,
         )
+
+    @property
+    def _given(self) -> dict[str, Any]:
+        """By its arguments."""
+        words = self._command if self._job else self.about.get("argv")
+        if not isinstance(words, list | tuple) or "ipykernel_launcher" in str(words[:1]):
+            return {}
+        return config_of([str(word) for word in (words_of(words) if self._job else words[1:])])
 
     def _read_facts(self) -> bool:
         fresh = False
@@ -111,7 +129,9 @@ class LiveRun:
                 continue
             self.stats.stamps[name] = stamp
             if found := _read(path):
-                self.row = change(self.row or self._first_row(0.0), found)
+                self.row = change(
+                    self.row or self._first_row(0.0), beside(found, self._given) if name == CONFIG else found
+                )
                 fresh = True
         return fresh
 

@@ -157,6 +157,16 @@ def load_jobs(connection: Connection, ids: Sequence[str] | None = None) -> Itera
         yield JobLine(**plain, attempts=tuple(tried.get(row.id, ())))
 
 
+def commands(connection: Connection, ids: Sequence[str]) -> dict[str, list[str]]:
+    """What each of these jobs runs: script or program, then its arguments."""
+    found = {}
+    for row in connection.execute(select(jobs.c.id, jobs.c.spec).where(jobs.c.id.in_(ids))):
+        spec = json.loads(row.spec)
+        first = [spec["script"]] if spec.get("script") else spec.get("command") or []
+        found[row.id] = [*first, *(spec.get("args") or [])]
+    return found
+
+
 def changed_jobs(connection: Connection, after: int) -> tuple[int, list[str]]:
     """The number of the last event, and the jobs of those after `after`."""
     found = connection.execute(select(events.c.id, events.c.job_id).where(events.c.id > after)).all()

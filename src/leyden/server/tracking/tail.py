@@ -201,10 +201,11 @@ class Tail(threading.Thread):
         found = [one for one in ids if one in self._bare or self._has_something(one)]
         for start in range(0, len(found), _AT_ONCE):
             part = found[start : start + _AT_ONCE]
-            known, lines = self._store.read(partial(_load, ids=part))
+            known, lines, commands = self._store.read(partial(_load, ids=part))
             for one in part:
                 folder = self._bare.get(one, self._home.runs / one)
-                live = LiveRun(one, folder, lines.get(one), known.get(one), own=one not in self._bare)
+                own = one not in self._bare
+                live = LiveRun(one, folder, lines.get(one), known.get(one), own, commands.get(one))
                 self.live[one] = live
                 if live.row is not None:
                     self._book.note(live.row, live.stats)
@@ -232,6 +233,8 @@ def _begin(connection: Connection) -> tuple[int, set[str]]:
     return rows.last_event(connection), set(rows.unsettled_jobs(connection))
 
 
-def _load(connection: Connection, ids: list[str]) -> tuple[dict[str, rows.RunRow], dict[str, rows.JobLine]]:
+def _load(
+    connection: Connection, ids: list[str]
+) -> tuple[dict[str, rows.RunRow], dict[str, rows.JobLine], dict[str, list[str]]]:
     known = {row.id: row for row in rows.load_runs(connection, ids)}
-    return known, {line.id: line for line in rows.load_jobs(connection, ids)}
+    return known, {line.id: line for line in rows.load_jobs(connection, ids)}, rows.commands(connection, ids)
