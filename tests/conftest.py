@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from leyden.track import run
 from tests.conformance.postgres import Postgres, postgres_cluster
@@ -20,6 +21,9 @@ def pytest_configure() -> None:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # An example that takes long says that the machine is busy, not that it is wrong.
+    settings.register_profile("leyden", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("leyden")
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from typing import Literal, TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T | Literal[False] | None], *, within_s: float = 20.0) -> T:
-    """The first true value of the condition; AssertionError at the deadline."""
+def until(condition: Callable[[], T | Literal[False] | None], *, within_s: float = 60.0) -> T:
+    """The first true value of the condition; AssertionError at the deadline, which is for machines that hardly move."""
     deadline = time.monotonic() + within_s
     while True:
         if value := condition():

@@ -98,7 +98,7 @@ class Platform:
                 self.leyden("cancel", *active)
                 self.leyden("wait", *active, check=None)
             self.leyden("server", "stop")
-        until(lambda: not self.processes(), f"the end of {self.processes()}", 15)
+        until(lambda: not self.processes(), "the end of all that was started")
 
     def processes(self) -> list[psutil.Process]:
         """Whatever still runs of this platform."""

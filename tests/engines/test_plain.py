@@ -32,7 +32,7 @@ class Ready:
     def make(self) -> LocalEngine:
         """One more."""
         known = plain_ones()
-        engine = LocalEngine(answer_s=2.0, plain=True)
+        engine = LocalEngine(answer_s=20.0, plain=True)
         self._made.append(engine)
         folder = self._folder / str(len(self._made))
         folder.mkdir()

@@ -89,6 +89,7 @@ def test_a_launch_that_was_not_noted_is_adopted(store: Store, tmp_path: Path) ->
     step_until(fresh, store, job, State.RUNNING)
     (tmp_path / job.id / "go").touch()
     step_until(fresh, store, job, State.SUCCEEDED)
+    assert (tmp_path / job.id / "logs/a1-r0.log").read_text().count("\n") == 1  # it was not started again
     clean_up(crashed, store)
 
 
@@ -113,7 +114,7 @@ def test_trouble_with_the_runs_folder_is_over_once_it_is_mended(store: Store, tm
     (tmp_path / job.id).unlink()
     step_until(one, store, job, State.RUNNING)
     (tmp_path / job.id / "go").touch()
-    step_until(one, store, job, State.SUCCEEDED)
+    assert step_until(one, store, job, State.SUCCEEDED).attempt == 1
     clean_up(one, store)
 
 

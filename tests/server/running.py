@@ -43,13 +43,13 @@ class Running:
         """SIGTERM, and its exit code."""
         assert self.process
         self.process.terminate()
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=60)
 
     def kill(self) -> None:
         """SIGKILL."""
         assert self.process
         self.process.kill()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=60)
 
     def published(self) -> dict[str, Any]:
         """What server.json says."""
@@ -69,7 +69,7 @@ class Running:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {found['token'] if token is None else token}"}
         headers["Content-Type"] = "application/octet-stream" if isinstance(body, bytes) else "application/json"
-        with closing(http.client.HTTPConnection(url.hostname or "", url.port, timeout=60)) as connection:
+        with closing(http.client.HTTPConnection(url.hostname or "", url.port, timeout=120)) as connection:
             connection.request(method, path, data, headers)
             with connection.getresponse() as response:
                 yield response
@@ -105,7 +105,7 @@ class Running:
 
     def wait(self, ref: str) -> dict[str, Any]:
         """The job once it has ended."""
-        found: dict[str, Any] = self.get(f"/api/jobs/{ref}/wait?timeout_s=30")
+        found: dict[str, Any] = self.get(f"/api/jobs/{ref}/wait?timeout_s=100")
         assert found["ended_at"], found
         return found
 

@@ -12,7 +12,7 @@ from leyden.jobs.store import Store
 from leyden.server.changes import Changes, look, wait_for
 from tests.jobs.samples import a_job
 
-SOON_S = 20.0
+SOON_S = 60.0
 
 
 def test_who_waits_for_one_job_is_woken_by_that_one_alone(tmp_path: Path) -> None:

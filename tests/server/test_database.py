@@ -70,7 +70,7 @@ def test_a_home_of_the_first_leyden_goes_on_with_its_jobs(team: Running) -> None
 def refused(home: Path, where: str, words: str) -> None:
     """A server of another home that is to open it ends with an error that says why."""
     command = [sys.executable, "-m", "leyden.server", "--home", str(home), "--database", where]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert words in done.stderr
     assert "Traceback" not in done.stderr

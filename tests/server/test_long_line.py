@@ -19,7 +19,7 @@ from tests.server.running import Running
 
 BLOCKS, BLOCK_BYTES = 1024, 1 << 20
 MORE_BYTES: Final = 100e6  # than before, in whichever process
-SOON_S: Final = 5.0  # that includes the start of a program on a busy machine
+SOON_S: Final = 15.0  # that includes the start of a program on a busy machine
 LEYDEN: Final = str(Path(sys.executable).parent / "leyden")
 LAST: Final = b"\nlast words\n"
 
@@ -74,7 +74,7 @@ def test_a_line_of_a_gigabyte_passes_whole_and_nobody_holds_it(server: Running, 
             assert peak_bytes(pid) < idle.get(who, 0) + MORE_BYTES, who
         (file.parents[1] / "go").touch()
         assert follower.stdout.read() == LAST
-        assert follower.wait(30) == 0
+        assert follower.wait(60) == 0
     finally:
         follower.kill()
         follower.communicate()

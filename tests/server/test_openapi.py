@@ -153,7 +153,7 @@ def test_whatever_is_sent_the_answer_is_one_that_was_described(server: Running) 
                 nonlocal tried
                 tried += 1
                 tamed(case, job_id if tried % 3 else "")
-                case.validate_response(case.call(headers=headers, timeout=20), checks=CHECKS)
+                case.validate_response(case.call(headers=headers, timeout=60), checks=CHECKS)
 
             send()
     assert tried > 250
@@ -273,7 +273,7 @@ def test_a_variable_that_is_no_utf_8_reaches_the_job_as_it_is(server: Running) -
 def test_a_last_event_id_that_is_none_is_passed_over(server: Running, seen: str) -> None:
     found = server.published()
     url = urlsplit(found["url"])
-    with closing(http.client.HTTPConnection(url.hostname or "", url.port, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection(url.hostname or "", url.port, timeout=60)) as connection:
         headers = {
             "Authorization": f"Bearer {found['token']}",
             "Last-Event-ID": seen.encode("latin-1").decode("latin-1"),
@@ -290,7 +290,7 @@ def test_a_last_event_id_that_is_none_is_passed_over(server: Running, seen: str)
 def test_a_range_that_is_none_is_passed_over(server: Running, asked: str) -> None:
     found = server.published()
     url = urlsplit(found["url"])
-    with closing(http.client.HTTPConnection(url.hostname or "", url.port, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection(url.hostname or "", url.port, timeout=60)) as connection:
         headers = {"Authorization": f"Bearer {found['token']}", "Range": asked}
         connection.request("GET", f"/api/jobs/{first_job(server)}/artifacts/a.txt", headers=headers)
         with connection.getresponse() as response:

@@ -45,13 +45,13 @@ def test_a_device_costs_as_long_as_it_is_held() -> None:
 
 def test_a_job_is_stopped_once_all_its_attempts_have_cost_the_limit(priced: Running) -> None:
     program = "import os, time\ntime.sleep(0.5)\nif os.environ['LEYDEN_ATTEMPT'] == '1': raise SystemExit(75)\n" + WAITS
-    job_id = priced.submit(program, gpus=2, cpus=1, limits={"cost": 3.0})
+    job_id = priced.submit(program, gpus=2, cpus=1, limits={"cost": 8.0})
     job = priced.wait(job_id)
     assert (job["state"], job["attempt"]) == ("timed_out", 2)
-    assert job["reason"].startswith("stopped at its cost limit of 3: this attempt had ")
+    assert job["reason"].startswith("stopped at its cost limit of 8: this attempt had ")
     first, second = priced.get(f"/api/jobs/{job_id}")["attempts"]
-    assert first["ended_at"] - first["started_at"] + second["ended_at"] - second["started_at"] < 3.0
-    assert 3.0 <= priced.get(f"/api/jobs/{job_id}")["cost"] < 6.0
+    assert first["ended_at"] - first["started_at"] + second["ended_at"] - second["started_at"] < 8.0
+    assert 8.0 <= priced.get(f"/api/jobs/{job_id}")["cost"] < 16.0
 
 
 def test_a_limit_that_can_never_be_reached_is_refused(priced: Running) -> None:

@@ -133,4 +133,4 @@ def test_a_restarted_server_keeps_its_port(server: Running) -> None:
 
 def serve(home: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "leyden.server", "--home", str(home), *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -104,7 +104,7 @@ def test_one_process_sees_no_variables_of_torchrun(tmp_path: Path, listener: Lis
     file = record.read_worker(launch.folder)
     assert file is not None
     assert file.started_at is not None
-    assert float(seen["LEYDEN_DEADLINE"]) == pytest.approx(file.started_at + 100, abs=1)
+    assert float(seen["LEYDEN_DEADLINE"]) == pytest.approx(file.started_at + 100, abs=20)
 
 
 def test_two_ranks_see_the_variables_of_torchrun(tmp_path: Path, listener: Listener) -> None:
@@ -157,7 +157,7 @@ def test_sigterm_cancels_and_a_program_may_clean_up(tmp_path: Path, listener: Li
     path = tmp_path / "logs/a1-r0.log"
     until(lambda: path.exists() and path.read_text())
     worker.terminate()
-    assert worker.wait(timeout=20) == 0
+    assert worker.wait(timeout=60) == 0
     outcome = record.read_outcome(launch.folder)
     assert outcome is not None
     assert outcome.kind is Ending.CANCELLED

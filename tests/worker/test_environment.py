@@ -113,7 +113,7 @@ def test_what_cannot_be_resolved_fails_in_the_resolvers_words(tmp_path: Path, in
 def silent() -> Iterator[socket.socket]:
     """An index that takes calls and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as one:
-        one.settimeout(20)
+        one.settimeout(60)
         yield one
 
 

@@ -29,7 +29,7 @@ class House:
         (root / "site").mkdir()
         (root / "site/sitecustomize.py").write_text("")  # stands for a package installed from its sources
         # Patient, as a machine that runs tests may be too busy to answer within 50 ms.
-        self.engine = LocalEngine({**os.environ, "PYTHONPATH": str(root / "site")}, answer_s=2.0)
+        self.engine = LocalEngine({**os.environ, "PYTHONPATH": str(root / "site")}, answer_s=20.0)
 
     def launch(self, text: str, *, args: tuple[str, ...] = (), name: str = "train.py", **changes: object) -> Launch:
         """Write the script and launch it; the same text lies in the same place."""
@@ -121,7 +121,7 @@ waits_here()
 
 def test_a_rank_that_hangs_leaves_its_stacks(house: House) -> None:
     """PYTHONFAULTHANDLER works in the nursery, for its own log; it must for the rank's."""
-    outcome, said = house.run(HANGS, stall_s=1.0)
+    outcome, said = house.run(HANGS, stall_s=2.0)
     assert outcome.kind is Ending.INFRA
     assert "in waits_here" in said
     assert "leyden/worker/fork.py" in said
@@ -277,7 +277,8 @@ def test_a_killed_worker_leaves_no_orphan(house: House) -> None:
     assert not runs(rank)
 
 
-def test_a_stopped_nursery_holds_nobody_up(house: House) -> None:
+def test_a_stopped_nursery_holds_nobody_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(house.engine._nurseries, "_answer_s", 0.2)
     pid = nursery_pid()
     os.kill(pid, signal.SIGSTOP)
     try:

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 
 import psutil
@@ -59,13 +61,15 @@ def test_stamps_say_when_a_byte_was_there(tmp_path: Path) -> None:
 
 
 def test_lines_are_stamped_soon(tmp_path: Path) -> None:
-    program = "import time\nfor _ in range(4): print(repr(time.time()), flush=True); time.sleep(0.15)"
+    program = "import time\nfor _ in range(9): print(repr(time.time()), flush=True); time.sleep(0.08)"
     run(a_launch(tmp_path, program))
-    offset = 0
+    offset, late_s = 0, []
     for line in log(tmp_path).splitlines(keepends=True):
         ((_, at),) = read_stamps(tmp_path / "logs/a1-r0.log", after=offset, most=1)
-        assert -0.02 <= at - float(line) < 0.5  # 0.05 where the machine has time
+        late_s.append(at - float(line))
         offset += len(line)
+    assert min(late_s) > -0.02
+    assert median(late_s) < 0.3  # 0.05 where the machine has time; one pause of it makes some of them late, not most
 
 
 def test_use_is_measured_with_that_of_children(tmp_path: Path) -> None:
@@ -141,7 +145,7 @@ def test_watching_costs_next_to_nothing(tmp_path: Path) -> None:
     until(lambda: len(read_series(tmp_path, "system/threads").values) >= rows + 2)
     spent = (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - since)
     worker.terminate()
-    assert worker.wait(timeout=20) == 0
+    assert worker.wait(timeout=60) == 0
     assert spent < 0.02
 
 
@@ -161,12 +165,12 @@ holds_the_interpreter()
 
 def test_ranks_that_hang_leave_their_stacks_and_end_as_infra(tmp_path: Path) -> None:
     """Also one that never lets go of the interpreter's lock, and with the stacks of children."""
-    launch = a_launch(tmp_path, HANGS, ranks=2, distributed=True, stall_s=1.0, stop_grace_s=30.0)
+    launch = a_launch(tmp_path, HANGS, ranks=2, distributed=True, stall_s=3.0, stop_grace_s=30.0)
     outcome = run(launch)
     assert outcome.kind is Ending.INFRA
-    assert outcome.message == "no progress for 1.0s; stacks are in the log of each rank"
+    assert outcome.message == "no progress for 3.0s; stacks are in the log of each rank"
     first, second = (log(tmp_path, rank) for rank in range(2))
-    assert first.startswith("begun\nleyden: no progress for 1.0s; where each thread is:\n")
+    assert first.startswith("begun\nleyden: no progress for 3.0s; where each thread is:\n")
     assert "in waits_in_python" in first
     assert "in the_child" in first
     assert "in holds_the_interpreter" in second
@@ -176,18 +180,24 @@ def test_ranks_that_hang_leave_their_stacks_and_end_as_infra(tmp_path: Path) -> 
 
 
 def test_output_and_points_are_progress(tmp_path: Path) -> None:
-    (tmp_path / "metrics").mkdir()
+    """Each by itself, for longer than the limit; and what does neither has none."""
     program = """
-    import os, time
-    for number in range(14):
+    import os, sys, time
+    for number in range(18):
         time.sleep(0.2)
-        if number < 7:
-            print(number, flush=True)
-        else:
-            with open(os.environ["LEYDEN_RUN_DIR"] + "/metrics/a1-r0.frames", "ab") as file:
-                file.write(b"a point")
+        if sys.argv[1] != "nothing":
+            with open(os.environ["LEYDEN_RUN_DIR"] + sys.argv[1], "ab") as file:
+                file.write(b"more")
     """
-    assert run(a_launch(tmp_path, program, stall_s=1.9)).kind is Ending.SUCCEEDED
+    ended = {"/logs/a1-r0.log": Ending.SUCCEEDED, "/metrics/a1-r0.frames": Ending.SUCCEEDED, "nothing": Ending.INFRA}
+    launches = [a_launch(tmp_path / str(at), program, stall_s=1.5) for at in range(len(ended))]
+    for launch, grows in zip(launches, ended, strict=True):
+        Path(launch.run_dir, "metrics").mkdir(parents=True)
+        record.write_launch(replace(launch, argv=(*launch.argv, grows)))
+    workers = [subprocess.Popen([sys.executable, "-m", "leyden.worker", str(launch.folder)]) for launch in launches]
+    assert [worker.wait(timeout=60) for worker in workers] == [0, 0, 0]
+    found = [record.read_outcome(launch.folder) for launch in launches]
+    assert [one and one.kind for one in found] == [*ended.values()]
 
 
 def test_an_idle_gpu_ends_the_job_and_a_busy_one_does_not(tmp_path: Path) -> None:
@@ -197,7 +207,7 @@ def test_an_idle_gpu_ends_the_job_and_a_busy_one_does_not(tmp_path: Path) -> Non
     idle = a_launch(tmp_path / "idle", WAITS, **fields)
     busy = a_launch(tmp_path / "busy", BUSY.format(3), **fields)
     workers = [start(one) for one in (idle, busy)]
-    assert [worker.wait(timeout=30) for worker in workers] == [0, 0]
+    assert [worker.wait(timeout=60) for worker in workers] == [0, 0]
     ended = [record.read_outcome(one.folder) for one in (idle, busy)]
     assert [one and one.kind for one in ended] == [Ending.TIMED_OUT, Ending.SUCCEEDED]
     assert ended[0]
@@ -224,7 +234,7 @@ def test_exit_75_counts_first_where_several_died_between_two_looks(tmp_path: Pat
     (tmp_path / "go").touch()
     until(lambda: not any(record.lives(rank) for rank in file.ranks))
     worker.send_signal(signal.SIGCONT)
-    assert worker.wait(timeout=20) == 0
+    assert worker.wait(timeout=60) == 0
     outcome = record.read_outcome(launch.folder)
     assert outcome
     assert (outcome.kind, outcome.exit_code) == (Ending.REQUEUE, 75)
@@ -273,7 +283,7 @@ def test_a_rank_has_its_grace_to_save_in(tmp_path: Path, name: str) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         worker.wait(timeout=0.5)  # longer than the grace of a cancel
     (tmp_path / "saved").touch()
-    assert worker.wait(timeout=20) == 0
+    assert worker.wait(timeout=60) == 0
     outcome = record.read_outcome(launch.folder)
     assert outcome
     assert (outcome.kind, outcome.message) == (Ending.CANCELLED, "stopped to go on later")
@@ -281,14 +291,14 @@ def test_a_rank_has_its_grace_to_save_in(tmp_path: Path, name: str) -> None:
 
 def test_the_grace_to_save_has_an_end(tmp_path: Path) -> None:
     worker = saving(a_launch(tmp_path, SAVES, save_grace_s=0.3, stop_grace_s=60.0))
-    assert worker.wait(timeout=20) == 0
+    assert worker.wait(timeout=60) == 0
 
 
 def test_a_cancel_shortens_a_save(tmp_path: Path) -> None:
     launch = a_launch(tmp_path, SAVES, save_grace_s=600.0, stop_grace_s=0.2)
     worker = saving(launch)
     worker.terminate()
-    assert worker.wait(timeout=20) == 0
+    assert worker.wait(timeout=60) == 0
     outcome = record.read_outcome(launch.folder)
     assert outcome
     assert (outcome.kind, outcome.message) == (Ending.CANCELLED, "cancelled")
@@ -317,7 +327,7 @@ def test_a_clock_that_is_set_changes_no_limit(tmp_path: Path, jump_s: int) -> No
     until(lambda: (file := record.read_worker(launch.folder)) and file.ranks)
     (tmp_path / "draft").write_text(str(jump_s))
     (tmp_path / "draft").rename(tmp_path / "by")
-    assert worker.wait(timeout=20) == 0
+    assert worker.wait(timeout=60) == 0
     outcome = record.read_outcome(launch.folder)
     assert outcome
     assert outcome.kind is Ending.TIMED_OUT
@@ -360,7 +370,7 @@ def test_a_full_disk_ends_no_job_and_hides_no_outcome(tmp_path: Path, listener: 
             worker = subprocess.Popen(
                 [sys.executable, "-m", "leyden.worker", str(launch.folder)], stdout=own, stderr=own
             )
-        assert worker.wait(timeout=30) == 0
+        assert worker.wait(timeout=60) == 0
         ended = next(report for report in listener.reports if report["kind"] == "ended")
         assert json.loads(json.dumps(ended["outcome"]))["kind"] == "succeeded"
         assert record.read_outcome(launch.folder) is None
