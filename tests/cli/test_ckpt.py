@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from leyden.cli import ckpt
-from leyden.core.views import CheckpointView
+from leyden.core.file_views import CheckpointView
 
 ONE = CheckpointView(job="00000q7k2z", name="step=10", epoch=0, step=10, created_at=0.0, size_bytes=100)
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from leyden.cli.common import ending, exit_code, print_json
-from leyden.core.views import JobView, MetricView
+from leyden.core.log_views import MetricView
+from leyden.core.views import JobView
 
 JOB = JobView(
     id="00000q7k2z", name="train", user="ada", state="succeeded", reason="", priority=50, attempt=1,

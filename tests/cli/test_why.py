@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from leyden.cli.why import page
-from leyden.core.views import WhyView
+from leyden.core.wait_views import WhyView
 from leyden.jobs.fairness import describe
 from leyden.jobs.snapshot import Standing
 

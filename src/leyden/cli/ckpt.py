@@ -17,9 +17,9 @@ from leyden.cli.transfer import fetch_all
 from leyden.cli.usage import SETTINGS, json_option
 from leyden.client.download import Wanted
 from leyden.core.errors import ConflictError, NotFoundError, UsageError
+from leyden.core.file_views import CheckpointView
 from leyden.core.ids import short_id
 from leyden.core.units import format_duration, format_size
-from leyden.core.views import CheckpointView
 
 
 @click.group(context_settings=SETTINGS, no_args_is_help=True)

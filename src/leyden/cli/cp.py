@@ -17,9 +17,9 @@ from leyden.cli.transfer import fetch_all
 from leyden.cli.usage import SETTINGS, json_option
 from leyden.client.download import Wanted
 from leyden.core.errors import NotFoundError, UsageError, nearest
+from leyden.core.file_views import ArtifactsView, ArtifactView
 from leyden.core.ids import short_id
 from leyden.core.units import format_duration, format_size
-from leyden.core.views import ArtifactsView, ArtifactView
 
 _WILD = frozenset("*?[")
 

@@ -17,7 +17,7 @@ from leyden.cli.screen import BOLD, CYAN, DIM, Cell, columns, painter, table
 from leyden.cli.usage import SETTINGS
 from leyden.core.errors import NotFoundError, nearest
 from leyden.core.ids import short_id
-from leyden.core.views import MetricView, SeriesView
+from leyden.core.log_views import MetricView, SeriesView
 
 HEADS = ("METRIC", "POINTS", "LAST STEP", "LAST", "MIN", "MAX")
 _ALL_POINTS = 1_000_000  # the most the API gives of one metric

@@ -10,8 +10,8 @@ from leyden.cli.common import ensured, print_json
 from leyden.cli.screen import Cell, columns, painter, table
 from leyden.cli.usage import SETTINGS, json_option
 from leyden.core.errors import UsageError
+from leyden.core.machine_views import QuotaView
 from leyden.core.units import format_duration
-from leyden.core.views import QuotaView
 
 
 @click.command(context_settings=SETTINGS)

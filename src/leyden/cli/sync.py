@@ -80,7 +80,7 @@ def _with_frames(folder: Path, scratch: Path) -> Path:
     """The folder, or one like it with the points as they are sent, where a server has made one file of them."""
     from leyden.track import boards, sealed
 
-    return boards.unsealed(folder, scratch) if (folder / sealed.SEALED).is_file() else folder
+    return boards.unsealed(folder, scratch) if sealed.is_sealed(folder) else folder
 
 
 def _known(folder: Path) -> Path:

@@ -15,8 +15,8 @@ from leyden.cli.usage import SETTINGS, json_option
 from leyden.client import embedded
 from leyden.core.home import Home
 from leyden.core.ids import short_id
+from leyden.core.machine_views import GpuTop, JobTop, TopView
 from leyden.core.units import format_duration, format_size
-from leyden.core.views import GpuTop, JobTop, TopView
 
 REFRESH_S = 2.0
 IDLE_MARK_S = 300.0

@@ -12,7 +12,7 @@ from leyden.cli.screen import BOLD, DIM, clean, compact, painter
 from leyden.cli.usage import SETTINGS, json_option
 from leyden.core.ids import short_id
 from leyden.core.units import format_duration
-from leyden.core.views import HolderView, WhyView
+from leyden.core.wait_views import HolderView, WhyView
 
 
 @click.command(context_settings=SETTINGS)

@@ -14,35 +14,17 @@ from urllib.parse import quote
 
 from leyden.client.transport import Endpoint, Query, Transport
 from leyden.core.errors import NotFoundError, UnreachableError
-from leyden.core.views import (
-    ArtifactsView,
-    ArtifactView,
-    AttemptView,
-    CheckpointFileView,
-    CheckpointView,
-    EventView,
-    GpuTop,
-    GpuView,
-    HealthView,
-    HolderView,
-    JobDetail,
-    JobTop,
-    JobView,
-    MachineView,
-    MetricView,
-    QuotaView,
-    RefusedView,
-    SeriesView,
-    TailView,
-    TopView,
-    WhyView,
-)
+from leyden.core.views import AttemptView, EventView, HealthView, JobDetail, JobView
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each view costs a command that does not ask for it a millisecond
     from leyden.core.environment import EnvironmentView
+    from leyden.core.file_views import ArtifactsView, CheckpointView
     from leyden.core.house import CleanView, ServerView
     from leyden.core.job import Job  # pydantic: 60 ms that `leyden ps` need not pay
+    from leyden.core.log_views import MetricView, SeriesView, TailView
+    from leyden.core.machine_views import MachineView, QuotaView, TopView
     from leyden.core.origin import Origin
+    from leyden.core.wait_views import WhyView
 
 View = TypeVar("View")
 _CHUNK_BYTES = 1 << 16
@@ -75,11 +57,15 @@ class Client:
 
     def machine(self) -> MachineView:
         """What the server's machine has, and which job holds each device."""
+        from leyden.core.machine_views import GpuView, MachineView
+
         fields = self._get("/api/machine")
         return _view(MachineView, {**fields, "gpus": [_view(GpuView, gpu) for gpu in fields["gpus"]]})
 
     def top(self) -> TopView:
         """The machine just now: who is on which GPU, how busy it is, and who comes next."""
+        from leyden.core.machine_views import GpuTop, JobTop, TopView
+
         fields = self._get("/api/top")
         parts = {
             "gpus": [_view(GpuTop, one) for one in fields["gpus"]],
@@ -190,6 +176,8 @@ class Client:
 
     def tail(self, ref: str, *, rank: int, attempt: int, lines: int) -> TailView:
         """Where the last lines begin of what the rank has printed so far; of one over 1 MiB only the end counts."""
+        from leyden.core.log_views import TailView
+
         query: Query = {"rank": rank, "attempt": attempt, "lines": lines}
         return _view(TailView, self._get(f"/api/jobs/{_quoted(ref)}/logs/tail", query))
 
@@ -206,11 +194,15 @@ class Client:
 
     def metrics(self, ref: str) -> list[MetricView]:
         """Every metric of a job in one line each."""
+        from leyden.core.log_views import MetricView
+
         rows = self._get(f"/api/jobs/{_quoted(ref)}/metrics")
         return [_view(MetricView, _numbers(row, "last", "least", "greatest")) for row in rows]
 
     def series(self, ref: str, name: str, *, max_points: int = 1000) -> SeriesView:
         """The points of one metric."""
+        from leyden.core.log_views import SeriesView
+
         fields = self._get(f"/api/jobs/{_quoted(ref)}/metrics/series", {"name": name, "points": max_points})
         return _view(SeriesView, {**fields, "values": [_number(value) for value in fields["values"]]})
 
@@ -247,6 +239,8 @@ class Client:
 
     def why(self, ref: str) -> WhyView:
         """Why a job waits, for whom, and until when."""
+        from leyden.core.wait_views import HolderView, WhyView
+
         fields = self._get(f"/api/jobs/{_quoted(ref)}/why")
         return _view(WhyView, {**fields, "holders": [_view(HolderView, one) for one in fields["holders"]]})
 
@@ -270,6 +264,8 @@ class Client:
 
     def artifacts(self, ref: str, *, attempt: int | None = None) -> ArtifactsView:
         """The files a job left: the newest of each, or those there were when that attempt had ended."""
+        from leyden.core.file_views import ArtifactsView, ArtifactView, RefusedView
+
         query: Query = {} if attempt is None else {"attempt": attempt}
         fields = self._get(f"/api/jobs/{_quoted(ref)}/artifacts", query)
         files = [_view(ArtifactView, one) for one in fields["artifacts"]]
@@ -309,6 +305,8 @@ class Client:
 
     def quotas(self) -> list[QuotaView]:
         """Every user with a quota or with something used of late."""
+        from leyden.core.machine_views import QuotaView
+
         return [_view(QuotaView, row) for row in self._get("/api/quotas")]
 
     def set_quota(self, user: str, *, gpus: int | None, cpus: int | None) -> None:
@@ -333,6 +331,8 @@ def _view(kind: type[View], fields: Mapping[str, Any]) -> View:
 
 
 def _checkpoint(fields: Mapping[str, Any]) -> CheckpointView:
+    from leyden.core.file_views import CheckpointFileView, CheckpointView
+
     files = [_view(CheckpointFileView, one) for one in fields["files"]]
     return _view(CheckpointView, {**fields, "files": files})
 

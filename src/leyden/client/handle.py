@@ -14,8 +14,9 @@ from leyden.client.submission import submit as hand_in
 from leyden.core.errors import UnreachableError
 from leyden.core.home import Home
 from leyden.core.job import Job
+from leyden.core.log_views import MetricView, SeriesView
 from leyden.core.states import State
-from leyden.core.views import JobView, MetricView, SeriesView
+from leyden.core.views import JobView
 
 
 @final

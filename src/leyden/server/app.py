@@ -15,16 +15,11 @@ from starlette.concurrency import run_in_threadpool
 
 import leyden
 from leyden.core.house import ServerView
+from leyden.core.log_views import MetricView, SeriesView
+from leyden.core.machine_views import MachineView
 from leyden.core.states import State
-from leyden.core.views import (
-    HealthView,
-    JobDetail,
-    JobView,
-    MachineView,
-    MetricView,
-    SeriesView,
-    WhyView,
-)
+from leyden.core.views import HealthView, JobDetail, JobView
+from leyden.core.wait_views import WhyView
 from leyden.jobs import life
 from leyden.jobs.rows import find_job
 from leyden.server import events, views

@@ -19,7 +19,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from leyden.core.errors import NotFoundError
-from leyden.core.views import TailView
+from leyden.core.log_views import TailView
 from leyden.jobs.rows import JobRow, find_job, get_job
 from leyden.server.bodies import BIG, INT, Ref
 from leyden.server.changes import wait_for

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Path, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
-from leyden.core.views import QuotaView
+from leyden.core.machine_views import QuotaView
 from leyden.jobs.quotas import Use, all_quotas, delete_quota, set_quota, usage_of
 from leyden.jobs.snapshot import Quota
 from leyden.server.bodies import TEXT, QuotaBody

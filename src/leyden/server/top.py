@@ -12,8 +12,9 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection, func, select
 
 from leyden.core.home import Home
+from leyden.core.machine_views import GpuTop, JobTop, TopView
 from leyden.core.states import ACTIVE, State
-from leyden.core.views import GpuTop, JobTop, JobView, TopView
+from leyden.core.views import JobView
 from leyden.engines.base import Gpu, attempt_folder
 from leyden.jobs.rows import AttemptRow, JobRow, held_devices, job_row, last_attempts
 from leyden.jobs.tables import jobs

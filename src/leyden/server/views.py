@@ -8,9 +8,10 @@ from sqlalchemy import Connection, select
 
 from leyden.core.home import Home
 from leyden.core.job import Job
+from leyden.core.machine_views import GpuView, MachineView
 from leyden.core.origin import read_origin
 from leyden.core.states import State
-from leyden.core.views import AttemptView, EventView, GpuView, JobDetail, JobView, MachineView
+from leyden.core.views import AttemptView, EventView, JobDetail, JobView
 from leyden.engines.base import Machine
 from leyden.jobs.rows import AttemptRow, JobRow, all_attempts, find_job, held_devices, last_attempts, list_jobs
 from leyden.jobs.tables import events

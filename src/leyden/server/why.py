@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from leyden.core.reasons import ReasonCode
 from leyden.core.states import State
-from leyden.core.views import HolderView, WhyView
+from leyden.core.wait_views import HolderView, WhyView
 from leyden.jobs.fairness import describe
 from leyden.jobs.rows import JobRow, find_job
 from leyden.jobs.snapshot import Decisions, Running, Snapshot

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from leyden.core.errors import NotFoundError, nearest
-from leyden.core.views import MetricView, SeriesView
+from leyden.core.log_views import MetricView, SeriesView
 from leyden.track.blocks import Floats, Ints
 from leyden.track.points import RunPoints
 from leyden.track.pyramid import Curve, Points

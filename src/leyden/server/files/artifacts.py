@@ -21,7 +21,7 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from leyden.core.errors import NotFoundError, ServerError, nearest
-from leyden.core.views import ArtifactsView, ArtifactView, RefusedView
+from leyden.core.file_views import ArtifactsView, ArtifactView, RefusedView
 from leyden.jobs.rows import JobRow, find_job
 from leyden.server.bodies import INT, FilePath, Ref
 from leyden.server.files.blobs import AwayError, Blobs, read_pieces

@@ -12,8 +12,8 @@ from fastapi import Path as InPath
 from fastapi.responses import JSONResponse
 
 from leyden.core.errors import ConflictError, NotFoundError, UsageError, nearest
+from leyden.core.file_views import CheckpointFileView, CheckpointView
 from leyden.core.ids import short_id
-from leyden.core.views import CheckpointFileView, CheckpointView
 from leyden.jobs.rows import JobRow, find_job
 from leyden.server.bodies import INT, TEXT, FilePath, Ref
 from leyden.server.files.artifacts import Digests, open_file

@@ -30,7 +30,9 @@ from leyden.server.files import waste
 from leyden.server.files.blobs import AwayError, Blobs, Kept
 from leyden.server.files.retention import EXPIRED
 from leyden.server.files.waste import DAY_S, GRACE_S, Kind, Waste
+from leyden.server.tracking.archive import manifest_of, read_mark
 from leyden.track import artifacts
+from leyden.track.sealed import KEPT
 
 UNUSED_DAYS: Final = 30.0  # to build an environment again may take minutes
 EVERY_S: Final = DAY_S
@@ -120,6 +122,10 @@ class Cleaner:
             named.discard(f"{file.parents[2].name}/{file.parent.name}.json")
             if not (file.parents[2] / EXPIRED).exists() and (manifest := artifacts.read(file.parent)):
                 needed |= {one.sha256 for one in manifest.artifacts}
+        for file in self.home.runs.glob(f"*/{KEPT}"):
+            if (mark := read_mark(file.parent)) is not None and mark.store == self.blobs.url:
+                named.discard(manifest_of(file.parent.name))
+                needed.add(mark.sha256)
         for name in named:
             needed |= {one.sha256 for one in self.blobs.get_manifest(name).artifacts}
         return needed

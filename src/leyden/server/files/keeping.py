@@ -58,6 +58,7 @@ class Files:
     retention: Retention
     keeping: Keeping
     cleaner: Cleaner
+    busy: threading.Lock  # held by who sends something to the store, and by who cleans it
 
     @classmethod
     def open(cls, home: Home, store: Store, settings: Settings, clock: Callable[[], float]) -> Files:
@@ -76,7 +77,7 @@ class Files:
                 tell(cleaner.clean(days=settings.clean_days, really=True))
 
         keeping = Keeping(home, store, blobs, chores, busy)
-        return cls(blobs=blobs, retention=retention, keeping=keeping, cleaner=cleaner)
+        return cls(blobs=blobs, retention=retention, keeping=keeping, cleaner=cleaner, busy=busy)
 
 
 @final

@@ -14,11 +14,13 @@ from typing import Any, Final, final
 from leyden.core.errors import ConflictError, RecordError, SpecError
 from leyden.core.home import Home
 from leyden.core.ids import is_id
+from leyden.core.log_views import MetricView
 from leyden.core.run_views import MediaNameView, MediumView, RunDetailView, RunMetricView, RunView
-from leyden.core.views import JobView, MetricView
+from leyden.core.views import JobView
 from leyden.jobs.store import Store
 from leyden.server.prices import Prices
 from leyden.server.tracking import rows
+from leyden.server.tracking.archive import Archive
 from leyden.server.tracking.book import Book, Entry
 from leyden.server.tracking.curves import Curves, shown
 from leyden.server.tracking.folder import LiveRun
@@ -30,7 +32,7 @@ from leyden.server.tracking.stats import DROPPED, RunStats, Summary
 from leyden.server.tracking.tail import Tail
 from leyden.track.points import ALL_BYTES, RunPoints
 from leyden.track.read import summary
-from leyden.track.sealed import Sealed, open_sealed
+from leyden.track.sealed import SEALED, Sealed, bring_by, open_sealed
 
 _MOST_LINES: Final = 200_000  # of an index of media
 _MANY: Final = 2000  # metrics of a live run: of more the thread that reads them tells, half a second later
@@ -41,17 +43,25 @@ class Tracker:
     """All of it."""
 
     def __init__(
-        self, home: Home, store: Store, prices: Prices, clock: Callable[[], float], commits: Callable[[], int]
+        self,
+        home: Home,
+        store: Store,
+        prices: Prices,
+        clock: Callable[[], float],
+        commits: Callable[[], int],
+        archive: Archive,
     ) -> None:
         self._home, self._store = home, store
         self.book = Book(home, store, prices, clock)
         self.queries = Queries(self.book)
         self.curves = Curves()
-        self.sealer = Sealer(self._sealed)
+        self.archive = archive
+        self.sealer = Sealer(self._sealed, archive)
         self.tail = Tail(home, store, self.book, self._seal, commits)
 
     def start(self) -> None:
         """Begin to look."""
+        bring_by(self.archive.bring)
         self.sealer.start()
         self.tail.start()
 
@@ -140,6 +150,7 @@ class Tracker:
             self.edit(entry, {"archived": True})
             return False
         folder = self.book.folder(entry)
+        self.archive.forget(entry.id)
         with self.tail.lock:
             self.tail.live.pop(entry.id, None)
         self._store.write(lambda connection: rows.remove_run(connection, entry.id))
@@ -174,9 +185,8 @@ class Tracker:
 
     def _lines(self, run_id: str, folder: Path) -> tuple[list[Summary], int]:
         """Every metric of every rank, and how many were left out: from the points where they are not too many."""
-        sealed = open_sealed(folder)
         frames = list((folder / "metrics").glob("*.frames"))
-        if sealed is not None and not frames:
+        if not frames and (folder / SEALED).exists() and (sealed := open_sealed(folder)) is not None:
             found = RunStats.of_places(sealed.index.places, sealed.index.dropped)
             return list(found.summaries()), found.dropped
         live = self.tail.live.get(run_id)
