@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import mlflow
+import numpy
 
 
 def main() -> None:
@@ -28,6 +29,9 @@ def main() -> None:
             mlflow.data.http_dataset_source.HTTPDatasetSource("http://example.com/x.csv"), name="x", digest="abc"
         )
         mlflow.log_input(dataset, context="training")
+        mlflow.log_image(numpy.zeros((4, 4, 3), numpy.uint8), key="val/pred", step=7)
+        with mlflow.start_run(run_name="inner", nested=True):
+            mlflow.log_metric("loss", 0.5)
         if "fail" in sys.argv:
             raise ValueError("as asked")
     print(run.info.run_id)

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag, ViewType
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException, RestException
 
 from leyden.track.read import read_run
@@ -57,10 +58,14 @@ def test_a_script_of_mlflows_runs_unchanged(server: Running, client: MlflowClien
     assert math.isnan(client.get_metric_history(run_id, "odd")[0].value)
     assert (run.data.tags["team"], run.data.tags["mlflow.note.content"]) == ("maps", "what it is")
     assert [one.dataset.name for one in run.inputs.dataset_inputs] == ["x"]
-    assert {one.path for one in client.list_artifacts(run_id)} == {"a.json", "models", "notes"}
+    assert {one.path for one in client.list_artifacts(run_id)} == {"a.json", "images", "models", "notes"}
     [model] = client.list_artifacts(run_id, "models")
     assert (model.path, model.file_size) == ("models/model.bin", 100_000)
     assert Path(client.download_artifacts(run_id, "notes/hello.txt", ".")).read_text() == "hello"
+    [picture] = server.get(f"/api/runs/{run_id}/media")
+    assert (picture["kind"], picture["name"], picture["step"]) == ("image", "val/pred", 7)
+    [inner] = client.search_runs([run.info.experiment_id], f"tags.mlflow.parentRunId = '{run_id}'")
+    assert client.get_parent_run(inner.info.run_id).info.run_id == run_id
 
     def listed() -> Any:
         rows = server.get("/api/runs?columns=loss,config.lr,config.net%2Fwidth")["rows"]
@@ -77,8 +82,8 @@ def test_a_script_of_mlflows_runs_unchanged(server: Running, client: MlflowClien
 @pytest.mark.slow
 def test_a_script_that_fails_has_failed(client: MlflowClient) -> None:
     assert the_script("fail").returncode == 1
-    [run] = client.search_runs([client.get_experiment_by_name("streets").experiment_id])
-    assert run.info.status == "FAILED"
+    runs = client.search_runs([client.get_experiment_by_name("streets").experiment_id])
+    assert [(one.info.run_name, one.info.status) for one in runs] == [("inner", "FINISHED"), ("first", "FAILED")]
 
 
 @pytest.mark.slow
@@ -204,6 +209,45 @@ def test_experiments(client: MlflowClient) -> None:
     assert client.get_experiment(one).lifecycle_stage == "active"
 
 
+def test_models(server: Running, client: MlflowClient, tmp_path: Path) -> None:
+    run_id = client.create_run("0").info.run_id
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "MLmodel").write_text("flavors: {}")
+    for name in ("net", "net", "tree"):
+        made = client.create_logged_model("0", name, source_run_id=run_id, params={"lr": "0.1"}, tags={"a": "b"})
+        client.log_model_artifacts(made.model_id, str(files))
+        client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
+        client.log_outputs(run_id, [LoggedModelOutput(made.model_id, 3)])
+    nets = client.search_logged_models(["0"], "name = 'net' AND params.lr = '0.1'")
+    assert [(one.name, one.status, one.source_run_id) for one in nets] == [("net", LoggedModelStatus.READY, run_id)] * 2
+    assert [one.path for one in client.list_artifacts(run_id, "models")] == [
+        "models/net",
+        "models/net-2",
+        "models/tree",
+    ]
+    assert client.get_run(run_id).outputs.model_outputs[2].model_id == made.model_id
+    found = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/tree/MLmodel", dst_path=str(tmp_path / "back"))
+    assert Path(found).read_text() == "flavors: {}"
+    first = client.search_logged_models(["0"], max_results=1, order_by=[{"field_name": "name", "ascending": False}])
+    assert ([one.name for one in first], bool(first.token)) == (["tree"], True)
+    client.set_logged_model_tags(made.model_id, {"c": "d"})
+    client.delete_logged_model_tag(made.model_id, "a")
+    server.kill()
+    server.start()
+    again = MlflowClient(server.published()["url"])
+    os.environ["MLFLOW_TRACKING_TOKEN"] = server.published()["token"]
+    kept = again.get_logged_model(made.model_id)
+    assert (kept.tags, kept.params) == ({"c": "d"}, {"lr": "0.1"})
+    again.delete_logged_model(made.model_id)
+    with pytest.raises(MlflowException, match="RESOURCE_DOES_NOT_EXIST"):
+        again.get_logged_model(made.model_id)
+    with pytest.raises(MlflowException, match=r"within mlflow\.start_run"):
+        again.create_logged_model("0", "alone")
+    with pytest.raises(MlflowException, match="name of a model"):
+        again.create_logged_model("0", "../x", source_run_id=run_id)
+
+
 def test_what_cannot_be_done(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = client.create_run("0").info.run_id
     client.log_param(run_id, "lr", 1)
@@ -234,7 +278,8 @@ def test_nothing_half_done_and_nothing_outside(server: Running, client: MlflowCl
     })  # fmt: skip
     assert (status, said["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
     assert (client.get_run(run_id).data.metrics, client.get_run(run_id).data.params) == ({}, {})
-    for path in ("../../../secret", "a/../../b", "%2e%2e/%2e%2e/b"):
+    assert server.ask("PUT", f"/api/2.0/mlflow-artifacts/artifacts/0/{run_id}/artifacts/a", b"x")[0] == 200
+    for path in ("../../../secret", "a/../../b", "%2e%2e/%2e%2e/b", "a/below-a-file", "x" * 300):
         status, _ = server.ask("PUT", f"/api/2.0/mlflow-artifacts/artifacts/0/{run_id}/artifacts/{path}", b"x")
         assert status in (400, 404)
     for body in (b"{", b"[]", b'{"run_id": 3, "metrics": 4}'):

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, final
@@ -13,6 +12,7 @@ from typing import Any, Final, final
 from leyden.server.mlflow import search
 from leyden.server.mlflow.experiments import ACTIVE, DELETED, Experiments
 from leyden.server.mlflow.faults import invalid, missing
+from leyden.server.mlflow.paging import page_of
 from leyden.server.mlflow.run import LONGEST_KEY, MlflowRun, Point
 from leyden.server.mlflow.runs import Runs, tags_of
 
@@ -21,7 +21,6 @@ Call = Callable[[Body], dict[str, Any]]
 
 _VIEWS: Final = {"ACTIVE_ONLY": {ACTIVE}, "DELETED_ONLY": {DELETED}, "ALL": {ACTIVE, DELETED}}
 _STATUSES: Final = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")  # 1 … 5 in the protocol
-_MOST: Final = 50_000
 _MOST_IN_A_BATCH: Final = 1000
 
 
@@ -57,8 +56,6 @@ class Calls:
             ("POST", "runs/set-tag"): self.set_tag,
             ("POST", "runs/delete-tag"): self.delete_tag,
             ("GET", "metrics/get-history"): self.get_history,
-            # Whoever downloads an artifact of a run asks first whether it is that of a model.
-            ("POST", "logged-models/search"): lambda _: {"models": []},
         }
 
     # Experiments ------------------------------------------------------------------------------------------------------
@@ -85,7 +82,7 @@ class Calls:
         found = [one for one in self._experiments.all() if one.stage in stages]
         found = [one for one in found if all(clause.matches(one) for clause in clauses)]
         search.sort(found, order)
-        page, token = _page(found, body, 1000)
+        page, token = page_of(found, body, 1000)
         return {"experiments": [one.view() for one in page], **token}
 
     def update_experiment(self, body: Body) -> dict[str, Any]:
@@ -174,7 +171,7 @@ class Calls:
         ]
         found.sort(key=lambda one: (one.info()["start_time"], one.id), reverse=True)
         search.sort(found, order)
-        page, token = _page(found, body, 1000)
+        page, token = page_of(found, body, 1000)
         return {"runs": [one.view() for one in page], **token}
 
     # What they log ----------------------------------------------------------------------------------------------------
@@ -239,7 +236,7 @@ class Calls:
     def get_history(self, body: Body) -> dict[str, Any]:
         """Every point of one metric."""
         found = self._run(body).history(_need(body, "metric_key"))
-        page, token = _page(found, body, len(found) or 1)
+        page, token = page_of(found, body, len(found) or 1)
         return {"metrics": [one.view() for one in page], **token}
 
     def _log(
@@ -307,17 +304,3 @@ def _status(given: Any) -> str:
     if found not in _STATUSES:
         raise invalid(f"Invalid run status {found!r}; valid are {', '.join(_STATUSES)}.")
     return found
-
-
-def _page(found: Sequence[Any], body: Body, default: int) -> tuple[Sequence[Any], dict[str, str]]:
-    """So many from where the last page ended, and the word that asks for the next one."""
-    try:
-        most = int(body.get("max_results") or default)
-        first = int(base64.b64decode(str(body.get("page_token") or "MA=="), validate=True))
-    except ValueError as error:
-        raise invalid("max_results or page_token cannot be read.") from error
-    if not 1 <= most <= max(_MOST, default) or first < 0:
-        raise invalid(f"max_results is 1 to {_MOST}.")
-    rest = first + most < len(found)
-    token = {"next_page_token": base64.b64encode(str(first + most).encode()).decode()} if rest else {}
-    return found[first : first + most], token

@@ -1,13 +1,16 @@
 """How do artifacts come and go through MLflow's own proxy?
 
 PUT, GET, DELETE on mlflow-artifacts/artifacts/<experiment>/<run>/artifacts/<path>; they lie in artifacts/ of the run's
-folder.
+folder. Pictures of `mlflow.log_image(…, key=, step=)` are shown among the run's media too.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import mimetypes
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Any, Final, final
@@ -19,9 +22,14 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from leyden.server.mlflow.faults import MlflowError, invalid, missing
 from leyden.server.mlflow.run import MlflowRun
 from leyden.server.mlflow.runs import Runs, remove_tree
+from leyden.track.media import Media, Medium
 
 FOLDER: Final = "artifacts"
 _PARTS: Final = 3  # experiment, run, "artifacts"
+_PICTURE: Final = re.compile(
+    r"images/(?P<key>[^/]+)\+step\+(?P<step>-?\d{1,18})\+timestamp\+(?P<ms>\d{1,15})\+[\w-]+\.png"
+)
+_NEVER: Final = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)  # however often it is tried
 
 
 @final
@@ -39,6 +47,7 @@ class Artifacts:
         run, file = await run_in_threadpool(self._place, path)
         if request.method == "PUT":
             await _receive(request, run, file)
+            await run_in_threadpool(_show, run, file)
             return JSONResponse({})
         if request.method == "DELETE":
             await run_in_threadpool(remove_tree, file)
@@ -100,6 +109,19 @@ async def _receive(request: Request, run: MlflowRun, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         os.replace(draft, file)  # noqa: PTH105
     except OSError as error:
+        if error.errno in _NEVER:
+            raise invalid(f"There can be no artifact {file.name[:300]!r} there: {error.strerror}.") from error
         raise MlflowError("INTERNAL_ERROR", f"The server cannot keep {file.name!r}: {error.strerror}.", 500) from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _show(run: MlflowRun, file: Path) -> None:
+    """As a picture of that name and step, if its name says that it is one. (mlflow.MlflowClient.log_image)"""
+    found = _PICTURE.fullmatch(file.relative_to(run.folder / FOLDER).as_posix())
+    if found is None:
+        return
+    name, at = found["key"].replace("~", "/"), int(found["ms"]) / 1000
+    about = Medium(kind="image", name=name, step=int(found["step"]), at=at, file="")
+    with contextlib.suppress(OSError):  # it is kept as an artifact
+        Media(run.folder, attempt=1, rank=0).write(about, ".png", file.read_bytes)

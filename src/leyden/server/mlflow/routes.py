@@ -22,6 +22,7 @@ from leyden.server.mlflow.calls import Call, Calls
 from leyden.server.mlflow.experiments import Experiments
 from leyden.server.mlflow.faults import MlflowError, invalid
 from leyden.server.mlflow.files import Artifacts
+from leyden.server.mlflow.models import Models
 from leyden.server.mlflow.runs import Runs
 from leyden.server.services import Services
 
@@ -49,6 +50,7 @@ class Mlflow:
         runs = Runs(services.home, services.tracker, experiments, now_ms)
         self._artifacts = Artifacts(runs)
         calls: dict[tuple[str, str], Call] = Calls(experiments, runs, now_ms).table
+        self._models = Models(runs, now_ms)
         self._calls = {**calls, ("GET", "artifacts/list"): lambda body: self._artifacts.list_of(dict(body))}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,9 +71,10 @@ class Mlflow:
     async def _answer(self, request: Request, path: str) -> Response:
         if path == _FILES or path.startswith(f"{_FILES}/"):
             return await self._artifacts.answer(request, path.removeprefix(_FILES).strip("/"))
-        call = self._calls.get((request.method, path.removeprefix("mlflow/")))
+        name = path.removeprefix("mlflow/")
+        call = self._calls.get((request.method, name)) or self._models.call(request.method, name)
         if call is None or not path.startswith("mlflow/"):
-            said = f"Leyden has no {request.method} {request.url.path}: it takes runs, not models or traces."
+            said = f"Leyden has no {request.method} {request.url.path}: it takes runs and their models, no registry."
             raise MlflowError("ENDPOINT_NOT_FOUND", said, 404)
         body = await _body(request)
         return JSONResponse(await run_in_threadpool(call, body))

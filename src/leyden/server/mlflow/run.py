@@ -86,6 +86,12 @@ class MlflowRun:
         return found
 
     @property
+    def models(self) -> list[dict[str, Any]]:
+        """It made: models.py."""
+        found: list[dict[str, Any]] = self._about["models"]
+        return found
+
+    @property
     def latest(self) -> dict[str, Point]:
         """Of each metric the point of the greatest step; of several the one logged last."""
         with self.lock:
@@ -236,7 +242,7 @@ def new_about(experiment_id: str, name: str, user: str, start_ms: int, artifact_
     return {
         "experiment_id": experiment_id, "name": name, "user": user, "status": "RUNNING", "start_ms": start_ms,
         "end_ms": None, "stage": "active", "artifact_uri": artifact_uri, "project": "", "params": {}, "tags": {},
-        "inputs": [], "model_inputs": [], "model_outputs": [],
+        "inputs": [], "model_inputs": [], "model_outputs": [], "models": [],
     }  # fmt: skip
 
 
