@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, StorageState, expect, sync_playwright
 
 from leyden import ui
+from leyden.core.ids import new_id
+from leyden.track.frames import encode
+from tests.conformance.until import until
 from tests.server.running import Running
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -21,21 +26,24 @@ for step in range(200):
     loss = 1 / (1 + step) + abs(math.log10(LR) + 2)
     val_loss = loss * 2 if step != 7 else math.nan
     leyden.log({"train_loss": loss, "val_loss": val_loss, "<img src=x onerror=hacked()>": step}, step=step)
+    leyden.log({"epoch": step / 50}, step=step)
 print("<script>window.hacked = 1</script>")
 print("\\x1b[31mred\\x1b[0m and plain")
 print("lr", LR)
 """
 LINES = 60_000
+PICTURE = "gu#ess/50% \u00e9?"
 PRINTS = f"""
 import leyden, json, numpy, os, pathlib
 for step in (0, 5):
     leyden.log({{"loss": 1.0}}, step=step)
-    leyden.log_image("guess", numpy.zeros((8, 8), numpy.uint8), caption=f"<b>step {{step}}</b>")
+    leyden.log_image({PICTURE!r}, numpy.zeros((8, 8), numpy.uint8), caption=f"<b>step {{step}}</b>")
 leyden.log_table("scores", {{"name": ["cat", "<i>dog</i>"], "score": [0.5, float("nan")]}})
 leyden.log_histogram("weights", [1.0, 2.0, 2.0, float("nan")], bins=4)
 leyden.log_text("poem", "<script>window.hacked = 4</script>")
 print("\\n".join(f"line {{number}} of output" for number in range({LINES})))
 run = pathlib.Path(os.environ["LEYDEN_RUN_DIR"])
+(run / "artifacts/a #1 50%?\u00e9.bin").write_bytes(bytes(300_000))
 (run / "artifacts/report.html").write_text("<script>window.hacked = 3</script>")
 (run / "checkpoints/step=7").mkdir(parents=True)
 manifest = {{"step": 7, "epoch": 1, "created_at": 1.0, "files": {{}}}}
@@ -46,7 +54,7 @@ import leyden, pathlib, time, os
 end = pathlib.Path(os.environ["END"])
 step = 0
 while not end.exists():
-    leyden.log({"train_loss": 1 / (step + 1)}, step=step)
+    leyden.log({"train_loss": 1 / (step + 1), "progress": 0.25}, step=step)
     step += 1
     time.sleep(0.02)
 """
@@ -59,6 +67,7 @@ class World:
         self.server = server
         self.runs: list[str] = []
         self.printer = ""
+        self.pushed = new_id()
         self.end = server.home / "end"
 
     @property
@@ -78,6 +87,18 @@ class World:
             assert self.server.wait(job_id)["state"] == "succeeded", self.server.log(job_id)[-2000:]
         self.runs, self.printer = jobs[:-1], jobs[-1]
 
+    def push(self) -> None:
+        """A run without a job, as another machine sends it; only rank 0 sends what it printed."""
+        about = {"id": self.pushed, "name": "elsewhere", "user": "bob", "created_at": time.time()}
+        frames = encode(["loss"], [0, 1], [time.time()] * 2, [[1.0], [0.5]])
+        for name, body in (
+            ("run.json", json.dumps(about).encode()),
+            ("metrics/a1-r0.frames", frames),
+            ("metrics/a1-r1.frames", frames),
+            ("logs/a1-r0.log", b"printed elsewhere\n<script>window.hacked = 6</script>\n"),
+        ):
+            assert self.server.ask("PUT", f"/api/runs/{self.pushed}/files/{name}", body)[0] == 200
+
     def live(self) -> str:
         """A job on two GPUs that logs until the test ends it."""
         job_id = self.server.submit(LIVES, name="live", gpus=2, ranks=1, vars={"END": str(self.end)})
@@ -85,9 +106,9 @@ class World:
         return job_id
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium. It ends with the file's tests: while it runs nobody else in the process has an event loop."""
+    """Debian's Chromium. It ends with this folder's tests: while it runs nobody else here has an event loop."""
     if CHROMIUM is None or not ui.built():
         pytest.skip("needs chromium (apt-get install chromium) and a dashboard that is built")
     with sync_playwright() as playwright:
@@ -96,13 +117,14 @@ def browser() -> Iterator[Browser]:
         found.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Five runs that have ended, one that goes on, one that waits for it; for tests that change none of it."""
+    """Five runs that have ended, one from elsewhere, one that goes on, one that waits for it; no test changes them."""
     server = Running(tmp_path_factory.mktemp("ui") / "home")
     server.start("--fake-gpus", "2", "--price-gpu-hour", "2")
     found = World(server)
     found.begin()
+    found.push()
     found.live()
     server.submit("print(1)", name="waits", gpus=2, ranks=1)
     yield found
@@ -110,17 +132,23 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     server.end()
 
 
+def new_context(browser: Browser, state: StorageState | None = None) -> BrowserContext:
+    """A browser of its own."""
+    found = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True, storage_state=state)
+    found.set_default_timeout(10_000)
+    return found
+
+
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A browser of its own for each test."""
-    found = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
-    found.set_default_timeout(10_000)
+    """Nobody is logged in."""
+    found = new_context(browser)
     yield found
     found.close()
 
 
-def log_in(context: BrowserContext, url: str, token: str) -> Page:
-    """The page of the runs, with everything that goes wrong in it kept in `page.wrong`."""
+def open_page(context: BrowserContext, url: str) -> Page:
+    """A page with everything that goes wrong in it kept in `page.wrong`."""
     page = context.new_page()
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -128,18 +156,48 @@ def log_in(context: BrowserContext, url: str, token: str) -> Page:
     page.on("dialog", lambda dialog: wrong.append(dialog.message))
     page.on("request", lambda asked: None if asked.url.startswith((url, "blob:")) else wrong.append(asked.url))
     page.wrong = wrong  # type: ignore[attr-defined]
+    return page
+
+
+def log_in(context: BrowserContext, url: str, token: str) -> Page:
+    """The page of the runs."""
+    page = open_page(context, url)
     page.goto(f"{url}/login#token={token}")
     page.wait_for_url("**/runs")
     return page
 
 
+@pytest.fixture(scope="package")
+def member(browser: Browser, world: World) -> StorageState:
+    """What the browser of somebody who is logged in keeps."""
+    context = new_context(browser)
+    log_in(context, world.url, world.server.published()["token"])
+    found = context.storage_state()
+    context.close()
+    return found
+
+
 @pytest.fixture
-def page(context: BrowserContext, world: World) -> Iterator[Page]:
-    """Logged in; whatever a test does, no script fails, none of another's runs, and nothing outside is asked."""
-    found = log_in(context, world.url, world.server.published()["token"])
+def page(browser: Browser, world: World, member: StorageState) -> Iterator[Page]:
+    """Logged in, and nowhere yet; whatever a test does, no script fails, none of another's runs, nothing outside is
+    asked."""
+    context = new_context(browser, member)
+    found = open_page(context, world.url)
     yield found
     assert found.wrong == []  # type: ignore[attr-defined]
     assert found.evaluate("window.hacked") is None
+    context.close()
+
+
+def drag(card: Locator, start: float = 0.3) -> None:
+    """Over the middle of a chart, once it has its points."""
+    expect(card.locator("[data-key]").first).to_be_visible()
+    box = until(lambda: card.locator(".u-over").bounding_box())
+    page = card.page
+    page.mouse.move(box["x"] + box["width"] * start, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 50, steps=4)
+    page.mouse.up()
 
 
 def home_of(path: Path) -> dict[str, str]:

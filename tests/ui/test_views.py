@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.server.running import Running
-from tests.ui.conftest import World, log_in
+from tests.ui.conftest import World, drag, log_in
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +26,34 @@ def test_compared_runs_share_charts(page: Page, world: World) -> None:
     page.locator(".who button").first.click()
     expect(card.locator(".legend button")).to_have_count(2)
     assert world.runs[0] not in page.url
+
+
+def test_compared_charts_zoom_in_on_detail_over_time_and_epochs_and_take_further_metrics(
+    page: Page, world: World
+) -> None:
+    compare(page, world, "charts&m=val")
+    page.get_by_label("x axis").select_option("time")
+    card = page.get_by_label("chart of val_loss")
+    with page.expect_response(re.compile("series.*x=time.*low=.*relative=true")) as answer:
+        drag(card, 0.0)
+    found = answer.value.json()
+    assert [one["run"] for one in found] == world.runs[:3]
+    low, high = (float(re.findall(rf"{name}=([^&]+)", answer.value.url)[0]) for name in ("low", "high"))
+    begun = [world.server.get(f"/api/runs/{run}")["run"]["started_at"] for run in world.runs[:3]]
+    since = [at - start for one, start in zip(found, begun, strict=True) for at in one["times"]]
+    assert since  # of each run since its own start
+    assert low <= min(since) <= max(since) <= high
+    page.get_by_label("x axis").select_option("epoch")
+    expect(page.get_by_title("Show all again")).to_have_count(0)
+    with page.expect_response(re.compile(r"val_loss.*low=[3-7]\d&high=1[0-3]\d")):
+        drag(card)
+    card.get_by_label("Add a metric to val_loss").click()
+    page.get_by_label("Search metrics to add").fill("train")
+    page.get_by_role("button", name="+ train_loss").click()
+    expect(card.locator(".legend button")).to_have_count(6)
+    expect(card.locator(".legend button").nth(1)).to_contain_text("train_loss")
+    page.reload()
+    expect(card.locator(".legend button")).to_have_count(6)
 
 
 def test_only_what_differs_is_listed(page: Page, world: World) -> None:
@@ -58,7 +85,7 @@ def test_parameters_are_drawn_and_weighed(page: Page, world: World) -> None:
 
 
 def test_the_cluster_says_who_has_which_gpu(page: Page, world: World) -> None:
-    page.get_by_role("link", name="Cluster").click()
+    page.goto(f"{world.url}/cluster")
     expect(page.get_by_text("2 of 2 GPUs held")).to_be_visible()
     rows = page.locator("tbody tr")
     expect(rows).to_have_count(2)
@@ -68,7 +95,7 @@ def test_the_cluster_says_who_has_which_gpu(page: Page, world: World) -> None:
 
 
 def test_the_queue_says_why_and_for_whom(page: Page, world: World) -> None:
-    page.get_by_role("link", name="Queue").click()
+    page.goto(f"{world.url}/queue")
     row = page.locator("tbody tr")
     expect(row).to_have_count(1)
     expect(row).to_contain_text("waits for gpu:0–1")
@@ -80,9 +107,10 @@ def test_the_queue_says_why_and_for_whom(page: Page, world: World) -> None:
     expect(page.locator(".run-head .state")).to_have_text("queued")
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Running]:
-    one = Running(tmp_path / "home")
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Nothing ran there yet; the tests use it in turn."""
+    one = Running(tmp_path_factory.mktemp("empty") / "home")
     one.start()
     yield one
     one.end()
@@ -97,10 +125,12 @@ def test_an_empty_home_tells_the_next_command_and_runs_appear_by_themselves(
     expect(page.locator(".runs-table .row")).to_have_count(1)
     server.wait(job_id)
     expect(page.locator(".runs-table .row .state")).to_have_text("succeeded")
-    expect(page.locator(".runs-table .row")).to_contain_text("0.")  # the runtime; nobody reloaded the page
+    expect(page.locator(".runs-table .row")).to_contain_text(re.compile(r"\d(ms|s)"))  # the runtime; nobody reloaded
 
 
-def test_a_server_that_comes_back_is_found_again(context: BrowserContext, server: Running) -> None:
+def test_a_server_that_comes_back_is_found_again_and_knows_who_was_logged_in(
+    context: BrowserContext, server: Running
+) -> None:
     page = log_in(context, server.published()["url"], server.published()["token"])
     expect(page.locator(".liveness")).to_have_text("live")
     server.stop()
@@ -109,6 +139,6 @@ def test_a_server_that_comes_back_is_found_again(context: BrowserContext, server
     expect(page.get_by_role("alert")).to_contain_text("it does not answer")
     page.get_by_role("link", name="Runs").click()
     server.start()
-    server.submit("print(1)")
+    server.submit("print(1)", name="later")
     expect(page.locator(".liveness")).to_have_text("live", timeout=20_000)
-    expect(page.locator(".runs-table .row")).to_have_count(1)
+    expect(page.locator(".runs-table .row").first).to_contain_text("later")

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from leyden import ui
-from tests.server.conftest import server, shared
+from tests.server.conftest import shared
 from tests.server.running import Running
 
-__all__ = ["server", "shared"]
+__all__ = ["shared"]
 CANCEL = "/api/jobs/nothing/cancel"
 
 
@@ -63,12 +63,8 @@ def test_a_cookie_reports_for_no_attempt(shared: Running) -> None:
     assert ask(shared, "POST", "/api/attempts/some/report", headers)[0] == 403
 
 
-def test_a_cookie_outlives_the_server_and_ends_with_the_session(server: Running) -> None:
-    cookie = {"Cookie": log_in(server)}
-    server.stop()
-    server.start()
-    assert ask(server, "GET", "/api/jobs", cookie)[0] == 200
-    _, headers, _ = ask(server, "DELETE", "/api/session", {**cookie, "X-Leyden": "1"})
+def test_a_cookie_ends_with_the_session(shared: Running) -> None:
+    _, headers, _ = ask(shared, "DELETE", "/api/session", {"Cookie": log_in(shared), "X-Leyden": "1"})
     assert "Max-Age=0" in headers["Set-Cookie"]
 
 
@@ -98,3 +94,30 @@ def test_its_sources_are_small_and_name_no_registry() -> None:
     assert {name: lines for name, lines in sizes.items() if lines > 400} == {}
     [lock] = [one.read_text() for one in SOURCES if one.name == "package-lock.json"]
     assert "resolved" not in lock
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_words_can_be_told_from_what_they_stand_on(theme: str) -> None:
+    """WCAG 2.2, 1.4.3: a contrast of 4.5, for what is faint too."""
+    [css] = [one.read_text() for one in SOURCES if one.name == "base.css"]
+    light, dark = re.findall(r":root[^{]*\{([^}]*)\}", css)[:2]
+    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", light if theme == "light" else dark))
+    weak = {
+        (word, ground): round(found, 2)
+        for word in ("text", "muted", "faint", "accent", "good", "warn", "bad")
+        for ground in ("page", "sheet", "band", "hover")
+        if (found := contrast(colours[word], colours[ground])) < 4.495
+    }
+    assert weak == {}
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours like #1b2c3d, from 1 to 21."""
+    darker, lighter = sorted(map(luminance, (one, other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour: str) -> float:
+    shares = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

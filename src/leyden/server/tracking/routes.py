@@ -27,6 +27,7 @@ from leyden.server.tracking.live import Live
 from leyden.server.tracking.push import MOST_BYTES, FullError, GapError
 from leyden.server.tracking.query import Asked, check_sort
 from leyden.server.tracking.tracker import Tracker, read_media
+from leyden.track.sealed import SEALED, is_sealed
 
 MOST_POINTS: Final = 100_000
 _CHUNK: Final = 1 << 20
@@ -134,11 +135,11 @@ def _add_curves(app: FastAPI, tracker: Tracker) -> None:
         for ref in dict.fromkeys(run):
             entry = tracker.book.find(ref)
             since = (entry.started_at or entry.created_at) if relative and x == "time" else 0.0
-            bounds = {"low": low if low is None else low + since, "high": high if high is None else high + since}
+            begin, end = (bound if bound is None else bound + since for bound in (low, high))
             with tracker.points(entry, name) as some:
                 known = {one for _, one in some.metrics()}
                 there = [one for one in name if one in known]
-                found += drawn(some, there, most=points, x=x, run=entry.id, **bounds)
+                found += drawn(some, there, most=points, x=x, low=begin, high=end, run=entry.id)
         return _answer(found)
 
 
@@ -185,8 +186,11 @@ def _add_files(app: FastAPI, tracker: Tracker) -> None:
 
     @app.get("/api/runs/{ref}/files/{path:path}", response_class=Response, responses=file_answers())
     def get_run_file(ref: RunRef, path: There, request: Request, asked: AskedPart) -> Response:
-        """A picture, table or text of a run, as it was written."""
-        return respond(request, _content(tracker.book.folder(tracker.book.find(ref)), path))
+        """A picture, table, text or output of a run, as it was written."""
+        folder = tracker.book.folder(tracker.book.find(ref))
+        if path == SEALED and is_sealed(folder) and not (folder / SEALED).is_file():
+            tracker.archive.bring(folder)
+        return respond(request, _content(folder, path))
 
     took = {"requestBody": {"required": True, "content": data("")["content"]}}
 
@@ -261,7 +265,7 @@ def _content(folder: FilePath, path: str) -> Content:
     whole = folder / path
     asked, do = f"file {path[:200]!r} of the run", "See /media for those there are."
     parts = FilePath(path).parts
-    inside = parts and parts[0] in {"media", "metrics.parquet"} and ".." not in parts
+    inside = parts and parts[0] in {"media", "logs", "metrics.parquet"} and ".." not in parts
     if not inside or not whole.resolve().is_relative_to(folder.resolve()) or not whole.is_file():
         raise NotFoundError(asked=asked, found="there is none", do=do)
     file = whole.open("rb")

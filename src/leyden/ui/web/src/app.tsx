@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { ClusterPage } from "./cluster/ClusterPage";
 import { ComparePage } from "./compare/ComparePage";
 import { useAddress } from "./lib/address";
+import { get } from "./lib/api";
 import { type Liveness, throttled, useStream } from "./lib/live";
 import type { Changed } from "./lib/types";
 import { Help } from "./parts/Help";
@@ -23,11 +24,16 @@ export interface Pulse {
 }
 
 const BEAT_MS = 1000;
+const MLFLOW = /^#\/experiments\/([^/?]+)(?:\/runs\/([^/?]+))?/; // no server sees what stands behind #
 
 export function App() {
   const { path } = useAddress();
-  const pulse = usePulse(path !== "/login");
+  const theirs = path === "/" ? MLFLOW.exec(location.hash) : null;
+  const pulse = usePulse(path !== "/login" && !theirs);
   const [help, setHelp] = useState(false);
+  useEffect(() => {
+    if (theirs) void ours(theirs[1] ?? "", theirs[2]).then((to) => location.replace(to));
+  }, [theirs?.[0]]);
   useEffect(() => {
     const key = (event: KeyboardEvent): void => {
       if (event.key === "?" && !typing(event)) setHelp((before) => !before);
@@ -36,6 +42,7 @@ export function App() {
     addEventListener("keydown", key);
     return () => removeEventListener("keydown", key);
   }, []);
+  if (theirs) return null;
   if (path === "/login") return <LoginPage />;
   return (
     <>
@@ -44,6 +51,14 @@ export function App() {
       {help && <Help onClose={() => setHelp(false)} />}
     </>
   );
+}
+
+/** Where a link leads that MLflow's client prints: to a run, or to those of an experiment, which is a project here. */
+async function ours(experiment: string, run: string | undefined): Promise<string> {
+  if (run) return `/runs/${run}`;
+  type Found = { experiment: { name: string } };
+  const found = await get<Found>("/api/2.0/mlflow/experiments/get", { experiment_id: experiment }).catch(() => null);
+  return found ? `/runs?q=${encodeURIComponent(`project=${JSON.stringify(found.experiment.name)}`)}` : "/runs";
 }
 
 function view(path: string, pulse: Pulse) {

@@ -1,6 +1,7 @@
 // Any other metric in a chart too: which?
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
+import { useAway } from "../lib/away";
 
 const SHOWN = 100;
 
@@ -13,19 +14,7 @@ export function AddMetric({ title, metrics, added, onToggle }: {
   const [open, setOpen] = useState(false);
   const [search, setSearch] = useState("");
   const box = useRef<HTMLSpanElement>(null);
-  useEffect(() => {
-    if (!open) return undefined;
-    const leave = (event: Event): void => {
-      const away = event instanceof KeyboardEvent ? event.key === "Escape" : !box.current?.contains(event.target as Node);
-      if (away) setOpen(false);
-    };
-    addEventListener("pointerdown", leave);
-    addEventListener("keydown", leave);
-    return () => {
-      removeEventListener("pointerdown", leave);
-      removeEventListener("keydown", leave);
-    };
-  }, [open]);
+  useAway(box, open, () => setOpen(false));
   const rest = metrics.filter((name) => !added.includes(name) && name.toLowerCase().includes(search.toLowerCase()));
   return (
     <span ref={box}>

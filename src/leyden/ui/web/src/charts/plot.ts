@@ -46,6 +46,8 @@ function positive(values: readonly (number | null)[], wanted: boolean): (number 
   return wanted ? values.map((value) => (value !== null && value > 0 ? value : null)) : [...values];
 }
 
+const RAW = 0.34; // of a line's colour is in its raw values behind the smooth ones
+
 interface Wishes {
   width: number;
   height: number;
@@ -60,14 +62,14 @@ export function options(lines: readonly Line[], look: Look, wishes: Wishes): uPl
   const bands: uPlot.Band[] = [];
   for (const line of lines) {
     const single = { points: { show: line.x.length < 2 }, spanGaps: false };
-    series.push({ ...single, label: line.label, stroke: line.colour, width: 1.5, dash: line.dash, points: { show: line.x.length < 40, size: 4 } });
+    series.push({ ...single, label: line.label, stroke: line.colour, width: 1.5, dash: line.dash, points: { show: line.x.length < 40, size: 4, fill: themed("--sheet") } });
     if (line.low) {
       const at = series.length;
       const edge = { stroke: "transparent", width: 0, points: { show: false } };
       series.push({ ...edge }, { ...edge });
       bands.push({ series: [at, at + 1], fill: faded(line.colour, 0.16) });
     } else if (look.smooth > 0) {
-      series.push({ ...single, stroke: faded(line.colour, 0.28), width: 1, points: { show: false } });
+      series.push({ ...single, stroke: faded(line.colour, RAW), width: 1, points: { show: false } });
     }
   }
   return {

@@ -64,7 +64,7 @@ export function ParametersTab({ runs, config, metrics }: { runs: readonly Run[];
           <h2 title="Variance between the bins of a parameter over the whole variance, less what as many bins explain of noise">
             Importance for {metric.label}
           </h2>
-          <table class="plain importance">
+          <div class="scroll-x"><table class="plain importance">
             <thead><tr><th>Parameter</th><th>Explains by itself</th><th class="right" title="Spearman's, of ranks">Correlation</th><th class="right">Runs</th></tr></thead>
             <tbody>
               {found.map((one) => (
@@ -76,7 +76,7 @@ export function ParametersTab({ runs, config, metrics }: { runs: readonly Run[];
                 </tr>
               ))}
             </tbody>
-          </table>
+          </table></div>
           {runs.length < 20 && <p class="muted nothing">{runs.length} runs say little; twenty and more say something.</p>}
         </section>
       </div>

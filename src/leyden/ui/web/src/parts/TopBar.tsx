@@ -20,7 +20,8 @@ const SAID: Record<Liveness, string> = {
 
 export function TopBar({ path, live, onHelp }: { path: string; live: Liveness; onHelp: () => void }) {
   const theme = useTheme();
-  const here = path.split("/")[1] || "runs";
+  const said = path.split("/")[1] || "runs";
+  const here = said === "compare" ? "runs" : said;
   return (
     <header class="topbar">
       <Link href="/runs" class="brand">

@@ -57,7 +57,7 @@ function Part({ title, rows }: { title: string; rows: readonly Waiting[] }) {
                 <td class="num">{needed(needs)}</td>
                 <td title={exact(job.created_at)}>{ago(job.created_at)}</td>
                 <td class="num">{expected(starts_after, starts_before)}</td>
-                <td class="why">{text}</td>
+                <td class="wrap">{text}</td>
               </tr>
             ))}
           </tbody>

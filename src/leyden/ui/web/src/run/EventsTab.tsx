@@ -23,7 +23,7 @@ export function EventsTab({ detail }: { detail: JobDetail }) {
                   <td>{devices(one.devices)}</td>
                   <td class="num">{exact(one.started_at)}</td>
                   <td class="right num">{one.started_at === null ? "" : duration((one.ended_at ?? Date.now() / 1000) - one.started_at)}</td>
-                  <td>{one.outcome || (one.ended_at ? "" : "goes on")}</td>
+                  <td class="wrap">{one.outcome || (one.ended_at ? "" : "goes on")}</td>
                   <td class="right num">{one.exit_code ?? ""}</td>
                   <td class="right num">{one.pid ?? ""}</td>
                 </tr>
@@ -47,7 +47,7 @@ export function EventsTab({ detail }: { detail: JobDetail }) {
                   <td class="right num">{duration(one.at - started)}</td>
                   <td><State state={one.after} /></td>
                   <td>{one.who}</td>
-                  <td>{one.why}</td>
+                  <td class="wrap">{one.why}</td>
                 </tr>
               ))}
             </tbody>

@@ -1,63 +1,77 @@
 // What the program printed: each rank and attempt, searched, followed to its end.
 
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import type { ComponentChildren } from "preact";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { change, useAddress } from "../lib/address";
 import { plain, spans } from "../lib/ansi";
 import { plural } from "../lib/format";
-import { Empty, Wrong } from "../parts/messages";
-import { useLog } from "./useLog";
+import { Wrong } from "../parts/messages";
+import { type Output, useLog } from "./useLog";
 
 const LINE_PX = 18;
 const SPARE = 20;
 
-export function LogTab({ job, ranks, attempts, active }: { job: string; ranks: number; attempts: number; active: boolean }) {
+interface Props {
+  output: (rank: number, attempt: number | null) => Output;
+  ranks: number;
+  attempts: number;
+  active: boolean;
+  nothing: ComponentChildren; // said where nothing was printed
+}
+
+/** The line of the address is one of the whole output; while only the end of a long one is here, lines have no numbers. */
+export function LogTab({ output, ranks, attempts, active, nothing }: Props) {
   const { query } = useAddress();
   const rank = Math.max(0, Number(query.get("rank")) || 0);
   const attempt = Number(query.get("attempt")) || null;
   const find = query.get("find") ?? "";
-  const only = query.get("only") === "1";
-  const log = useLog(job, rank, attempt, active);
+  const only = query.get("only") === "1" && find !== "";
+  const line = Number(query.get("line")) - 1;
+  const from = output(rank, attempt);
+  const log = useLog(from, active);
   const matches = useMatches(log.lines, log.version, find);
-  const [place, setPlace] = useState(-1);
-  const [follow, setFollow] = useState(true);
-  const shown = only && find ? matches.map((index) => log.lines[index]!) : log.lines;
-  const numbers = log.begin === 0 ? (index: number) => (only && find ? matches[index]! : index) + 1 : null;
-  useEffect(() => setPlace(-1), [find, rank, attempt]);
-  const step = (by: number): void => {
-    if (!matches.length) return;
-    setFollow(false);
-    setPlace((place + by + matches.length) % matches.length);
+  const [follow, setFollow] = useState(line < 0);
+  const shown = only ? matches.map((index) => log.lines[index]!) : log.lines;
+  const place = matches.indexOf(line);
+  const number = (index: number): number => (only ? matches[index]! : index) + 1;
+  const choose = (index: number | null): void => {
+    if (index !== null) setFollow(false);
+    change({ line: index === null ? null : index + 1 }, "replace");
   };
-  const at = place < 0 ? -1 : only ? place : (matches[place] ?? -1);
+  const step = (by: 1 | -1): void => {
+    const next = by > 0 ? matches.find((index) => index > line) : matches.findLast((index) => index < line);
+    choose(next ?? (by > 0 ? matches[0] : matches.at(-1)) ?? null);
+  };
   return (
     <div class="log-tab">
       <div class="toolbar">
         <input
           type="search" class="find" value={find} placeholder="Search" aria-label="Search in the log" spellcheck={false}
-          onInput={(event) => change({ find: event.currentTarget.value }, "replace")}
+          onInput={(event) => change({ find: event.currentTarget.value, line: null }, "replace")}
           onKeyDown={(event) => event.key === "Enter" && step(event.shiftKey ? -1 : 1)}
         />
         {find && (
           <>
             <span class="muted num" role="status">{place >= 0 ? `${place + 1} of ` : ""}{plural(matches.length, "line")}</span>
-            <button title="Previous (Shift Enter)" onClick={() => step(-1)}>↑</button>
-            <button title="Next (Enter)" onClick={() => step(1)}>↓</button>
+            <button title="Previous (Shift Enter)" aria-label="Previous" onClick={() => step(-1)}>↑</button>
+            <button title="Next (Enter)" aria-label="Next" onClick={() => step(1)}>↓</button>
             <button class={only ? "on" : ""} aria-pressed={only} onClick={() => change({ only: !only }, "replace")}>only these</button>
           </>
         )}
-        <Choice label="rank" count={ranks} from={0} value={rank} onChoose={(value) => change({ rank: value || null })} />
-        <Choice label="attempt" count={attempts} from={1} value={attempt ?? attempts} onChoose={(value) => change({ attempt: value === attempts ? null : value })} />
+        <Choice label="rank" count={ranks} from={0} value={rank} onChoose={(value) => change({ rank: value || null, line: null })} />
+        <Choice label="attempt" count={attempts} from={1} value={attempt ?? attempts} onChoose={(value) => change({ attempt: value === attempts ? null : value, line: null })} />
         <span class="grow" />
         <span class="muted num">{plural(log.lines.length, "line")}{log.begin > 0 ? " at the end" : ""}</span>
         {log.begin > 0 && <button onClick={log.earlier}>Earlier lines</button>}
-        <button class={follow ? "on" : ""} aria-pressed={follow} onClick={() => setFollow(!follow)}>Follow</button>
-        <a class="muted" href={`/api/jobs/${job}/logs?rank=${rank}${attempt ? `&attempt=${attempt}` : ""}`} download={`${job}-r${rank}.log`}>Download</a>
+        <button class={follow ? "on" : ""} aria-pressed={follow} title="Stay at the end" onClick={() => setFollow(!follow)}>Follow</button>
+        <a class="muted" href={from.whole} download={`${from.key.split("/")[3]}-r${rank}.log`}>Download</a>
       </div>
       {log.fault && <Wrong fault={log.fault} />}
-      {log.lines.length === 0 && !log.loading && !log.fault ? (
-        <Empty title={active ? "Nothing was printed yet" : "Nothing was printed"} commands={[[`leyden logs -f ${job.slice(-4)}`, "follows it in a terminal"]]} />
-      ) : (
-        <Lines lines={shown} version={log.version} find={find} at={at} follow={follow} numbers={numbers} onFollow={setFollow} />
+      {log.lines.length === 0 && !log.loading && !log.fault ? nothing : (
+        <Lines
+          lines={shown} version={log.version} find={find} at={only ? place : line} follow={follow} numbers={log.begin === 0 ? number : null}
+          onFollow={setFollow} onLine={(index) => choose(number(index) - 1)}
+        />
       )}
     </div>
   );
@@ -82,7 +96,7 @@ function Choice({ label, count, from, value, onChoose }: {
 }
 
 /** Only the lines that are seen are drawn. */
-function Lines({ lines, version, find, at, follow, numbers, onFollow }: {
+function Lines({ lines, version, find, at, follow, numbers, onFollow, onLine }: {
   lines: readonly string[];
   version: number;
   find: string;
@@ -90,6 +104,7 @@ function Lines({ lines, version, find, at, follow, numbers, onFollow }: {
   follow: boolean;
   numbers: ((index: number) => number) | null;
   onFollow: (follow: boolean) => void;
+  onLine: (index: number) => void;
 }) {
   const box = useRef<HTMLDivElement>(null);
   const [first, setFirst] = useState(0);
@@ -114,7 +129,7 @@ function Lines({ lines, version, find, at, follow, numbers, onFollow }: {
   }, [follow, version, lines.length]);
   useLayoutEffect(() => {
     if (at >= 0 && box.current) box.current.scrollTop = at * LINE_PX - box.current.clientHeight / 3;
-  }, [at]);
+  }, [at, lines.length > at]);
   const seen = lines.slice(first, first + room);
   return (
     <div
@@ -129,7 +144,7 @@ function Lines({ lines, version, find, at, follow, numbers, onFollow }: {
         <div class="seen" style={{ transform: `translateY(${first * LINE_PX}px)` }}>
           {seen.map((line, index) => (
             <div key={first + index} class={`line${first + index === at ? " at" : ""}`}>
-              {numbers && <i>{numbers(first + index)}</i>}
+              {numbers && <i title="Keep this line in the address" onClick={() => onLine(first + index)}>{numbers(first + index)}</i>}
               <Text line={line} find={find} />
             </div>
           ))}

@@ -81,7 +81,7 @@ function TableOf({ table }: { table: Table }) {
         <thead><tr>{columns.map((name) => <th key={name}>{name}</th>)}</tr></thead>
         <tbody>
           {rows.slice(0, MOST_ROWS).map((row, index) => (
-            <tr key={index}>{row.map((value, at) => <td key={at} class="num">{typeof value === "number" ? number(value) : String(value ?? "")}</td>)}</tr>
+            <tr key={index}>{row.map((value, at) => <td key={at} class="num wrap">{typeof value === "number" ? number(value) : String(value ?? "")}</td>)}</tr>
           ))}
         </tbody>
       </table>

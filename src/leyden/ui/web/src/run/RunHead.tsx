@@ -45,6 +45,7 @@ export function RunHead({ run, job, onChanged }: { run: Run; job: JobDetail | nu
         <Fact name="project" value={run.project} />
         <Fact name="created" value={clock(run.created_at)} title={exact(run.created_at)} />
         <Fact name="runtime" value={run.started_at === null ? "" : duration(runtime(run))} />
+        <Fact name="progress" value={run.state === "running" && run.progress === null ? "—" : ""} title='How far it is, only the program knows: a Trainer says so, others with leyden.log({"progress": 0.4})' />
         <Fact name="devices" value={devices(run.devices)} />
         <Fact name="node" value={job?.job.node ?? ""} />
         <Fact name="attempt" value={job && job.job.attempt > 1 ? String(job.job.attempt) : ""} />

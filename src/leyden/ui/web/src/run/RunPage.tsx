@@ -1,6 +1,6 @@
 // One run: how it is, its charts, what it printed, what it was given, which code, what it left, what happened to it.
 
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import type { Pulse } from "../app";
 import { useAddress } from "../lib/address";
 import { get } from "../lib/api";
@@ -18,6 +18,7 @@ import { LogTab } from "./LogTab";
 import { MediaTab } from "./MediaTab";
 import { RunCharts } from "./RunCharts";
 import { RunHead } from "./RunHead";
+import { outputOfJob, outputOfRun } from "./useLog";
 
 const TABS = ["charts", "system", "media", "logs", "config", "code", "files", "events"] as const;
 type Tab = (typeof TABS)[number];
@@ -52,15 +53,26 @@ export function RunPage({ id, pulse }: { id: string; pulse: Pulse }) {
       {detail.dropped_names > 0 && (
         <p class="warned nothing">It logged more than 100,000 names: {detail.dropped_names.toLocaleString("en")} of them are not on record.</p>
       )}
-      <nav class="tabs" aria-label="Parts of the run">
-        {tabs.map((one) => (
-          <Link key={one} href={tabHref(detail.run.id, one, query)} class={one === tab ? "here" : ""} aria-current={one === tab ? "page" : undefined}>
-            {one}
-          </Link>
-        ))}
-      </nav>
+      <Tabs id={detail.run.id} tabs={tabs} tab={tab} query={query} />
       <Content tab={tab} detail={detail} job={job.data} beat={beat} onChanged={changed} />
     </div>
+  );
+}
+
+function Tabs({ id, tabs, tab, query }: { id: string; tabs: readonly Tab[]; tab: Tab; query: URLSearchParams }) {
+  const box = useRef<HTMLElement>(null);
+  useEffect(() => {
+    const here = box.current?.querySelector<HTMLElement>(".here");
+    if (box.current && here) box.current.scrollLeft = here.offsetLeft - box.current.clientWidth / 2; // not all fit on a narrow screen
+  }, [tab]);
+  return (
+    <nav class="tabs" aria-label="Parts of the run" ref={box}>
+      {tabs.map((one) => (
+        <Link key={one} href={tabHref(id, one, query)} class={one === tab ? "here" : ""} aria-current={one === tab ? "page" : undefined}>
+          {one}
+        </Link>
+      ))}
+    </nav>
   );
 }
 
@@ -72,16 +84,34 @@ function Content({ tab, detail, job, beat, onChanged }: { tab: Tab; detail: RunD
   if (tab === "system") return <RunCharts run={run} metrics={metrics.filter((one) => isSystem(one.name))} x="time" active={active} tail={tail} />;
   if (tab === "media") return <MediaTab run={run.id} media={detail.media} />;
   if (tab === "config") return <ConfigTab detail={detail} job={job} onChanged={onChanged} />;
-  if (!job) return <Empty title="This run is no job of this server" commands={[["leyden run train.py", "keeps its output, its code and its files too"]]} />;
-  if (tab === "logs") return <LogTab job={job.job.id} ranks={rankCount(job)} attempts={Math.max(1, job.job.attempt)} active={active} />;
+  if (tab === "logs" && !run.job_id) return <LogTab key={run.id} output={(rank) => outputOfRun(run.id, rank)} ranks={ranksOf(detail)} attempts={1} active={active} nothing={<NoOutput />} />;
+  if (!job) return <p class="muted nothing">…</p>;
+  const id = job.job.id;
+  if (tab === "logs") {
+    const nothing = <Empty title={active ? "Nothing was printed yet" : "Nothing was printed"} commands={[[`leyden logs -f ${tail}`, "follows it in a terminal"]]} />;
+    return <LogTab key={id} output={(rank, attempt) => outputOfJob(id, rank, attempt)} ranks={rankCount(job)} attempts={Math.max(1, job.job.attempt)} active={active} nothing={nothing} />;
+  }
   if (tab === "code") return <CodeTab detail={job} />;
-  return tab === "files" ? <FilesTab job={job.job.id} beat={beat} /> : <EventsTab detail={job} />;
+  return tab === "files" ? <FilesTab job={id} beat={beat} /> : <EventsTab detail={job} />;
+}
+
+/** A program that nobody else started prints where it was started. */
+function NoOutput() {
+  return (
+    <Empty title="The output of this run is not on record" commands={[["leyden run train.py", "runs it as a job: its output, code and files are kept"]]}>
+      <p class="muted">It was started by hand, and printed there.</p>
+    </Empty>
+  );
+}
+
+function ranksOf(detail: RunDetail): number {
+  return 1 + Math.max(0, ...detail.metrics.flatMap((one) => one.ranks));
 }
 
 function there(tab: Tab, detail: RunDetail, job: JobDetail | null): boolean {
   if (tab === "media") return detail.media.length > 0;
   if (tab === "system") return detail.metrics.some((one) => isSystem(one.name));
-  return ["charts", "config"].includes(tab) || job !== null || detail.run.job_id !== null;
+  return ["charts", "logs", "config"].includes(tab) || job !== null || detail.run.job_id !== null;
 }
 
 function isSystem(name: string): boolean {
@@ -97,7 +127,7 @@ function rankCount(job: JobDetail): number {
 /** How charts are drawn stays; what is said of logs or code alone does not. */
 function tabHref(id: string, tab: Tab, query: URLSearchParams): string {
   const kept = new URLSearchParams();
-  for (const name of ["smooth", "log", "other", "overlay"]) {
+  for (const name of ["smooth", "log", "other", "wide", "overlay"]) {
     const value = query.get(name);
     if (value !== null) kept.set(name, value);
   }

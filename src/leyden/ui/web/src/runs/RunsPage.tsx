@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { type Pulse, typing } from "../app";
 import { change, go, hrefWith, joined, list, useAddress } from "../lib/address";
 import { get } from "../lib/api";
+import { useAway } from "../lib/away";
 import { asFault, useData } from "../lib/data";
 import { plural } from "../lib/format";
 import { csv, saveText } from "../lib/save";
@@ -38,6 +39,8 @@ export function RunsPage({ pulse }: { pulse: Pulse }) {
   const rows = useRuns(asked, pulse.beat);
   const [cursor, setCursor, cursorNow] = useCursor();
   const [picking, setPicking] = useState(false);
+  const holder = useRef<HTMLSpanElement>(null);
+  useAway(holder, picking, () => setPicking(false));
 
   const select = (id: string): void => {
     const before = list(new URLSearchParams(location.search), "sel"); // keys come faster than pages are drawn
@@ -66,7 +69,7 @@ export function RunsPage({ pulse }: { pulse: Pulse }) {
             ))}
           </select>
         </label>
-        <span class="holder">
+        <span class="holder" ref={holder}>
           <button class={picking ? "on" : ""} aria-expanded={picking} onClick={() => setPicking(!picking)}>Columns</button>
           {picking && (
             <ColumnPicker
