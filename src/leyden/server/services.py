@@ -26,6 +26,7 @@ from leyden.server.launching import Launching
 from leyden.server.prices import Prices
 from leyden.server.settings import LOCAL, Settings
 from leyden.server.tokens import Tokens
+from leyden.server.tracking.archive import Archive
 from leyden.server.tracking.tracker import Tracker
 
 PASS_EVERY_S = 1.0
@@ -113,6 +114,8 @@ class Services:
             prices=prices,
             attempts=lambda job_id: store.read(lambda connection: all_attempts(connection, job_id)),
         )
+        files = Files.open(home, store, settings, clock)
+        archive = Archive(home.runs, files.blobs, files.busy)
         keeper = Keeper(
             store=store,
             engine=engine,
@@ -131,8 +134,8 @@ class Services:
             keeper=KeeperThread(keeper.step),
             prices=prices,
             settings=settings,
-            files=Files.open(home, store, settings, clock),
-            tracker=Tracker(home, store, prices, clock, commits=lambda: changes.commits),
+            files=files,
+            tracker=Tracker(home, store, prices, clock, lambda: changes.commits, archive),
             warm=lambda: engine.standing,
             last_pass=lambda: keeper.last,
             clock=clock,

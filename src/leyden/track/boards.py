@@ -21,7 +21,7 @@ from leyden.track.frames import MAX_NAME_BYTES
 from leyden.track.frames import encode as encode_frame
 from leyden.track.media import Media, Medium
 from leyden.track.points import RunPoints
-from leyden.track.sealed import SEALED
+from leyden.track.sealed import KEPT, SEALED, is_sealed
 from leyden.track.tfevents import Value
 from leyden.track.writer import MAX_FRAME_NUMBERS, encode_rows
 
@@ -145,7 +145,7 @@ def unsealed(folder: Path, into: Path) -> Path:
     there = into / folder.name
     (there / "metrics").mkdir(parents=True)
     for one in folder.iterdir():
-        if one.name not in ("metrics", SEALED) and not one.name.startswith("."):
+        if one.name not in ("metrics", SEALED, KEPT) and not one.name.startswith("."):
             (there / one.name).symlink_to(one.resolve())
     points = RunPoints(folder)
     points.refresh(None)
@@ -165,7 +165,7 @@ def is_run(path: Path) -> bool:
     """Whether the folder is the record of a run."""
     return (
         (path / "run.json").is_file()
-        or (path / SEALED).is_file()
+        or is_sealed(path)
         or (path / "metrics").is_dir()
         or (path / media.FOLDER).is_dir()
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from leyden.track.blocks import FOLDER, MAX_NAMES, Block, Damage, Floats, FrameFile, Frames, Ints
 from leyden.track.pyramid import Curve, Pyramid
-from leyden.track.sealed import SEALED, Sealed, open_sealed
+from leyden.track.sealed import SEALED, Sealed, is_sealed, open_sealed
 
 Key = tuple[int, str]  # rank, name
 ALL_BYTES: Final = 128 << 20  # of smaller runs all metrics are kept, of larger ones those that were asked for
@@ -118,9 +118,9 @@ class RunPoints:
         """Read what came since, of these metrics too; None: of all."""
         self._want(names)
         stamp = _stamp(self._run_dir / SEALED)
-        if stamp != self._sealed_stamp:
+        if stamp != self._sealed_stamp or (self._sealed is None and is_sealed(self._run_dir)):
             self._sealed = open_sealed(self._run_dir)
-            self._sealed_stamp = stamp
+            self._sealed_stamp = stamp if any(stamp) else _stamp(self._run_dir / SEALED)  # it was brought just now
             self._begin()
         for file in self._frames.look():
             if self._is_late(file):

@@ -9,7 +9,7 @@ each begins. Other programs read it as any Parquet: select step, value where met
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, final
@@ -24,6 +24,7 @@ Kept = tuple[int, str, Pyramid]  # rank, name, points
 Rows = tuple[Any, ...]  # a column each: numpy arrays, or None where it is empty
 
 SEALED: Final = "metrics.parquet"
+KEPT: Final = "metrics.kept"  # in the run's folder: a store has the file too, so that here it may be missing
 GROUP_ROWS, POINT_ROWS = 1 << 13, 1 << 16  # in a row group: a picture reads few groups, and at its edges few points
 _INDEX: Final = b"leyden"
 _COLUMNS: Final = ("step", "time", "value", "least", "greatest", "nan")
@@ -68,14 +69,35 @@ def has_pyarrow() -> bool:
     return True
 
 
+def is_sealed(run_dir: Path) -> bool:
+    """Whether the run's points were sealed, wherever the file is now."""
+    return (run_dir / SEALED).is_file() or (run_dir / KEPT).is_file()
+
+
 def open_sealed(run_dir: Path) -> Sealed | None:
-    """What was sealed; None where nothing was. Raises RecordError where it cannot be read."""
-    if not (run_dir / SEALED).is_file():
+    """What was sealed; None where nothing was. Raises RecordError where it cannot be read, or had from its store."""
+    if not is_sealed(run_dir):
         return None
+    if not (run_dir / SEALED).is_file():
+        _bring(run_dir)
     if not has_pyarrow():
         asked, do = f"the points in {run_dir / SEALED}", "pip install 'leyden[parquet]'"
         raise RecordError(asked=asked, found="pyarrow, which reads them, is not installed", do=do)
     return Sealed(run_dir / SEALED)
+
+
+def bring_by(bring: Callable[[Path], None]) -> None:
+    """That function knows how to have the file of a run's folder back from its store: of a server, in its process."""
+    global _bring  # noqa: PLW0603  a process has one server at most
+    _bring = bring
+
+
+def _refuse(run_dir: Path) -> None:
+    asked, found = f"the points in {run_dir / SEALED}", "its server has sent them to a store"
+    raise RecordError(asked=asked, found=found, do=f"Ask the server: leyden metrics {run_dir.name[-4:]}")
+
+
+_bring: Callable[[Path], None] = _refuse
 
 
 @final

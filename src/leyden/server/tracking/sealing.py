@@ -16,24 +16,29 @@ from typing import Final, final
 
 import numpy as np
 
+from leyden.server.tracking.archive import Archive
 from leyden.track.blocks import FOLDER
 from leyden.track.points import RunPoints
 from leyden.track.pyramid import Pyramid
-from leyden.track.sealed import SEALED, Kept, Sealed, has_pyarrow, write_sealed
+from leyden.track.sealed import KEPT, SEALED, Kept, Sealed, has_pyarrow, write_sealed
 
 LEAST_BYTES: Final = 256 << 10  # frames of fewer are read as fast
+LONGEST_PAUSE_S: Final = 60.0
 MOST_BYTES: Final = 1 << 30  # all points of a run are in memory while it is sealed
 
 
 @final
 class Sealer(threading.Thread):
-    """Seals one run after the other; `done` is told of each, with the new file or None where none was made."""
+    """Seals one run after the other; `done` is told of each, with the new file or None where none was made.
 
-    def __init__(self, done: Callable[[str, Sealed | None], None]) -> None:
+    In between the archive sends what was sealed, also by the servers before; what cannot be sent is tried again.
+    """
+
+    def __init__(self, done: Callable[[str, Sealed | None], None], archive: Archive) -> None:
         super().__init__(name="sealing", daemon=True)
-        self._done = done
+        self._done, self._archive = done, archive
         self._waiting: queue.SimpleQueue[tuple[str, Path, int] | None] = queue.SimpleQueue()
-        self._closed = False
+        self._closed, self._trouble = False, ""
 
     def add(self, run_id: str, folder: Path, dropped: int) -> None:
         """This run has ended."""
@@ -48,12 +53,40 @@ class Sealer(threading.Thread):
 
     def run(self) -> None:
         """Until closed."""
-        while (one := self._waiting.get()) is not None and not self._closed:
+        unsent, pause_s = self._archive.unkept(), 0.0
+        while True:
+            try:
+                one = self._waiting.get(timeout=pause_s if unsent else None)
+            except queue.Empty:
+                pause_s = min(LONGEST_PAUSE_S, 2 * pause_s + 1) if self._send(unsent) else 0.0
+                continue
+            if one is None or self._closed:
+                return
             run_id, folder, dropped = one
             try:
                 self._done(run_id, seal(folder, dropped=dropped))
+                unsent.add(run_id)
             except Exception:  # e.g. the disk is full: the frames stay as they are
                 traceback.print_exc()
+
+    def _send(self, unsent: set[str]) -> str:
+        """Keep these elsewhere, as far as that is possible now; why it is not."""
+        for run_id in sorted(unsent):
+            try:
+                self._archive.keep(run_id)
+                unsent.discard(run_id)
+            except FileNotFoundError:  # nothing was sealed, or the run is gone
+                unsent.discard(run_id)
+            except Exception as error:  # the store is away, the disk is full
+                if str(error) != self._trouble:
+                    print(f"points of run {run_id} wait for their store: {error}", flush=True)
+                self._trouble = str(error)
+                return self._trouble
+            if self._closed:
+                break
+        self._trouble = ""
+        self._archive.trim()
+        return ""
 
 
 def seal(folder: Path, *, dropped: int = 0, least_bytes: int = LEAST_BYTES) -> Sealed | None:
@@ -74,6 +107,7 @@ def seal(folder: Path, *, dropped: int = 0, least_bytes: int = LEAST_BYTES) -> S
             os.fsync(file.fileno())
         if not _is_same(Sealed(draft), curves) or {one.name: one.stat().st_size for one in files} != sizes:
             return None
+        (folder / KEPT).unlink(missing_ok=True)  # what a store has is the file before
         draft.replace(folder / SEALED)
     finally:
         draft.unlink(missing_ok=True)
