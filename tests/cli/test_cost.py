@@ -39,7 +39,7 @@ WORK_S = 0.014  # what that work costs where nothing else runs, on the machine o
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """For a Python that keeps what it compiled, as that of an installed program does, whatever these tests' own does."""
+    """For a Python that keeps what it compiled, as an installed program's does, whatever this one does."""
     return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path_factory.mktemp("compiled"))}
 
 
