@@ -24,8 +24,10 @@ def kill_leftovers(file: WorkerFile | None, engine_ref: str) -> bool:
     if file and file.started_at and psutil.boot_time() > file.started_at:
         ranks = ()  # the machine was restarted since: those numbers belong to others now
     sessions = {rank.pid for rank in ranks if birth(rank.pid) in (None, rank.birth)}
+    found: list[psutil.Process] = []
     for _ in range(ROUNDS):
-        found = [process for process in psutil.process_iter() if _belongs(process, sessions, engine_ref)]
+        dying = {one for one in found if _lives(one)}  # one that gives its memory back shows no environment any more
+        found = [one for one in psutil.process_iter() if one in dying or _belongs(one, sessions, engine_ref)]
         if not found:
             return True
         for process in found:
@@ -35,9 +37,17 @@ def kill_leftovers(file: WorkerFile | None, engine_ref: str) -> bool:
     return False
 
 
+def _lives(process: psutil.Process) -> bool:
+    """Whether it is that very process, and not only waits to be reaped."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
 def _belongs(process: psutil.Process, sessions: set[int], engine_ref: str) -> bool:
     try:
-        if process.status() == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
+        if not _lives(process) or process.pid == os.getpid():
             return False
         return os.getsid(process.pid) in sessions or process.environ().get(REF_VARIABLE) == engine_ref
     except (psutil.Error, OSError):  # gone, or somebody else's
