@@ -105,9 +105,23 @@ def test_of_a_large_run_only_what_was_asked_for_is_kept(tmp_path: Path) -> None:
     points.refresh(["a"])
     assert points.curve(0, "b") is None
     assert points.metrics() == [(0, "a"), (0, "b"), (0, "c")]
+    version, before = points.version(0, "a"), points_of(points.curve(0, "a"))
+    append(tmp_path, "a2-r0.frames", [(i, float(i), 2.0) for i in range(50, 60)], ("c", "b", "a"))
+    append(tmp_path, "a1-r0.frames", [(100, 100.0, 1.0)], ("a", "b"))
     points.refresh(["b"])
     assert points_of(points.curve(0, "a")) == points_of(points.curve(0, "b"))
+    assert len(points_of(points.curve(0, "b"))) == 60
     assert points.curve(0, "c") is None
+    assert points.damage == []
+    with (tmp_path / "metrics/a2-r0.frames").open("ab") as file:
+        file.write(b"no frame, for sure it is none")
+    append(tmp_path, "a2-r0.frames", [(60, 60.0, 2.0)], ("c", "b", "a"))
+    generation = points.generation
+    points.refresh(["c"])
+    assert [len(points_of(points.curve(0, name))) for name in "abc"] == [61, 61, 61]
+    assert (points.generation, len(points.damage)) == (generation, 1)  # what there was is not read anew, nor told twice
+    assert version != points.version(0, "a")
+    assert before[:50] == points_of(points.curve(0, "a"))[:50]
 
 
 def test_an_attempt_that_goes_on_writing_after_the_next_one_began_is_put_in_its_place(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ class Frames:
         self.damage: list[Damage] = []
         self.too_long = 0  # names that were left out
         self._names: dict[bytes, tuple[tuple[str, ...], list[int] | None]] = {}
+        self._last = b""  # the names of the newest frame, as they stand there: mostly the next one has the same
 
     def look(self) -> list[FrameFile]:
         """Those with something new, in the order in which they count: by rank, then by attempt."""
@@ -96,17 +97,26 @@ class Frames:
                     known = FrameFile(path=self._folder / name, attempt=int(match[1]), rank=rank)
                     known.offset = self._offsets.get(name, 0)
                     self.files[name] = known
-        fresh = [one for one in self.files.values() if one.fresh]
-        return sorted(fresh, key=lambda one: (one.rank, one.attempt))
+        return [one for one in self.in_order() if one.fresh]
 
-    def read(self, file: FrameFile) -> Iterator[Block]:
+    def in_order(self) -> list[FrameFile]:
+        """All of them, by rank, then by attempt."""
+        return sorted(self.files.values(), key=lambda one: (one.rank, one.attempt))
+
+    def again(self, file: FrameFile) -> Iterator[Block]:
+        """What was read of it before."""
+        known, self.damage = self.damage, []
+        yield from self.read(FrameFile(path=file.path, attempt=file.attempt, rank=file.rank), upto=file.offset)
+        self.damage = known
+
+    def read(self, file: FrameFile, *, upto: int | None = None) -> Iterator[Block]:
         """Its whole frames behind the offset, which moves on; an unfinished one at the end waits."""
         try:
             descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return
         try:
-            file.seen = os.fstat(descriptor).st_size
+            file.seen = os.fstat(descriptor).st_size if upto is None else upto
             file.offset = min(file.offset, file.seen)
             chunk = CHUNK
             while file.offset < file.seen:
@@ -156,20 +166,23 @@ class Frames:
 
     def _keys(self, data: bytes, at: int, end: int) -> tuple[tuple[str, ...], list[int] | None, int]:
         """Names, which columns stay (and how many there were) where some do not, and where the rows begin."""
-        start = at
+        start, last = at, self._last
+        if last and data.startswith(last, at) and at + len(last) <= end:
+            return *self._names[last], at + len(last)
         (count,) = struct.unpack_from("<H", data, at)
         at += 2
         for _ in range(count):
             at += 2 + data[at] + (data[at + 1] << 8)
         if at > end:
             raise ValueError
-        known = self._names.get(data[start:at])
+        self._last = data[start:at]
+        known = self._names.get(self._last)
         if known is None:
-            known = self._names[data[start:at]] = _decode(data, start + 2, count)
-            self.too_long += count - len(known[0])
-            if len(self._names) > 10_000:
+            if len(self._names) >= 10_000:
                 self._names.clear()
-        return known[0], known[1], at
+            known = self._names[self._last] = _decode(data, start + 2, count)
+            self.too_long += count - len(known[0])
+        return *known, at
 
 
 def _decode(data: bytes, at: int, count: int) -> tuple[tuple[str, ...], list[int] | None]:

@@ -7,7 +7,7 @@ from there, and later frames count after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import Final, final
 
@@ -95,6 +95,7 @@ class RunPoints:
         self._frames = Frames(self._run_dir)
         self._lines: dict[Key, Line] = {}
         self._known: dict[Key, None] = {}
+        self._plans: dict[tuple[int, tuple[str, ...]], list[tuple[Key, int]]] = {}
         self.dropped = 0
 
     @property
@@ -137,9 +138,12 @@ class RunPoints:
             return
         if missing is None or self._bytes() <= self._all_bytes:
             self._wanted = None
-        else:
-            self._wanted |= missing
-        self._begin()
+            self._begin()
+            return
+        self._wanted |= missing
+        self._plans.clear()
+        for file in self._frames.in_order():  # what was read stays, what comes is read for all of them
+            self._take(file, self._frames.again(file), missing)
 
     def _bytes(self) -> int:
         folder = self._run_dir / FOLDER
@@ -150,26 +154,40 @@ class RunPoints:
         later = (one for one in self._frames.files.values() if one.rank == file.rank and one.attempt > file.attempt)
         return any(one.offset for one in later) or file.offset > file.path.stat().st_size
 
-    def _take(self, file: FrameFile, blocks: Iterator[Block]) -> None:
+    def _take(self, file: FrameFile, blocks: Iterator[Block], only: Set[str] | None = None) -> None:
         parts: dict[Key, list[tuple[Ints, Floats, Floats]]] = {}
         waiting = 0
         for block in blocks:
             if not len(block.steps):
                 continue
-            for name, values in zip(block.names, block.values, strict=True):
-                key = (file.rank, name)
-                if key not in self._known:
-                    if len(self._known) >= MAX_NAMES:
-                        self.dropped += 1
-                        continue
-                    self._known[key] = None
-                if self._wanted is None or name in self._wanted:
-                    parts.setdefault(key, []).append((block.steps, block.times, values))
-                    waiting += len(values)
+            plan = self._plans.get((file.rank, block.names))
+            if plan is None:
+                plan = self._plan(file.rank, block.names)
+            for key, row in plan:
+                if only is None or key[1] in only:
+                    parts.setdefault(key, []).append((block.steps, block.times, block.values[row]))
+            waiting += block.values.size  # the whole frame stays in memory as long as a row of it waits
             if waiting > 2_000_000:
                 self._extend(file.attempt, parts)
                 parts, waiting = {}, 0
         self._extend(file.attempt, parts)
+
+    def _plan(self, rank: int, names: tuple[str, ...]) -> list[tuple[Key, int]]:
+        """Which rows of a frame of these names are wanted."""
+        found: list[tuple[Key, int]] = []
+        for row, name in enumerate(names):
+            key = (rank, name)
+            if key not in self._known:
+                if len(self._known) >= MAX_NAMES:
+                    self.dropped += 1
+                    continue
+                self._known[key] = None
+            if self._wanted is None or name in self._wanted:
+                found.append((key, row))
+        if len(self._plans) >= 10_000:
+            self._plans.clear()
+        self._plans[rank, names] = found
+        return found
 
     def _extend(self, attempt: int, parts: dict[Key, list[tuple[Ints, Floats, Floats]]]) -> None:
         for key, some in parts.items():

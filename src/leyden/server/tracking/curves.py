@@ -32,7 +32,7 @@ class Curves:
     def __init__(self, budget_bytes: int = BUDGET_BYTES) -> None:
         self._budget_bytes = budget_bytes
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, tuple[RunPoints, threading.Lock]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[RunPoints, threading.Lock, set[str]]] = OrderedDict()
         self._sizes: dict[str, int] = {}
 
     @contextmanager
@@ -41,11 +41,13 @@ class Curves:
         with self._lock:
             known = self._kept.get(run_id)
             if known is None:
-                known = self._kept[run_id] = (RunPoints(folder), threading.Lock())
+                known = self._kept[run_id] = (RunPoints(folder), threading.Lock(), set())
             self._kept.move_to_end(run_id)
-        points, lock = known
+            points, lock, asked = known
+            asked.update(names or ())
         with lock:
-            points.refresh(names)
+            # Of a large run each new name costs a look at all of its frames: one for all who wait here meanwhile.
+            points.refresh(None if names is None else frozenset(asked))
             yield points
             size = points.size_bytes
         with self._lock:
@@ -54,7 +56,7 @@ class Curves:
             while len(self._kept) > 1 and (
                 len(self._kept) > MOST_RUNS or sum(self._sizes.values()) > self._budget_bytes
             ):
-                gone, _ = self._kept.popitem(last=False)
+                gone, *_ = self._kept.popitem(last=False)
                 self._sizes.pop(gone, None)
 
     def forget(self, run_id: str) -> None:

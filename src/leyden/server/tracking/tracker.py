@@ -189,12 +189,12 @@ class Tracker:
         if not frames and (folder / SEALED).exists() and (sealed := open_sealed(folder)) is not None:
             found = RunStats.of_places(sealed.index.places, sealed.index.dropped)
             return list(found.summaries()), found.dropped
-        live = self.tail.live.get(run_id)
+        live, large = self.tail.live.get(run_id), sum(one.stat().st_size for one in frames) > ALL_BYTES
         if live is None:
             settled = self._settled(run_id)
-            if settled is not None and settled.exact:
+            if settled is not None and (settled.exact or large):
                 return list(settled.summaries()), settled.dropped
-        elif sum(one.stat().st_size for one in frames) > ALL_BYTES or len(live.stats.names()) > _MANY:
+        elif large or len(live.stats.names()) > _MANY:
             with self.tail.lock:
                 return list(live.stats.summaries()), live.stats.dropped
         with self.curves.of(run_id, folder, None) as points:
