@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,6 +140,65 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mount is not allowed here")
     yield disk
     subprocess.run(["umount", str(disk)], check=True)
+
+
+TRAINS = """
+import sys, leyden
+step = 0
+for _ in sys.stdin:
+    for step in range(step, step + 500):
+        leyden.log({"a": float(step)}, step=step)
+    step += 1
+    print(step, flush=True)
+"""
+
+
+def test_a_full_disk_stops_no_training_and_loses_no_point(small_disk: Path, tmp_path: Path) -> None:
+    """The server's home, its database and the record of a program are on it."""
+    server = Running(small_disk / "home")
+    server.start()
+    told = tmp_path / "told"
+    with told.open("w") as errors:
+        program = subprocess.Popen(
+            [sys.executable, "-c", TRAINS], cwd=small_disk, env={**os.environ, "LEYDEN_HOME": str(server.home)},
+            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+        )  # fmt: skip
+    assert program.stdin
+    assert program.stdout
+
+    def train() -> int:
+        assert program.stdin
+        assert program.stdout
+        program.stdin.write("\n")
+        program.stdin.flush()
+        return int(program.stdout.readline())
+
+    def last() -> float | None:
+        rows = server.get("/api/runs?columns=a")["rows"]
+        return rows[0]["values"].get("a") if rows else None
+
+    try:
+        assert train() == 500
+        until(lambda: last() == 499)
+        filler, room = small_disk / "filler", os.statvfs(small_disk)
+        filler.write_bytes(bytes(room.f_bavail * room.f_frsize))
+        until(lambda: train() and "metrics cannot be written" in told.read_text())
+        assert server.ask("GET", "/api/health")[0] == 200
+        assert server.ask("PUT", f"/api/runs/{new_id()}/files/{FILE}?offset=0", piece(0))[0] == 507
+        assert train() < 200_000
+        filler.unlink()
+        steps = train()
+        program.communicate(timeout=30)
+        assert program.returncode == 0, told.read_text()
+        until(lambda: last() == steps - 1)
+        [file] = small_disk.glob("leyden_runs/*/metrics/*.frames")
+        run = file.parents[1].name
+        (curve,) = server.get(f"/api/runs/{run}/series?name=a&points=100000")
+        assert (curve["count"], curve["nan"], curve["ordered"]) == (steps, 0, True)
+        until(lambda: server.get(f"/api/runs/{run}")["run"]["state"] == "finished")
+    finally:
+        program.kill()
+        server.end()
 
 
 def test_a_full_disk_refuses_a_piece_whole_and_takes_it_when_there_is_room(small_disk: Path) -> None:
