@@ -61,7 +61,7 @@ export function Chart({ lines, hidden, onHide, look, height, sync, range, onZoom
       <div class="legend" ref={legend}>
         {lines.map((line) => (
           <button key={line.key} data-key={line.key} class={`plain${hidden.has(line.id) ? " off" : ""}`} aria-pressed={!hidden.has(line.id)} title={line.label} onClick={() => onHide(line.id)}>
-            <i style={{ background: line.colour }} />
+            <i class={line.dash.length ? "dashed" : ""} style={{ color: line.colour }} />
             <span>{line.label}</span>
             <b class="num" />
           </button>

@@ -2,10 +2,11 @@
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type uPlot from "uplot";
+import type { Fault } from "../lib/api";
 import { useData } from "../lib/data";
 import { plural } from "../lib/format";
 import { csv, saveText } from "../lib/save";
-import type { Fresh, Points, Series } from "../lib/types";
+import type { Fresh, Num, Points, Series } from "../lib/types";
 import { Wrong } from "../parts/messages";
 import { AddMetric } from "./AddMetric";
 import { Chart } from "./Chart";
@@ -72,17 +73,23 @@ export function ChartCard({ title, source, others, settings, height, beat }: Pro
           <button class="plain" title={wide ? "Smaller" : "Larger"} aria-label="Larger" aria-pressed={wide} onClick={() => toggle("wide", settings.wide, title)}>⤢</button>
         </span>
       </h3>
-      {loaded.fault && <Wrong fault={loaded.fault} retry={loaded.reload} />}
-      {lines.length > 0 || !loaded.data ? (
+      <Trouble fault={loaded.fault} retry={loaded.reload} />
+      {lines.length > 0 || (!loaded.data && !loaded.fault) ? (
         <Chart
           lines={lines} hidden={hidden} onHide={(id) => toggle("hide", hidden, id)} look={look} height={wide ? height * 2 : height} sync={x} range={zoom}
           onZoom={zoomTo} hold={(one) => (plot.current = one)}
         />
       ) : (
-        <p class="muted nothing">No points{zoom ? " here" : " yet"}</p>
+        !loaded.fault && <p class="muted nothing">No points{zoom ? " here" : " yet"}</p>
       )}
     </section>
   );
+}
+
+/** A server that is away is said once, at the head of the page. */
+function Trouble({ fault, retry }: { fault: Fault | null; retry: () => void }) {
+  if (!fault) return null;
+  return fault.status ? <Wrong fault={fault} retry={retry} /> : <p class="warned nothing">Not up to date: the server does not answer</p>;
 }
 
 /** What a line alone would not tell. */
@@ -109,25 +116,35 @@ function useGrowing(data: Series[] | null, listen: Source["listen"] | null, relo
   const more = useRef(0);
   useEffect(() => {
     more.current = 0;
-    setGrown(data);
+    setGrown((before) => (listen ? data?.map((series) => since(series, before?.find((one) => same(one, series)))) : data) ?? null);
   }, [data]);
   useEffect(() => {
     if (!listen || !data) return undefined;
     return listen((fresh) => {
       if (fresh.reset) return reload();
       setGrown((before) => before?.map((series) => {
-        const found = pointsOf(fresh, series);
-        const last = series.times.at(-1) ?? -Infinity;
-        const keep = found?.times.flatMap((time, index) => (time > last ? [index] : [])) ?? [];
-        if (!found || !keep.length) return series;
-        more.current += keep.length;
-        const pick = <T,>(values: T[]): T[] => keep.map((index) => values[index]!);
-        return appended(series, { steps: pick(found.steps), times: pick(found.times), values: pick(found.values) });
+        const grown = since(series, pointsOf(fresh, series));
+        more.current += grown.count - series.count;
+        return grown;
       }) ?? before);
       if (more.current > POINTS) reload();
     });
   }, [data, listen]);
   return grown;
+}
+
+/** With those points that are newer; some may have come while it was asked for. */
+function since(series: Series, points: (Pick<Points, "steps" | "times" | "values"> & { level?: number; mean?: Num[] }) | undefined): Series {
+  const last = series.newest ?? series.times.at(-1) ?? -Infinity;
+  const keep = points?.times.flatMap((time, index) => (time > last ? [index] : [])) ?? [];
+  if (!points || !keep.length) return series;
+  const values = points.level ? points.mean! : points.values;
+  const pick = <T,>(some: T[]): T[] => keep.map((index) => some[index]!);
+  return appended(series, { steps: pick(points.steps), times: pick(points.times), values: pick(values) });
+}
+
+function same(one: Series, other: Series): boolean {
+  return one.run === other.run && one.name === other.name && one.rank === other.rank;
 }
 
 function pointsOf(fresh: Fresh, series: Series): Points | undefined {

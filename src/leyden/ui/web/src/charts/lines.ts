@@ -108,17 +108,33 @@ function between(from: readonly number[], to: readonly number[], x: number): num
   return to[low]! + share * (to[high]! - to[low]!);
 }
 
-/** Later points put behind those that are there; where each stands for many, the new ones stand for themselves. */
+/** Later points put behind those that are there; where each stands for many, so do the new ones. */
 export function appended(series: Series, more: Omit<Points, "rank">): Series {
   const grown: Series = {
     ...series,
     count: series.count + more.steps.length,
     nan: series.nan + more.values.filter((value) => value === "nan").length,
-    steps: [...series.steps, ...more.steps],
-    times: [...series.times, ...more.times],
+    steps: [...series.steps],
+    times: [...series.times],
+    newest: more.times.at(-1)!,
   };
-  for (const name of series.level ? (["min", "max", "mean"] as const) : (["values"] as const)) {
-    grown[name] = [...series[name], ...more.values];
-  }
+  for (const name of ["values", "min", "max", "mean"] as const) grown[name] = [...series[name]];
+  more.values.forEach((value, index) => {
+    if (series.level && grown.fill && grown.fill < series.per) return fold(grown, toNumber(value));
+    grown.steps.push(more.steps[index]!);
+    grown.times.push(more.times[index]!);
+    for (const name of series.level ? (["min", "max", "mean"] as const) : (["values"] as const)) grown[name].push(value);
+    grown.fill = Number.isNaN(toNumber(value)) ? 0 : 1;
+  });
   return grown;
+}
+
+/** One more into the last group. */
+function fold(series: Series, value: number): void {
+  if (Number.isNaN(value)) return;
+  const last = series.mean.length - 1;
+  const [min, max, mean] = [series.min, series.max, series.mean].map((some) => toNumber(some[last])) as [number, number, number];
+  series.min[last] = Math.min(min, value);
+  series.max[last] = Math.max(max, value);
+  series.mean[last] = mean + (value - mean) / ++series.fill!;
 }

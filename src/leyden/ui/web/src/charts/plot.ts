@@ -83,7 +83,7 @@ export function options(lines: readonly Line[], look: Look, wishes: Wishes): uPl
       x: { time: false, distr: look.xLog ? 3 : 1, range: (_plot, low, high) => wishes.range() ?? wide(low, high) },
       y: look.yLog ? { distr: 3 } : { range: (_plot, low, high) => yRange(low, high) },
     },
-    axes: [axis(look.x === "time" ? duration : number, 24), axis(look.unit, 52)],
+    axes: [axis(look.x === "time" ? duration : number, 24), axis(look.unit, 56)],
     cursor: {
       sync: { key: wishes.sync, setSeries: false },
       drag: { x: true, y: false, setScale: false },
@@ -109,6 +109,13 @@ export function options(lines: readonly Line[], look: Look, wishes: Wishes): uPl
   };
 }
 
+/** Between two ticks of time: what a clock counts in. */
+const SECONDS = [
+  ...[1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1].flatMap((unit) => [unit, 2 * unit, 5 * unit]),
+  ...[10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200],
+  ...[1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].map((days) => days * 86400),
+];
+
 function axis(format: Unit, size: number): uPlot.Axis {
   return {
     size,
@@ -117,6 +124,7 @@ function axis(format: Unit, size: number): uPlot.Axis {
     stroke: () => themed("--muted"),
     grid: { stroke: () => themed("--line"), width: 1 },
     ticks: { show: false },
+    ...(format === duration ? { incrs: SECONDS } : {}),
     values: (_plot, splits) => written(splits, format),
   };
 }

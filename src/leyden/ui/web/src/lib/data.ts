@@ -2,6 +2,7 @@
 
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { Fault } from "./api";
+import { onceLive } from "./live";
 
 export interface Loaded<T> {
   data: T | null;
@@ -11,7 +12,8 @@ export interface Loaded<T> {
 }
 
 /**
- * What `load` gives, again when `key` changes, every `everyMs` while the page is seen, and on reload().
+ * What `load` gives, again when `key` changes, every `everyMs` while the page is seen, on reload(), and when a server
+ * that did not answer is back.
  * What was there before stays until the new is there, so nothing flickers. A null key loads nothing.
  */
 export function useData<T>(key: string | null, load: (signal: AbortSignal) => Promise<T>, everyMs = 0): Loaded<T> {
@@ -33,6 +35,9 @@ export function useData<T>(key: string | null, load: (signal: AbortSignal) => Pr
     );
     return () => stop.abort();
   }, [key, turn]);
+
+  const away = key !== null && state.fault?.status === 0;
+  useEffect(() => (away ? onceLive(reload) : undefined), [away, turn]);
 
   useEffect(() => {
     if (!everyMs || key === null) return undefined;

@@ -7,7 +7,21 @@ import { useEffect, useRef, useState } from "preact/hooks";
 export type Liveness = "live" | "connecting" | "lost";
 
 const HIDDEN_MS = 5_000;
-const LONGEST_MS = 20_000;
+const LONGEST_MS = 5_000;
+
+const waiting = new Set<() => void>();
+
+/** Once, when the server is heard of again. Gives what takes it back. */
+export function onceLive(work: () => void): () => void {
+  waiting.add(work);
+  return () => void waiting.delete(work);
+}
+
+function tellWaiting(): void {
+  const all = [...waiting];
+  waiting.clear();
+  all.forEach((work) => work());
+}
 
 interface Told {
   message: (data: unknown) => void;
@@ -45,6 +59,7 @@ function listen(
       wait = 1000;
       say("live");
       opened();
+      tellWaiting();
     };
     mine.onmessage = (event: MessageEvent<string>) => message(JSON.parse(event.data));
     mine.onerror = () => {

@@ -109,6 +109,8 @@ export interface Series {
   mean: Num[];
   nan: number;
   ordered: boolean;
+  newest?: number; // time of the last point that came since
+  fill?: number; // so many of them are in the last group
 }
 
 export interface Points {

@@ -120,11 +120,11 @@ function useLivePoints(run: string, active: boolean) {
     };
   }, []);
   useEffect(() => () => clearTimeout(timer.current), []);
+  const tell = (fresh: Fresh): void => hearers.current.forEach((_, hear) => hear(fresh));
   const asked = names ? (JSON.parse(names) as string[]) : [];
   useStream(active && asked.length ? url("/api/live", { run, name: asked }) : null, {
-    message: (data) => {
-      hearers.current.forEach((_, hear) => hear(data as Fresh));
-    },
+    message: (data) => tell(data as Fresh),
+    opened: () => tell({ reset: true }), // what came before the stream did, or while it was broken
   });
   return { listen };
 }
