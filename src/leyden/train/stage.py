@@ -113,6 +113,9 @@ class Stage:
         trainer.progress.close()
         trainer.sanity_checking, trainer.stage = False, None
         if error is not None:
+            if trainer._fit is not None:
+                with contextlib.suppress(Exception):  # what led there is the last that one wants to lose
+                    trainer._fit.book.flush()
             for callback in trainer.callbacks:
                 callback.on_exception(trainer, module, error)
             if datamodule is not None:

@@ -248,6 +248,50 @@ def test_models(server: Running, client: MlflowClient, tmp_path: Path) -> None:
         again.create_logged_model("0", "../x", source_run_id=run_id)
 
 
+@pytest.mark.slow
+def test_the_trainers_logger(client: MlflowClient, tmp_path: Path) -> None:
+    """It fails in its second epoch, and goes on under the same id."""
+    import leyden
+    from leyden.train.loggers import MLFlowLogger
+    from tests.train.models import Line, loader
+
+    class Fails(Line):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            if self.trainer.global_step == 9 and not client.get_run(str(first.run_id)).data.tags.get("again"):
+                raise ValueError("as asked")
+            return loss
+
+        def on_train_start(self) -> None:
+            assert isinstance(self.trainer.logger, MLFlowLogger)
+            self.trainer.logger.experiment.log_dict(self.trainer.logger.run_id, {"a": 1}, "a.json")
+
+    def train(logger: MLFlowLogger, checkpoint: str | None) -> None:
+        run = leyden.Trainer(
+            max_epochs=2, accelerator="cpu", logger=logger, enable_progress_bar=False, default_root_dir=tmp_path
+        )
+        try:
+            run.fit(Fails(), loader(), ckpt_path=checkpoint)
+        finally:
+            assert run.run is not None
+            run.run.finish()
+
+    def steps() -> list[int]:
+        return [one.step for one in client.get_metric_history(str(first.run_id), "train_loss_step")]
+
+    first = MLFlowLogger("lines", run_name="first")
+    with pytest.raises(ValueError, match="as asked"):
+        train(first, None)
+    run = client.get_run(str(first.run_id))
+    assert (run.info.run_name, run.info.status) == ("first", "FAILED")
+    assert [one.path for one in client.list_artifacts(run.info.run_id)] == ["a.json"]
+    assert steps() == list(range(10))
+    client.set_tag(run.info.run_id, "again", "yes")
+    train(MLFlowLogger(run_id=first.run_id), "last")
+    assert client.get_run(run.info.run_id).info.status == "FINISHED"
+    assert steps() == [*range(10), *range(8, 16)]
+
+
 def test_what_cannot_be_done(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = client.create_run("0").info.run_id
     client.log_param(run_id, "lr", 1)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import leyden
+from leyden.track.read import read_run
 from leyden.train.loggers import CSVLogger
 from leyden.train.loggers.base import Logger
 from tests.train.models import Line, loader
@@ -57,6 +58,23 @@ def test_a_broken_logger_stops_nothing() -> None:
     with pytest.warns(UserWarning, match="Broken failed: no route"):
         trainer.fit(Kept(), loader(), loader(16))
     assert trainer.global_step == 16
+
+
+def test_what_led_to_an_error_is_on_record(tmp_path: Path) -> None:
+    class Fails(Line):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            if batch_idx == 2:
+                raise ValueError("as asked")
+            return loss
+
+    logger = CSVLogger(tmp_path, name="line")
+    trainer = leyden.Trainer(max_epochs=1, accelerator="cpu", enable_progress_bar=False, logger=logger)
+    with pytest.raises(ValueError, match="as asked"):
+        trainer.fit(Fails(), loader())
+    assert trainer.run is not None
+    assert list(read_run(trainer.run.path)["train_loss_step"].steps) == [0, 1, 2]
+    assert len(Path(logger.log_dir, "metrics.csv").read_text().splitlines()) == 4
 
 
 def test_a_data_modules_hyperparameters_are_logged_too(tmp_path: Path) -> None:
