@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from leyden.cli.common import ending, exit_code, print_json
+from leyden.cli.common import ending, exit_code, print_json, runtime_s
 from leyden.core.log_views import MetricView
 from leyden.core.views import JobView
 
@@ -41,6 +41,10 @@ def test_the_end_in_words() -> None:
         ending(replace(JOB, state="timed_out", reason="limit\n\x1b[2J")) == "✗ 7k2z timed out after 1m15s: limit??[2J"
     )
     assert ending(replace(JOB, state="cancelled", reason="cancelled", started_at=None)) == "✗ 7k2z cancelled"
+
+
+def test_a_job_that_stands_aside_does_not_run() -> None:
+    assert [runtime_s(replace(JOB, state=one, ended_at=None), 20.0) for one in ("running", "paused")] == [10.0, None]
 
 
 def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,10 @@ def test_the_place_in_line_says_what_it_comes_from(standing: str) -> None:
         position=3,
         waiting=9,
         standing=standing,
+        starts_after=-9.0,
+        starts_before=0.5,
     )
     shown = page(why, now=0.0).splitlines()
     said = "priority 50, −12 for 2.3 times the fair share" if standing else "priority 50"
     assert f"  in line  number 3 of 9, {said}" in shown
+    assert shown[-1] == "  starts   any moment now (estimated)"

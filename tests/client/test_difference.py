@@ -90,7 +90,7 @@ def test_arguments_variables_size_and_policy() -> None:
         ("variables", "OLD", "o", None),
         ("environment", "env", "inherit", "uv.lock"),
         ("size", "gpus", None, "A100:2"),
-        ("policy", "limits", None, "stall 60.0"),
+        ("policy", "limits", None, "stall 1m"),
     ]
     assert facts(one, one) == []
 

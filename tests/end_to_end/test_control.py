@@ -89,8 +89,8 @@ def test_hold_release_after_and_why(platform: Platform) -> None:
     said = platform.leyden("why", third).stdout
     assert f"held by  {first[-4:]} gated" in said
     assert "in line  number " in said
-    platform.leyden("hold", third)
-    assert platform.job_state(third) == "held"
+    platform.leyden("hold", third, LEYDEN_USER="bob")
+    assert platform.leyden("why", third).stdout.endswith("is held: held by bob\n")
     for job_id in (first, second):
         until(partial(is_running, platform, job_id), "the next start")
         let_go(platform, job_id)
@@ -102,7 +102,8 @@ def test_hold_release_after_and_why(platform: Platform) -> None:
 def test_fork_retry_events_and_quota(platform: Platform) -> None:
     platform.write("quick.py", "import sys; print(sys.argv[1:])")
     platform.leyden("run", "quick.py", "--lr", "0.1")
-    again = platform.leyden("retry").stdout.strip()
+    again = platform.leyden("retry", LEYDEN_USER="bob").stdout.strip()
+    assert platform.json("show", again)["job"]["user"] == "bob"
     platform.leyden("wait", again)
     assert platform.leyden("logs", again).stdout == "['--lr', '0.1']\n"
     assert "it has none" in platform.leyden("fork", again, check=3).stderr
@@ -136,7 +137,8 @@ def test_a_batch_script_of_slurm_runs_as_it_is(platform: Platform) -> None:
 @pytest.mark.slow
 def test_a_trainer_that_is_paused_goes_on_at_the_next_step(platform: Platform) -> None:
     platform.write("train.py", TRAINS)
-    job_id = platform.leyden("submit", "train.py").stdout.strip()
+    job_id = platform.leyden("submit", "--time", "90m", "--preempt", "30s", "train.py").stdout.strip()
+    assert "time 1h30m, preempt grace_s=30s,signal=TERM\n" in platform.leyden("show", job_id).stdout
     until(lambda: "step 3\n" in platform.leyden("logs", job_id).stdout, "a few steps")
     first = until(lambda: how_far(platform, job_id), "word of how far it is")
     assert f"{int(100 * first['progress'])} %, " in platform.leyden("ps").stdout

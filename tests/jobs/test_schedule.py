@@ -37,6 +37,8 @@ def test_the_reason_says_how_many_of_which_are_missing() -> None:
         "waits for 1 CPU of cpu:0, held by job 0006 'digits' (ada) for 3m; "
         "cpu:1, held by job 0007 'digits' (ada) for less than a minute"
     )
+    taken = [running(6, "gpu:0", "gpu:1", *(f"cpu:{number}" for number in range(8)))]
+    assert said(decided(GPUS, [waiting(8, gpus=2, cpus=2)], taken), 8).startswith("waits for 1 GPU and 2 CPUs of gpu:0")
 
 
 def test_nobody_overtakes_a_bigger_job_that_waits_for_the_same_kind() -> None:

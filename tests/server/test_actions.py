@@ -60,6 +60,7 @@ def test_a_paused_job_gives_its_devices_back_and_goes_on_where_it_stood(server: 
     assert ask(server, job_id, "pause")["state"] == "stopping"
     job = server.state_is(job_id, "paused")
     assert job["exit_code"] is None
+    assert [one["outcome"] for one in server.get(f"/api/jobs/{job_id}")["attempts"]] == ["requeue"]
     assert until(lambda: server.get("/api/machine")["held"] == {})
     assert ask(server, job_id, "resume")["state"] == "queued"
     running(server, job_id, attempt=2)

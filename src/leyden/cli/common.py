@@ -85,8 +85,11 @@ def exit_code(job: JobView) -> int:
 
 
 def runtime_s(job: JobView, now: float) -> float | None:
-    """Seconds from the start to the end, or to now."""
-    return None if job.started_at is None else max(0.0, (job.ended_at or now) - job.started_at)
+    """Seconds from the start to the end, or to now; None where it does not run, or has not begun."""
+    state = State(job.state)
+    if job.started_at is None or not (state.active or state.final):
+        return None
+    return max(0.0, (job.ended_at or now) - job.started_at)
 
 
 def far(job: JobView) -> str:

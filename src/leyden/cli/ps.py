@@ -21,7 +21,7 @@ HEADS = ("ID", "NAME", "USER", "STATE", "AGE", "RUNTIME", "DONE", "DEVICES", "RE
 
 @click.command(context_settings=SETTINGS)
 @click.option("-a", "--all", "everything", is_flag=True, help="Also jobs that ended long ago.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=1000, help="At most so many, the newest.")
+@click.option("--limit", type=click.IntRange(1, 10_000), metavar="N", default=1000, help="At most so many, the newest.")
 @json_option
 def command(everything: bool, limit: int, output: str) -> None:
     """List jobs, newest first: those waiting or running, and those that ended in the last ten minutes.

@@ -13,7 +13,7 @@ from leyden.cli.screen import BOLD, DIM, Cell, clean, columns, compact, painter,
 from leyden.cli.usage import SETTINGS, json_option
 from leyden.core.ids import short_id
 from leyden.core.states import State
-from leyden.core.units import format_duration
+from leyden.core.units import format_duration, spell
 from leyden.core.views import AttemptView, EventView, JobDetail
 
 # What a spec says that the lines above it say already, or that is the same for nearly every job.
@@ -89,10 +89,11 @@ def _of(detail: JobDetail) -> str:
     return f" of {limit:g} at most" if limit else ""
 
 
-def _asked(detail: JobDetail) -> Iterable[tuple[str, object]]:
+def _asked(detail: JobDetail) -> Iterable[tuple[str, str]]:
     for key, value in detail.spec.items():
         if key not in _SHOWN_ABOVE and value not in (None, "", {}, [], ()):
-            yield key, ",".join(f"{name}={one}" for name, one in value.items()) if isinstance(value, dict) else value
+            held = value.items() if isinstance(value, dict) else ()
+            yield key, ",".join(f"{name}={spell(name, one)}" for name, one in held) or spell(key, value)
 
 
 def _moment(at: float | None, now: float) -> str:

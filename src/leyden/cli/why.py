@@ -72,7 +72,7 @@ def _count(found: dict[str, int]) -> str:
 
 def _when(low: float, high: float, now: float) -> str:
     if high <= now + 1:
-        return "now"
+        return "any moment now"
     if high - low < 60:
         return f"at about {_clock(high, now)}"
     return f"between {_clock(max(low, now), now)} and {_clock(high, now)}"

@@ -12,6 +12,7 @@ from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
+from leyden.client.login import login
 from leyden.client.transport import Endpoint, Query, Transport
 from leyden.core.errors import NotFoundError, UnreachableError
 from leyden.core.views import AttemptView, EventView, HealthView, JobDetail, JobView
@@ -227,15 +228,14 @@ class Client:
         return self._change(ref, "release")
 
     def retry(self, ref: str, *, user: str = "") -> JobView:
-        """Run an ended job once more, as a new one, from its newest checkpoint. Raises ConflictError."""
-        return self._change(ref, "retry", {"key": os.urandom(16).hex(), "user": user})
+        """Run an ended job once more, as a new one of `user`, from its newest checkpoint. Raises ConflictError."""
+        return self._again(ref, "retry", {"user": user})
 
     def fork(
         self, ref: str, *, step: int | None = None, new: Mapping[str, str] | None = None, user: str = ""
     ) -> JobView:
         """A new job from a checkpoint of another (the newest without `step`), `new` over its arguments."""
-        body = {"key": os.urandom(16).hex(), "user": user, "step": step, "set": dict(new or {})}
-        return self._change(ref, "fork", body)
+        return self._again(ref, "fork", {"user": user, "step": step, "set": dict(new or {})})
 
     def why(self, ref: str) -> WhyView:
         """Why a job waits, for whom, and until when."""
@@ -317,7 +317,12 @@ class Client:
         """The user has the quota of everybody again."""
         self._transport.json("DELETE", f"/api/quotas/{_quoted(user)}")
 
-    def _change(self, ref: str, what: str, body: object = None) -> JobView:
+    def _change(self, ref: str, what: str) -> JobView:
+        path = f"/api/jobs/{_quoted(ref)}/{what}"
+        return _view(JobView, self._transport.json("POST", path, query={"user": login()}))
+
+    def _again(self, ref: str, what: str, body: dict[str, object]) -> JobView:
+        body |= {"key": os.urandom(16).hex(), "user": body["user"] or login()}
         return _view(JobView, self._transport.json("POST", f"/api/jobs/{_quoted(ref)}/{what}", body=body))
 
     def _get(self, path: str, query: Query | None = None) -> Any:

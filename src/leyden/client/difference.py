@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final
 from leyden.client.api import Client
 from leyden.core.environment import EnvironmentView
 from leyden.core.origin import RESERVED
-from leyden.core.units import format_size
+from leyden.core.units import format_size, spell
 from leyden.core.views import JobDetail
 
 MAX_TEXT_BYTES = 1_000_000  # beyond it a file is data, and comparing its lines takes long
@@ -134,15 +134,15 @@ def spec_facts(one: Mapping[str, object], other: Mapping[str, object]) -> list[F
     """What the jobs asked for."""
     facts: list[Fact] = []
     for key in ("script", "command"):
-        facts += _fact("arguments", key, _said(one.get(key)), _said(other.get(key)))
+        facts += _fact("arguments", key, _said(one, key), _said(other, key))
     facts += _mappings("arguments", _arguments(one.get("args")), _arguments(other.get("args")))
     facts += _mappings("variables", _strings(one.get("vars")), _strings(other.get("vars")))
     for key in ("env", "python"):
-        facts += _fact("environment", key, _said(one.get(key)), _said(other.get(key)))
+        facts += _fact("environment", key, _said(one, key), _said(other, key))
     for key in _SIZE:
-        facts += _fact("size", key, _said(one.get(key)), _said(other.get(key)))
+        facts += _fact("size", key, _said(one, key), _said(other, key))
     for key in sorted((one.keys() | other.keys()) - _ELSEWHERE):
-        facts += _fact("policy", key, _said(one.get(key)), _said(other.get(key)))
+        facts += _fact("policy", key, _said(one, key), _said(other, key))
     return facts
 
 
@@ -286,9 +286,10 @@ def _strings(value: object) -> dict[str, str]:
     return {str(key): str(one) for key, one in value.items()} if isinstance(value, Mapping) else {}
 
 
-def _said(value: object) -> str | None:
+def _said(spec: Mapping[str, object], key: str) -> str | None:
+    value = spec.get(key)
     if value in (None, "", [], (), {}):
         return None
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {one}" for key, one in value.items() if one is not None) or None
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        return ", ".join(f"{name} {spell(name, one)}" for name, one in value.items() if one is not None) or None
+    return spell(key, value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from leyden.client import capture
 from leyden.client.api import Client
 from leyden.client.heavy import IGNORE_FILE
+from leyden.client.login import login
 from leyden.core.address import parse_git
 from leyden.core.environment import INFERRED, Kind, kind_of
 from leyden.core.errors import NotFoundError, UsageError
@@ -49,7 +49,7 @@ def submit(
     if in_place:
         _check_in_place(job, folder)
         here = str(folder)
-        return connect().submit(job, code="", cwd=here, submit_dir=here, environ=inherited, user=_user(environ))
+        return connect().submit(job, code="", cwd=here, submit_dir=here, environ=inherited, user=login(environ))
     home = Home.from_environ(environ)
     if job.git:
         from leyden.client.checkout import checked_out
@@ -79,7 +79,7 @@ def _hand_in(
     with archive.file:
         if not client.has_code(archive.sha256):
             client.put_code(archive.sha256, archive.file, archive.size_bytes)
-    user = _user(environ)
+    user = login(environ)
     return client.submit(job, code=archive.sha256, cwd=tree.cwd, submit_dir=str(folder), environ=environ, user=user)
 
 
@@ -118,11 +118,3 @@ def _check_in_place(job: Job, folder: Path) -> None:
         raise NotFoundError(
             asked=f"the job's packages are listed in {job.env}", found="there is no such file", do="Check it."
         )
-
-
-def _user(environ: Mapping[str, str]) -> str:
-    """LEYDEN_USER, for a login that several people share; else the login's name. A name, not a proof."""
-    try:
-        return environ.get("LEYDEN_USER") or getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return f"uid{os.getuid()}"

@@ -10,6 +10,7 @@ _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?\s*$", re.IGNORECASE)
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _CLOCK = re.compile(r"^(?:(\d+)-)?(\d+):(\d{1,2})(?::(\d{1,2}))?$")
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s)")
+_DURATIONS = frozenset({"time", "grace_s", "idle", "stall"})  # keys of a job that hold one
 _SECONDS = {"d": 86_400, "h": 3_600, "min": 60, "m": 60, "s": 1}
 
 
@@ -57,6 +58,30 @@ def format_size(size_bytes: float) -> str:
             return f"{size_bytes:.0f} B" if unit == "B" else f"{size_bytes:.3g} {unit}"
         size_bytes /= 1000
     return f"{size_bytes:.3g} PB"
+
+
+def spell_duration(duration_s: float) -> str:
+    """The whole of it, as parse_duration reads it.
+
+    >>> spell_duration(600), spell_duration(5_401), spell_duration(0.5), spell_duration(172_800), spell_duration(0)
+    ('10m', '1h30m1s', '0.5s', '2d', '0s')
+    """
+    parts, left = [], duration_s
+    for unit in ("d", "h", "m"):
+        count, left = divmod(left, _SECONDS[unit])
+        parts += [f"{count:.0f}{unit}"] if count else []
+    return "".join([*parts, f"{left:.10g}s"] if left or not parts else parts)
+
+
+def spell(key: str, value: object) -> str:
+    """What a key of a job says; durations as people write them.
+
+    >>> spell("time", 600.0), spell("gpus", 2), spell("after", ("a", "b"))
+    ('10m', '2', 'a b')
+    """
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return spell_duration(value) if key in _DURATIONS and isinstance(value, int | float) else str(value)
 
 
 def format_duration(duration_s: float) -> str:

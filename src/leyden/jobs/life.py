@@ -210,8 +210,9 @@ def ended(connection: Connection, attempt: AttemptRow, outcome: Outcome, *, at: 
     if row.started_at is None and outcome.started_at is not None:  # it was over before anybody saw it run
         started(connection, row, pid=None, at=outcome.started_at)
     job = get_job(connection, attempt.job_id)
-    if job.state is State.STOPPING and outcome.kind is Ending.INFRA:  # it would have ended so a moment later
-        outcome = replace(outcome, kind=Ending.CANCELLED)
+    if job.state is State.STOPPING and outcome.kind in {Ending.INFRA, Ending.CANCELLED}:
+        aside = job.intent in {Intent.PREEMPT, Intent.PAUSE}  # INFRA: it would have ended so a moment later
+        outcome = replace(outcome, kind=Ending.REQUEUE if aside else Ending.CANCELLED)
     values = {"ended_at": outcome.ended_at, "exit_code": outcome.exit_code}
     _set(connection, attempt, outcome=outcome.kind, message=outcome.message, **values)
     held = (leases.c.attempt_uid == attempt.uid) & leases.c.released_at.is_(None)

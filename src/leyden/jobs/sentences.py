@@ -22,7 +22,7 @@ def lacking(short: Sequence[Need], holders: Mapping[str, Running], now: float, z
     parts = [f"{shorten(devices)}, {_held(holders[devices[0]], now, zone)}" for devices in theirs.values()]
     more = f"; and {len(parts) - 3} more jobs" if len(parts) > 3 else ""
     missing = {need.kind: need.count - sum(one not in holders for one in need.devices) for need in short}
-    some = " and ".join(f"{count} {kind}{'s' * (count != 1)} of " for kind, count in missing.items())
+    some = " and ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in missing.items()) + " of "
     whole = sum(map(len, theirs.values())) == sum(missing.values())
     return Reason(code=ReasonCode.DEVICES, text=f"waits for {'' if whole else some}{'; '.join(parts[:3])}{more}")
 

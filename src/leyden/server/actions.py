@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Query, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
@@ -15,9 +15,11 @@ from leyden.jobs import life
 from leyden.jobs.rows import JobRow, find_job
 from leyden.server import views
 from leyden.server.again import fork, retry
-from leyden.server.bodies import Again, Batch, Ref, Submission
+from leyden.server.bodies import TEXT, Again, Batch, Ref, Submission
 from leyden.server.services import Services
 from leyden.server.submitting import submit, submit_many
+
+Asker = Annotated[str, Query(max_length=120, pattern=TEXT, description="Who asks for it: a name, not a proof.")]
 
 
 class _Change(Protocol):
@@ -73,11 +75,12 @@ def add_actions(app: FastAPI, services: Services) -> None:
         route(_action(services, change))
 
 
-def _action(services: Services, change: _Change) -> Callable[[str], Response]:
-    def action(ref: Ref) -> Response:
+def _action(services: Services, change: _Change) -> Callable[[str, str], Response]:
+    def action(ref: Ref, user: Asker = "") -> Response:
         def work(connection: Connection) -> JobView:
             job = find_job(connection, ref)
-            return views.of_row(connection, services.home, change(connection, job.id, at=services.clock(), who="user"))
+            changed = change(connection, job.id, at=services.clock(), who=user or "user")
+            return views.of_row(connection, services.home, changed)
 
         view = services.store.write(work)
         services.keeper.wake()

@@ -67,7 +67,10 @@ def machine_view(connection: Connection, machine: Machine) -> MachineView:
 def _said(spec: str) -> dict[str, Any]:
     """What the user said of the job, without what holds for all."""
     job = Job.model_validate_json(spec)
-    return {**job.model_dump(mode="json", exclude_defaults=True), "python": job.python}
+    said = {**job.model_dump(mode="json", exclude_defaults=True), "python": job.python}
+    if job.preempt:  # with the usual grace it would be empty, as where nothing was said
+        said["preempt"] = job.preempt.model_dump(mode="json")
+    return said
 
 
 def job_view(home: Home, row: JobRow, attempt: AttemptRow | None) -> JobView:
