@@ -24,9 +24,10 @@ from leyden.server.bodies import Again
 from leyden.server.files.artifacts import Digests, find, listed
 from leyden.server.files.blobs import Blobs, ObjectBlobs, open_blobs
 from leyden.server.files.cleaning import Cleaner
-from leyden.server.files.keeping import Keeping
+from leyden.server.files.keeping import LOG_BYTES, Files, Keeping
 from leyden.server.files.retention import EXPIRED, Retention, fates, sweep
 from leyden.server.services import Services
+from leyden.server.settings import Settings
 from leyden.track import artifacts, checkpoints
 from tests.conformance.until import until
 from tests.data.faults.proxy import Proxy, Status
@@ -155,6 +156,17 @@ def test_a_server_killed_while_it_removes_leaves_nothing_behind(
     )
     cleaner.clean(days=30, really=True)
     assert [path.name for path in folder.iterdir()] == ["step=20"]
+
+
+def test_what_the_server_prints_does_not_grow_for_ever(home: Home, store: Store) -> None:
+    files = Files.open(home, store, Settings(), time.time)
+    with home.log_file.open("a") as log:
+        for text in ("short", "x" * LOG_BYTES, "later"):
+            log.write(text)
+            log.flush()
+            files.keeping._do_chores()
+    assert home.log_file.read_text() == "later"
+    assert home.log_file.with_name("server.log.1").read_text() == "short" + "x" * LOG_BYTES
 
 
 def test_a_fork_in_that_moment_has_its_checkpoint_or_is_refused(home: Home) -> None:

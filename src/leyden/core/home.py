@@ -2,7 +2,7 @@
 
 $LEYDEN_HOME (~/.leyden), mode 700
   server.json   url, pid, token of the running server, mode 600      server.lock   held for the server's life
-  server.log    what it printed                                      leyden.db     SQLite: jobs, attempts, events
+  server.log    what it printed; before that, server.log.1           leyden.db     SQLite: jobs, attempts, events
   code/         captured trees by content hash                       runs/<id>/    the record of each job's run
   environs/     submitters' environments by content hash, mode 600   store/        artifacts by content hash
   settings.json what the server was told, for those that start later

@@ -8,9 +8,12 @@ manifest follows when all are there, then the mark. A store that is away is trie
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import threading
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +38,7 @@ LOOK_EVERY_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 CHORES_EVERY_S: Final = 600.0
 SETTLED_S: Final = 300.0  # a server that has just started has better things to do than to clean
+LOG_BYTES: Final = 10_000_000
 _OVERLAP: Final = 200  # events asked for again: PostgreSQL may show a lower number after a higher one
 _AT_ONCE: Final = 500
 
@@ -71,6 +75,7 @@ class Files:
         opened_at = clock()
 
         def chores() -> None:
+            put_aside(home.log_file)
             with busy:
                 sweep(store, home, blobs, retention, now=clock())
             if settings.clean_days and clock() - opened_at > SETTLED_S and cleaner.due:
@@ -78,6 +83,18 @@ class Files:
 
         keeping = Keeping(home, store, blobs, chores, busy)
         return cls(blobs=blobs, retention=retention, keeping=keeping, cleaner=cleaner, busy=busy)
+
+
+def put_aside(log: Path, most_bytes: int = LOG_BYTES) -> None:
+    """Move what the server printed to server.log.1, over what stood there, once it is long.
+
+    By copying: whoever prints has the file open, to append. A full disk takes no copy and must have the room all the
+    more.
+    """
+    if log.exists() and log.stat().st_size > most_bytes:
+        with suppress(OSError):
+            shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+        os.truncate(log, 0)
 
 
 @final
