@@ -81,13 +81,13 @@ export function options(lines: readonly Line[], look: Look, wishes: Wishes): uPl
     padding: [8, 10, 0, 0],
     scales: {
       x: { time: false, distr: look.xLog ? 3 : 1, range: (_plot, low, high) => wishes.range() ?? wide(low, high) },
-      y: look.yLog ? { distr: 3 } : { range: (_plot, low, high) => yRange(low, high) },
+      y: look.yLog ? { distr: 3, range: (_plot, low, high) => yLogRange(low, high) } : { range: (_plot, low, high) => yRange(low, high) },
     },
-    axes: [axis(look.x === "time" ? duration : number, 24), axis(look.unit, 56)],
+    axes: [axis(look.x === "time" ? duration : number, 24), axis(look.unit, (_plot, values) => Math.max(56, 10 + 6.4 * Math.max(0, ...(values ?? []).map((value) => value?.length ?? 0))))],
     cursor: {
       sync: { key: wishes.sync, setSeries: false },
       drag: { x: true, y: false, setScale: false },
-      points: { size: 6 },
+      points: { size: 6, fill: (plot, at) => (plot.series[at]?.stroke as (plot: uPlot, at: number) => string)(plot, at) },
       bind: {
         dblclick: () => () => {
           wishes.onZoom(null);
@@ -116,7 +116,7 @@ const SECONDS = [
   ...[1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].map((days) => days * 86400),
 ];
 
-function axis(format: Unit, size: number): uPlot.Axis {
+function axis(format: Unit, size: uPlot.Axis.Size): uPlot.Axis {
   return {
     size,
     gap: 4,
@@ -139,6 +139,15 @@ function written(splits: readonly (number | null)[], format: Unit): string[] {
 /** A lone point gets room around it. */
 function wide(low: number, high: number): [number, number] {
   return low === high ? [low - 1, high + 1] : [low, high];
+}
+
+/** To the next numbers of one digit, which axes have labels for. */
+function yLogRange(low: number | null, high: number | null): [number, number] {
+  if (low === null || high === null) return [0.1, 10];
+  const room = low === high ? 1.5 : (high / low) ** 0.04;
+  const [from, to] = [low / room, high * room];
+  const unit = (value: number): number => 10 ** Math.floor(Math.log10(value));
+  return [Math.floor(from / unit(from)) * unit(from), Math.ceil(to / unit(to)) * unit(to)];
 }
 
 function yRange(low: number | null, high: number | null): [number, number] {

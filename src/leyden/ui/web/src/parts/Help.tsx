@@ -20,18 +20,25 @@ const FILTERS = [
   ['(a=1 or b=2) "val loss"<3', "groups; quotes around names with spaces"],
 ] as const;
 
+const TABLE = [
+  ["Shift click on a column", "sort by it too"],
+  ["drag a column's edge", "its width; double click resets it"],
+] as const;
+
 const CHARTS = [
   ["drag", "zoom in; detail is loaded"],
   ["double click", "zoom out"],
-  ["click a name in a legend", "hide or show a line"],
+  ["click a name in a legend", "hide or show a line, in all charts"],
+  ["+", "draw another metric in it too"],
 ] as const;
 
 export function Help({ onClose }: { onClose: () => void }) {
   return (
     <div class="veil" onClick={onClose}>
-      <section class="sheet" role="dialog" aria-label="Help" onClick={(event) => event.stopPropagation()}>
+      <section class="sheet" role="dialog" aria-modal="true" aria-label="Help" tabIndex={-1} ref={(sheet) => sheet?.focus()} onClick={(event) => event.stopPropagation()}>
         <Part title="Keys" rows={KEYS} keys />
         <Part title="Filters" rows={FILTERS} />
+        <Part title="Table" rows={TABLE} />
         <Part title="Charts" rows={CHARTS} />
         <button onClick={onClose}>Close</button>
       </section>

@@ -21,7 +21,7 @@ type Attribute = Omit<Column, "name" | "attribute" | "right"> & { right?: boolea
 
 const ATTRIBUTES: Record<string, Attribute> = {
   state: {
-    label: "State", width: 124, plain: (run) => run.state,
+    label: "State", width: 132, plain: (run) => run.state,
     draw: (run) => (
       <>
         <State state={run.state} />
