@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,43 @@ def test_a_full_disk_keeps_points_until_there_is_room(tmp_path: Path) -> None:
         assert list(read_run(disk)["a"].steps) == list(range(2000))
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_times_follow_the_worlds_clock_forward_and_never_run_back(tmp_path: Path) -> None:
+    """`time.monotonic` stands still while a laptop sleeps; clocks are set back."""
+    writer = MetricWriter(tmp_path / "metrics" / "a1-r0.frames", drain_s=60)
+    for step, asleep_s in enumerate((0, 7200, -3600)):
+        writer._epoch -= asleep_s
+        writer.add(step, {"a": 1.0})
+        writer.flush()
+    writer.close()
+    first, awake, set_back = (one - time.time() for one in read_run(tmp_path)["a"].times)
+    assert (round(first, -1), round(awake, -1), round(set_back, -1)) == (0, 0, 3600)
+
+
+def test_a_disk_full_for_long_costs_the_oldest_points_and_little_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leyden.track.writer.MAX_WAITING_ROWS", 40_000)
+    writer = MetricWriter(tmp_path / "metrics" / "a1-r0.frames", drain_s=60)
+    writer.add(0, {"a": 0.0})
+    writer.flush()
+    kept = writer._fd
+    writer._fd = os.open("/dev/full", os.O_WRONLY)
+    for step in range(1, 50_000):
+        writer.add(step, {"a": 1.0})
+    start = time.thread_time()
+    with warnings.catch_warnings(record=True, action="always") as told:
+        writer.flush()
+    spent = time.thread_time() - start
+    disk, lost = (str(one.message) for one in told)
+    assert ("No space left" in disk, "those before them are lost" in lost) == (True, True)
+    os.close(writer._fd)
+    writer._fd = kept
+    start = time.thread_time()
+    writer.close()
+    assert spent < (time.thread_time() - start) * 0.8  # it did not try all that waits
+    assert list(read_run(tmp_path)["a"].steps) == [0, *range(10_000, 50_000)]
 
 
 def test_a_later_attempt_replaces_what_was_thrown_away(tmp_path: Path) -> None:

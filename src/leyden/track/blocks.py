@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-import zlib
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +14,18 @@ from typing import Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from leyden.track.frames import MAGIC, MAX_PAYLOAD_BYTES
+from leyden.track.frames import HEADER, MAGIC, MAX_PAYLOAD_BYTES, next_whole, whole
+from leyden.track.names import MAX_NAME_BYTES
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 FOLDER: Final = "metrics"
 WORKER: Final = 1 << 30  # stands for a rank, after every one: what ranks say of themselves goes first
-MAX_NAME_BYTES: Final = 1000
 MAX_NAMES: Final = 100_000
 CHUNK: Final = 8 << 20
+_TICK_NS: Final = 2_000_000_000  # of a disk in this machine 4 ms, of one that is shared up to a second
 _FILE: Final = re.compile(r"a(\d{1,9})-(?:r(\d{1,9})|w)\.frames$")
-_HEADER: Final = struct.Struct("<4sII")
 
 
 @final
@@ -61,12 +61,17 @@ class FrameFile:
     seen: int = 0  # its size when it was last looked at
 
     @property
+    def size(self) -> int:
+        """How long it is now; -1 where it is gone, as it was sealed."""
+        try:
+            return os.stat(self.path).st_size  # noqa: PTH116  twice as fast, and asked all day
+        except OSError:
+            return -1
+
+    @property
     def fresh(self) -> bool:
         """Whether it has changed since."""
-        try:
-            return os.stat(self.path).st_size != self.seen  # noqa: PTH116  twice as fast, and asked all day
-        except OSError:
-            return False
+        return self.size not in (self.seen, -1)
 
 
 @final
@@ -90,7 +95,8 @@ class Frames:
         except OSError:
             return []
         if stamp != self._folder_stamp:
-            self._folder_stamp = stamp
+            # Another file may come within the same tick of the file system's clock: look again until that is over.
+            self._folder_stamp = stamp if abs(time.time_ns() - stamp) > _TICK_NS else 0
             for name in os.listdir(self._folder):  # noqa: PTH208  names only
                 if name not in self.files and (match := _FILE.match(name)):
                     rank = int(match[2]) if match[2] is not None else WORKER
@@ -133,10 +139,10 @@ class Frames:
     def _split(self, file: FrameFile, data: bytes) -> Iterator[Block]:
         at, start = 0, file.offset
         while at < len(data):
-            end = _whole(data, at)
-            block = self._parse(data, at + _HEADER.size, end) if end else None
+            end = whole(data, at)
+            block = self._parse(data, at + HEADER.size, end) if end else None
             if block is None:
-                following = end or _next_whole(data, at + 1)
+                following = end or next_whole(data, at + 1)
                 if not following:
                     following = _where_one_may_begin(data, at)
                 if following > at:
@@ -196,30 +202,11 @@ def _decode(data: bytes, at: int, count: int) -> tuple[tuple[str, ...], list[int
     return tuple(names), None if len(keep) == count else [*keep, count]
 
 
-def _whole(data: bytes, at: int) -> int:
-    """Where the frame there ends; 0 where none stands whole."""
-    if at + _HEADER.size > len(data):
-        return 0
-    magic, size, crc = _HEADER.unpack_from(data, at)
-    start = at + _HEADER.size
-    if magic != MAGIC or size > MAX_PAYLOAD_BYTES or start + size > len(data):
-        return 0
-    return start + size if zlib.crc32(memoryview(data)[start : start + size]) == crc else 0
-
-
-def _next_whole(data: bytes, at: int) -> int:
-    """Where the next whole frame begins; 0 where none does."""
-    at = data.find(MAGIC, at)
-    while at != -1 and not _whole(data, at):
-        at = data.find(MAGIC, at + 1)
-    return max(0, at)
-
-
 def _where_one_may_begin(data: bytes, at: int) -> int:
     """Before the end, no whole frame follows: the first place whose frame may still be written."""
-    while at != -1 and at + _HEADER.size <= len(data):
-        magic, size, _ = _HEADER.unpack_from(data, at)
-        if magic == MAGIC and size <= MAX_PAYLOAD_BYTES and at + _HEADER.size + size > len(data):
+    while at != -1 and at + HEADER.size <= len(data):
+        magic, size, _ = HEADER.unpack_from(data, at)
+        if magic == MAGIC and size <= MAX_PAYLOAD_BYTES and at + HEADER.size + size > len(data):
             return at
         at = data.find(MAGIC, at + 1)
     if at != -1:

@@ -17,9 +17,9 @@ from leyden.core.errors import RecordError
 from leyden.core.ids import encode
 from leyden.track import facts, life, media, tables, tfevents
 from leyden.track.blocks import WORKER
-from leyden.track.frames import MAX_NAME_BYTES
 from leyden.track.frames import encode as encode_frame
 from leyden.track.media import Media, Medium
+from leyden.track.names import MAX_NAME_BYTES
 from leyden.track.points import RunPoints
 from leyden.track.sealed import KEPT, SEALED, is_sealed
 from leyden.track.tfevents import Value

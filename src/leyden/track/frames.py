@@ -27,9 +27,8 @@ from typing import TypeVar
 _Number = TypeVar("_Number", int, float)
 
 MAGIC = b"LYM1"
-_HEADER = struct.Struct("<4sII")
+HEADER = struct.Struct("<4sII")
 MAX_PAYLOAD_BYTES = 1 << 28
-MAX_NAME_BYTES = (1 << 16) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,35 +59,40 @@ def encode(keys: Sequence[str], steps: Sequence[int], times: Sequence[float], ro
     parts.append(_to_bytes(array("d", times)))
     parts += [_to_bytes(array("d", column)) for column in zip(*rows, strict=True)]
     payload = b"".join(parts)
-    return _HEADER.pack(MAGIC, len(payload), zlib.crc32(payload)) + payload
+    return HEADER.pack(MAGIC, len(payload), zlib.crc32(payload)) + payload
 
 
 def decode(data: bytes) -> Iterator[Frame | Damage]:
     """Every frame in order, and a Damage for each stretch that is none."""
     offset = 0
     while offset < len(data):
-        end = _whole_frame(data, offset)
+        end = whole(data, offset)
         if end:
-            yield _parse(data[offset + _HEADER.size : end])
+            yield _parse(data[offset + HEADER.size : end])
             offset = end
             continue
-        following = data.find(MAGIC, offset + 1)
-        while following != -1 and not _whole_frame(data, following):
-            following = data.find(MAGIC, following + 1)
-        end = len(data) if following == -1 else following
+        end = next_whole(data, offset + 1) or len(data)
         yield Damage(offset=offset, size_bytes=end - offset)
         offset = end
 
 
-def _whole_frame(data: bytes, offset: int) -> int:
+def whole(data: bytes, offset: int) -> int:
     """Where the frame at `offset` ends, 0 if no whole frame stands there."""
-    if offset + _HEADER.size > len(data):
+    if offset + HEADER.size > len(data):
         return 0
-    magic, size, crc = _HEADER.unpack_from(data, offset)
-    start = offset + _HEADER.size
+    magic, size, crc = HEADER.unpack_from(data, offset)
+    start = offset + HEADER.size
     if magic != MAGIC or size > MAX_PAYLOAD_BYTES or start + size > len(data):
         return 0
     return start + size if zlib.crc32(memoryview(data)[start : start + size]) == crc else 0
+
+
+def next_whole(data: bytes, offset: int) -> int:
+    """Where the next whole frame begins, from `offset` on; 0 where none does."""
+    offset = data.find(MAGIC, offset)
+    while offset != -1 and not whole(data, offset):
+        offset = data.find(MAGIC, offset + 1)
+    return max(0, offset)
 
 
 def _parse(payload: bytes) -> Frame:

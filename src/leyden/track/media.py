@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -110,15 +111,16 @@ def append(path: Path, data: bytes) -> None:
 def read(run_dir: Path) -> Iterator[Medium]:
     """Every medium of the run, a rank and attempt after the other; torn or foreign lines are passed over."""
     for index in sorted((run_dir / FOLDER).glob("a*-r*.jsonl")):
-        for line in index.read_bytes().split(b"\n"):
-            if (found := parse(line)) is not None:
-                yield found
+        with index.open("rb") as lines:
+            yield from (found for line in lines if (found := parse(line)) is not None)
 
 
 def parse(line: bytes) -> Medium | None:
     """What the line says; None where it is none."""
     try:
         plain: dict[str, Any] = json.loads(line)
+        if not math.isfinite(plain["at"]):  # which no browser could read
+            return None
         return Medium(
             kind=str(plain["kind"]),
             name=str(plain["name"]),

@@ -152,7 +152,7 @@ class RunPoints:
     def _is_late(self, file: FrameFile) -> bool:
         """Whether it became longer, or shorter, than could be true when what counts after it was read."""
         later = (one for one in self._frames.files.values() if one.rank == file.rank and one.attempt > file.attempt)
-        return any(one.offset for one in later) or file.offset > file.path.stat().st_size
+        return any(one.offset for one in later) or file.offset > file.size
 
     def _take(self, file: FrameFile, blocks: Iterator[Block], only: Set[str] | None = None) -> None:
         parts: dict[Key, list[tuple[Ints, Floats, Floats]]] = {}

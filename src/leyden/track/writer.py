@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import math
 import os
 import threading
@@ -22,7 +23,8 @@ from leyden.core.errors import RecordError
 from leyden.track import frames
 
 DRAIN_S = 0.25
-MAX_WAITING_ROWS = 1_000_000  # about 300 MB; only reached when the disk refuses writes for long
+MAX_WAITING_ROWS = 1_000_000  # about half a gigabyte; only reached when the disk refuses writes for long
+ROWS_AT_ONCE = 10_000  # so that a try on a full disk costs the program milliseconds, however much waits
 MAX_FRAME_NUMBERS = 1 << 20  # 8 MB: far below what a reader takes for damage
 MAX_FRAME_KEYS = 10_000
 
@@ -45,7 +47,7 @@ class MetricWriter:
         self._closing = threading.Event()
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._warned = False
+        self._told: set[str] = set()
         self.append: Callable[[Row], None] = self._first
         _writers.add(self)
 
@@ -93,32 +95,40 @@ class MetricWriter:
                 self._drain()
 
     def _drain(self) -> None:
-        count = len(self._rows)
-        if not count or self._fd < 0:
-            return
-        rows = self._rows[:count]
-        data = b"".join(encode_rows(rows, self._epoch))
-        size = os.fstat(self._fd).st_size
-        try:
-            written = os.write(self._fd, data)
-            if written < len(data):
-                raise OSError(28, "No space left on device")
-        except OSError as error:
-            os.ftruncate(self._fd, size)  # half a frame must not stand before whole ones
-            self._complain(error)
-            if count < MAX_WAITING_ROWS:
-                return
-        del self._rows[:count]
+        # Forward with the clock of the world, which goes on while a laptop sleeps; never back.
+        self._epoch = max(self._epoch, time.time() - time.monotonic())
+        left = len(self._rows)
+        while left > 0 and self._fd >= 0:
+            rows = self._rows[: min(left, ROWS_AT_ONCE)]
+            if not self._write(b"".join(encode_rows(rows, self._epoch))):
+                break
+            del self._rows[: len(rows)]
+            left -= len(rows)
+        if (beyond := len(self._rows) - MAX_WAITING_ROWS) > 0:
+            del self._rows[:beyond]
+            self._complain(f"{MAX_WAITING_ROWS:,} rows wait; those before them are lost")
 
-    def _complain(self, error: OSError) -> None:
-        if not self._warned:
-            self._warned = True
+    def _write(self, data: bytes) -> bool:
+        """Whether the file has it; else nothing of it."""
+        size = -1
+        try:
+            size = os.fstat(self._fd).st_size
+            if os.write(self._fd, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            if size >= 0:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._fd, size)  # half a frame must not stand before whole ones
+            self._complain(f"{error.strerror}; training goes on and they are kept in memory and tried again")
+            return False
+        return True
+
+    def _complain(self, why: str) -> None:
+        """Once of each kind."""
+        if why not in self._told:
+            self._told.add(why)
             with contextlib.suppress(Warning):  # under `python -W error` the thread must not end
-                warnings.warn(
-                    f"metrics cannot be written to {self._path}: {error.strerror}; training goes on and they are kept "
-                    "in memory and tried again. Make room on the disk.",
-                    stacklevel=2,
-                )
+                warnings.warn(f"metrics cannot be written to {self._path}: {why}. Make room on the disk.", stacklevel=2)
 
     def _forget(self) -> None:
         """In a forked child: the parent writes its rows, and its thread does not live here."""

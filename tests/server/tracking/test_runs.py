@@ -188,9 +188,12 @@ def check_restart(server: Running) -> None:
         ("loss",), list(range(10)), [float(one) for one in range(10)], [[float(one)] for one in range(10)]
     )
     assert server.ask("PUT", f"/api/runs/{run_id}/files/metrics/a1-r0.frames?offset=0", piece)[0] == 200
-    until(lambda: server.ask("GET", f"/api/runs/{run_id}")[0] == 200)
+    quiet = new_id()  # and will never say that it has ended
+    assert server.ask("PUT", f"/api/runs/{quiet}/files/metrics/a1-r0.frames?offset=0", piece)[0] == 200
+    until(lambda: all(server.ask("GET", f"/api/runs/{one}")[0] == 200 for one in (run_id, quiet)))
     server.kill()
     server.start()
+    assert server.ask("DELETE", f"/api/runs/{quiet}")[0] == 204
     more = frames.encode(("loss",), [10], [10.0], [[-1.0]])
     path = f"/api/runs/{run_id}/files/metrics/a1-r0.frames?offset={len(piece)}"
     assert server.ask("PUT", path, more)[1] == {"size_bytes": len(piece) + len(more)}
@@ -202,6 +205,45 @@ def check_restart(server: Running) -> None:
     assert (metric["count"], metric["least"], metric["greatest"]) == (11, -1.0, 9.0)
     assert server.ask("DELETE", f"/api/runs/{run_id}")[0] == 204
     assert not (server.home / "runs" / run_id).exists()
+
+
+def test_what_is_wrong_with_one_run_keeps_no_other_from_being_seen(shared: Running, tmp_path: Path) -> None:
+    names = ("garbage", "nowhere", "odd", "elsewhere", "good")
+    ids = {name: new_id() for name in names}
+    (shared.home / "bare").mkdir(exist_ok=True)
+    for name in names:
+        folder = tmp_path / name
+        if name not in ("garbage", "nowhere"):
+            (folder / "metrics").mkdir(parents=True)
+            about: dict[str, Any] = {"name": name, "user": "eve", "created_at": 1.0, "pid": os.getpid(), "birth": ""}
+            if name == "odd":
+                about |= {"name": "a\0b", "user": [1], "created_at": float("nan")}
+                (folder / "finished.json").write_text('{"state": 3, "at": Infinity}')
+                (folder / "media").mkdir()
+                line = '{"kind": "text", "name": "t", "step": 1, "at": NaN, "file": "media/t"}'
+                (folder / "media/a1-r0.jsonl").write_text(f"{line}\n{line.replace('NaN', '1e3')}\n")
+            if name == "elsewhere":
+                about |= {"node": "another-host", "pid": 1 << 22}
+            (folder / "run.json").write_text(json.dumps(about))
+            data = frames.encode(("eve/loss",), [0], [1.0], [[1.0]])
+            (folder / "metrics/a1-r0.frames").write_bytes(data)
+        word = b"\xff\0" if name == "garbage" else str(folder).encode()
+        (shared.home / "bare" / ids[name]).write_bytes(word)
+
+    def states() -> dict[str, str]:
+        return {row["id"]: row["state"] for row in runs(shared, filter="eve/loss=1")["rows"]}
+
+    expected = {ids["odd"]: "3", ids["elsewhere"]: "running", ids["good"]: "killed"}
+    until(lambda: states() == expected)
+    until(lambda: not (shared.home / "bare" / ids["nowhere"]).exists())
+    with shared.open("GET", f"/api/runs?filter={quote('eve/loss=1')}&columns=created_at,ended_at") as response:
+        rows = json.loads(response.read(), parse_constant=pytest.fail)["rows"]  # as a browser reads it
+    assert min(row["created_at"] for row in rows if row["id"] == ids["odd"]) > 1e9
+    with shared.open("GET", f"/api/runs/{ids['odd']}/media") as response:
+        assert len(json.loads(response.read(), parse_constant=pytest.fail)) == 1
+    (shared.home / "bare" / ids["garbage"]).unlink()
+    (tmp_path / "elsewhere/finished.json").write_text('{"state": "finished", "at": 2}')
+    until(lambda: states()[ids["elsewhere"]] == "finished")
 
 
 AGAIN = """

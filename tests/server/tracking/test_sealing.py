@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -73,6 +74,23 @@ def test_a_damaged_file_is_named_and_nothing_wrong_is_shown(tmp_path: Path, dama
 def look_at_all(folder: Path) -> None:
     read_run(folder)
     read_metrics(folder)
+
+
+def test_a_server_killed_before_the_frames_went_is_made_up_for(tmp_path: Path) -> None:
+    files = [write(tmp_path, f"a1-r{rank}.frames", piece(range(20_000), rank)) for rank in (0, 1)]
+    copies = [shutil.copy2(one, tmp_path / one.name) for one in files]
+    before, first = read_run(tmp_path), seal(tmp_path)
+    assert first is not None
+    for one, copy in zip(files, copies, strict=True):
+        shutil.copy2(copy, one)
+    again = seal(tmp_path)
+    assert again is not None
+    assert again.index == first.index
+    assert not any(one.exists() for one in files)
+    write(tmp_path, "a1-r0.frames", piece(range(20_000, 40_000)))
+    write(tmp_path, "a1-r1.frames", piece(range(20_000, 40_000)))  # as long as before, and new
+    assert seal(tmp_path) is not None
+    assert len(read_run(tmp_path)["loss"].steps) == 2 * len(before["loss"].steps)
 
 
 def test_small_runs_and_runs_without_points_keep_their_frames(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from leyden.track.blocks import Frames
 ABOUT, CONFIG, SUMMARY, TAGS, FINISHED = "run.json", "config.json", "summary.json", "tags.json", "finished.json"
 MOST_BYTES: Final = 16 << 20  # of one of these files
 KILLED: Final = "killed"
+NODE: Final = socket.gethostname()
 
 
 @final
@@ -44,7 +46,7 @@ class LiveRun:
 
     def poll(self, now: float) -> bool:
         """Look; whether anything was new. Raises OSError."""
-        fresh = self._read_facts()
+        fresh = self._read_facts(now)
         for file in self._frames.look():
             for block in self._frames.read(file):
                 self.stats.feed(file.rank, file.attempt, block)
@@ -71,16 +73,13 @@ class LiveRun:
             self.row = replace(self.row, ended_at=at, state=state)
             self.dirty = True
 
-    def forget_files(self) -> None:
-        """They were sealed: files of the same name are new ones."""
-        self.stats.offsets = {}
-        self._frames = Frames(self.folder)
-
     @property
     def gone(self) -> bool:
-        """Whether a bare program has ended without a word."""
+        """Whether a bare program has ended without a word, or its folder is no more."""
         about = self.about
         if not isinstance(about.get("pid"), int):
+            return not self.folder.is_dir()
+        if about.get("node", NODE) != NODE:  # nobody here can see its processes
             return False
         return not lives(Process(pid=about["pid"], birth=str(about.get("birth", ""))))
 
@@ -99,14 +98,13 @@ class LiveRun:
     def _first_row(self, now: float) -> RunRow:
         about = self.about
         job = self._job
-        created = about.get("created_at")
         return RunRow(
             id=self.id,
             path="" if self.own else str(self.folder),
-            name=job.name if job else str(about.get("name") or self.id)[:1000],
-            user=job.user if job else str(about.get("user") or "")[:120],
+            name=job.name if job else _text(about.get("name") or self.id)[:1000],
+            user=job.user if job else _text(about.get("user") or "")[:120],
             state="" if job else "running",
-            created_at=job.created_at if job else float(created) if isinstance(created, int | float) else now,
+            created_at=job.created_at if job else moment(about.get("created_at"), now),
             config=self._given,
         )
 
@@ -118,19 +116,20 @@ class LiveRun:
             return {}
         return config_of([str(word) for word in (words_of(words) if self._job else words[1:])])
 
-    def _read_facts(self) -> bool:
+    def _read_facts(self, now: float) -> bool:
         fresh = False
         for name, path, change in self._facts:
             try:
-                stamp = os.stat(path).st_mtime_ns  # noqa: PTH116  twice as fast, and asked all day
+                status = os.stat(path)  # noqa: PTH116  twice as fast, and asked all day
             except OSError:
                 continue
+            stamp = status.st_mtime_ns ^ status.st_ino  # two may come within one tick of the file system's clock
             if stamp == self.stats.stamps.get(name) or (name == ABOUT and self._job is not None):
                 continue
             self.stats.stamps[name] = stamp
             if found := _read(path):
                 self.row = change(
-                    self.row or self._first_row(0.0), beside(found, self._given) if name == CONFIG else found
+                    self.row or self._first_row(now), beside(found, self._given) if name == CONFIG else found
                 )
                 fresh = True
         return fresh
@@ -144,6 +143,12 @@ def _tagged(row: RunRow, found: dict[str, Any]) -> RunRow:
         note=_text(found.get("note", row.note)),
         project=_text(found.get("project", row.project)),
     )
+
+
+def moment(said: object, otherwise: float) -> float:
+    """A time that somebody wrote down, if it is one."""
+    sound = isinstance(said, int | float) and -1e11 < said < 1e11
+    return float(said) if sound else otherwise  # type: ignore[arg-type]
 
 
 def _text(value: object) -> str:

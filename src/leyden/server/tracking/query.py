@@ -94,7 +94,8 @@ class Queries:
                 if entry.stats is not None:
                     names = entry.stats.names()
                     shared[id(names)] += 1
-                    held[id(names)] = list(names)  # a copy: those of a live run grow meanwhile
+                    if id(names) not in held:
+                        held[id(names)] = list(names)  # a copy: those of a live run grow meanwhile
             for key, count in shared.items():
                 for name in held[key]:
                     metrics[name] += count

@@ -93,6 +93,8 @@ def seal(folder: Path, *, dropped: int = 0, least_bytes: int = LEAST_BYTES) -> S
     """Make one file of a run's frames; None where they are to stay. Raises OSError."""
     files = sorted((folder / FOLDER).glob("*.frames"))
     sizes = {one.name: one.stat().st_size for one in files}
+    if (before := _left_by_a_killed_server(folder, files, sizes)) is not None:
+        return before
     if not least_bytes <= sum(sizes.values()) <= MOST_BYTES or not has_pyarrow():
         return None
     points = RunPoints(folder, all_bytes=MOST_BYTES)
@@ -114,6 +116,18 @@ def seal(folder: Path, *, dropped: int = 0, least_bytes: int = LEAST_BYTES) -> S
     for one in files:
         one.unlink()
     return Sealed(folder / SEALED)
+
+
+def _left_by_a_killed_server(folder: Path, files: Sequence[Path], sizes: dict[str, int]) -> Sealed | None:
+    """What was sealed just before, if it only was left to remove its frames."""
+    if not files or not (folder / SEALED).is_file():
+        return None
+    found, at = Sealed(folder / SEALED), (folder / SEALED).stat().st_mtime_ns
+    if found.index.files != sizes or any(one.stat().st_mtime_ns > at for one in files):
+        return None
+    for one in files:
+        one.unlink()
+    return found
 
 
 def _whole(points: RunPoints) -> list[Kept]:

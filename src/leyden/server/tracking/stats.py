@@ -22,7 +22,6 @@ from leyden.track.sealed import Place
 _HEADER: Final = struct.Struct("<4sII")  # magic, bytes of the head, bytes of the names, both compressed
 _MAGIC: Final = b"LYS1"
 _COLUMNS: Final = ("last", "least", "greatest", "last_time", "last_step", "count")
-DROPPED: Final = "system/dropped_names"  # the program itself counts those that it left out
 PLACES: Final = frozenset({"system/progress", "progress", "step", "trainer/global_step", "epoch"})  # see progress.py
 
 

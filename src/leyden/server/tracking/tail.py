@@ -25,7 +25,7 @@ from leyden.core.ids import is_id
 from leyden.jobs.store import Store
 from leyden.server.tracking import rows
 from leyden.server.tracking.book import Book
-from leyden.server.tracking.folder import KILLED, LiveRun
+from leyden.server.tracking.folder import KILLED, LiveRun, moment
 from leyden.track.blocks import FOLDER
 
 LOOK_EVERY_S: Final = 0.5
@@ -55,6 +55,7 @@ class Tail(threading.Thread):
         self._upto = 0
         self._saved_at = 0.0
         self._trouble = ""
+        self._broken: dict[str, str] = {}  # runs that cannot be read, and why
 
     def close(self) -> None:
         """End; what is not saved is read again by the next server."""
@@ -66,10 +67,6 @@ class Tail(threading.Thread):
     def pushed(self, run_id: str) -> None:
         """Something came for that run from elsewhere."""
         self._pushed[run_id] = time.monotonic()
-
-    def look_now(self) -> None:
-        """Do not wait for the next look."""
-        self._wake.set()
 
     def run(self) -> None:
         """Until closed."""
@@ -105,8 +102,7 @@ class Tail(threading.Thread):
         leaving: list[tuple[LiveRun, bool]] = []  # and whether it has ended
         for live in list(self.live.values()):
             first = live.row is None
-            with self.lock:
-                fresh = live.poll(self._book.clock())
+            fresh = self._poll(live)
             if fresh and first:
                 new.append(live)
             elif fresh:
@@ -120,14 +116,27 @@ class Tail(threading.Thread):
             self._saved_at = time.monotonic()
             self._save(self.live.values())
 
+    def _poll(self, live: LiveRun) -> bool:
+        """Whether anything was new; what is wrong with one run must not keep the others from being read."""
+        try:
+            with self.lock:
+                fresh = live.poll(self._book.clock())
+            self._broken.pop(live.id, None)
+            return fresh
+        except Exception as error:
+            if self._broken.get(live.id) != str(error):
+                print(f"run {live.id} cannot be read:", flush=True)
+                traceback.print_exc()
+            self._broken[live.id] = str(error)
+            return False
+
     def _is_over(self, live: LiveRun, ended: dict[str, float]) -> bool:
         """Whether nothing more can come. A run without a job ends when it says so, or when its process is gone."""
         now, state = self._book.clock(), ""
         at = ended.get(live.id)
         if at is None and (live.id in self._bare or live.id in self._pushed):
             if finished := live.finished:
-                said = finished.get("at")
-                at = float(said) if isinstance(said, int | float) else now
+                at = moment(finished.get("at"), now)
                 state = str(finished.get("state", ""))[:20] or KILLED
             elif live.id in self._bare and live.gone and not live.finished:
                 at, state = now, KILLED
@@ -143,6 +152,7 @@ class Tail(threading.Thread):
         if not over:
             return
         self._backlog.discard(live.id)
+        self._broken.pop(live.id, None)
         self._pushed.pop(live.id, None)
         if self._bare.pop(live.id, None) is not None:
             (self._home.root / "bare" / live.id).unlink(missing_ok=True)
@@ -170,12 +180,14 @@ class Tail(threading.Thread):
                 return
             for name in os.listdir(folder):  # noqa: PTH208  names only
                 if is_id(name) and name not in self._bare:
-                    path = Path((folder / name).read_text())
-                    if path.is_absolute() and path.is_dir():
-                        self._bare[name] = path
-        except (OSError, ValueError):
+                    with contextlib.suppress(OSError, ValueError):
+                        path = Path((folder / name).read_text())
+                        if path.is_absolute():
+                            self._bare[name] = path
+        except OSError:
             return
-        self._seen = (self._seen[0], stamp)
+        if abs(time.time_ns() - stamp) > 2e9:  # another may come within the same tick of the file system's clock
+            self._seen = (self._seen[0], stamp)
 
     def _some_that_ended(self) -> set[str]:
         """Of which something is there; most short jobs leave nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,8 +28,10 @@ from leyden.server.tracking.progress import reckon
 from leyden.server.tracking.push import Pushed
 from leyden.server.tracking.query import Queries
 from leyden.server.tracking.sealing import Sealer
-from leyden.server.tracking.stats import DROPPED, RunStats, Summary
+from leyden.server.tracking.stats import RunStats, Summary
 from leyden.server.tracking.tail import Tail
+from leyden.track import media
+from leyden.track.names import DROPPED
 from leyden.track.points import ALL_BYTES, RunPoints
 from leyden.track.read import summary
 from leyden.track.sealed import SEALED, Sealed, bring_by, open_sealed
@@ -140,8 +142,11 @@ class Tracker:
         return self.row(entry)
 
     def delete(self, entry: Entry) -> bool:
-        """Forget a run that has ended, with its folder; a job's is archived. Whether it is gone."""
-        if entry.ended_at is None:
+        """Forget a run that has ended, with its folder; a job's is archived. Whether it is gone.
+
+        One that was sent from elsewhere and then no more may never say that it has ended: it goes as well.
+        """
+        if entry.ended_at is None and (entry.job is not None or entry.id in self.tail.live):
             found = f"it is {entry.state}"
             raise ConflictError(
                 asked=f"run {entry.id} is to go", found=found, do="Wait until it has ended, or cancel it."
@@ -229,34 +234,15 @@ class Tracker:
 
 def read_media(folder: Path) -> list[MediumView]:
     """Every line of every rank's index, in the order of steps."""
-    found: list[MediumView] = []
-    for path in sorted((folder / "media").glob("a*-r*.jsonl")):
-        with path.open("rb") as file:
-            for line in file:
-                if len(found) >= _MOST_LINES:
-                    break
-                if (one := _medium(line)) is not None:
-                    found.append(one)
+    found = (MediumView(**vars(one)) for one in itertools.islice(media.read(folder), _MOST_LINES))
     return sorted(found, key=lambda one: (one.name, one.step, one.at))
 
 
-def _medium(line: bytes) -> MediumView | None:
-    """None where the line is torn, or none of ours."""
-    try:
-        plain = json.loads(line)
-        return MediumView(
-            kind=str(plain["kind"]), name=str(plain["name"]), step=int(plain["step"]), at=float(plain["at"]),
-            file=str(plain["file"]), caption=str(plain.get("caption", "")),
-        )  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return None
-
-
-def _names_of(media: Sequence[MediumView]) -> list[MediaNameView]:
+def _names_of(some: Sequence[MediumView]) -> list[MediaNameView]:
     steps: dict[tuple[str, str], set[int]] = {}
-    for one in media:
+    for one in some:
         steps.setdefault((one.kind, one.name), set()).add(one.step)
-    return [MediaNameView(kind=kind, name=name, steps=sorted(some)) for (kind, name), some in sorted(steps.items())]
+    return [MediaNameView(kind=kind, name=name, steps=sorted(those)) for (kind, name), those in sorted(steps.items())]
 
 
 def _merged(lines: Sequence[Summary]) -> list[RunMetricView]:
