@@ -35,6 +35,7 @@ LINES = 60_000
 PICTURE = "gu#ess/50% \u00e9?"
 PRINTS = f"""
 import leyden, json, numpy, os, pathlib
+leyden.log_config({{"<b>why</b>": "<script>window.hacked = 5</script>"}})
 for step in (0, 5):
     leyden.log({{"loss": 1.0}}, step=step)
     leyden.log_image({PICTURE!r}, numpy.zeros((8, 8), numpy.uint8), caption=f"<b>step {{step}}</b>")

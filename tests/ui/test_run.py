@@ -178,6 +178,8 @@ def test_output_that_looks_like_a_script_is_text_and_colours_are_kept(page: Page
     open_run(page, world, world.runs[0], tab="logs")
     expect(page.get_by_text("<script>window.hacked = 1</script>")).to_be_visible()
     expect(page.locator(".ansi1")).to_have_text("red")
+    open_run(page, world, world.printer, tab="config")
+    expect(page.get_by_role("row", name="<b>why</b> <script>window.hacked = 5</script>")).to_be_visible()
 
 
 def test_files_are_listed_and_a_page_that_a_job_wrote_runs_nothing(page: Page, world: World) -> None:

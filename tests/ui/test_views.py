@@ -107,6 +107,38 @@ def test_the_queue_says_why_and_for_whom(page: Page, world: World) -> None:
     expect(page.locator(".run-head .state")).to_have_text("queued")
 
 
+QUIET = """(ms) => new Promise((done) => {
+  const end = () => { watch.disconnect(); done(document.querySelector("main").innerText); };
+  let timer = setTimeout(end, ms);
+  const watch = new MutationObserver(() => { clearTimeout(timer); timer = setTimeout(end, ms); });
+  watch.observe(document.querySelector("main"), { subtree: true, childList: true, characterData: true });
+})"""
+
+
+def test_every_view_is_the_same_after_a_reload(page: Page, world: World) -> None:
+    three = ",".join(world.runs[:3])
+    for path in (
+        f"/runs?q=state=succeeded&sort=name&cols=name,state,val_loss&sel={three}&w=name:300",
+        "/runs?group=name&cols=name,val_loss",
+        f"/runs/{world.runs[0]}?smooth=0.7&x=epoch&log=xy&other=loss&wide=epoch&hide=val_loss&overlay=0&m=e",
+        f"/runs/{world.printer}?tab=logs&find=line+77&only=1&line=78",
+        f"/runs/{world.runs[0]}?tab=config&find=depth",
+        f"/runs/{world.runs[2]}?tab=code&against={world.runs[0]}",
+        f"/compare?runs={three}&view=parameters&metric=train_loss&sx=val_loss",
+    ):
+        page.goto(world.url + path)
+        expect(page.locator("main")).not_to_have_text(re.compile("^…?$"))
+        before = without_ages(page.evaluate(QUIET, 250))
+        page.reload()
+        expect(page.locator("main")).not_to_have_text(re.compile("^…?$"))
+        assert without_ages(page.evaluate(QUIET, 250)) == before
+        assert page.url == world.url + path
+
+
+def without_ages(text: str) -> str:
+    return re.sub(r"\d+[smh] ago|now", "", text)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Nothing ran there yet; the tests use it in turn."""

@@ -51,14 +51,16 @@ export function toLine(series: Series, said: Said): Line {
     low: spread ? pick(series.min.map(toNumber)) : null,
     high: spread ? pick(series.max.map(toNumber)) : null,
     nan: series.nan,
-    inf: main.filter((value) => value === Infinity || value === -Infinity).length,
+    inf: main.filter((value) => Math.abs(value) > GREATEST).length,
     count: series.count,
     ordered: series.ordered,
   };
 }
 
+const GREATEST = 1e300; // what is drawn: of two greater ones the difference may be infinite
+
 function finite(value: number | undefined): number | null {
-  return value !== undefined && Number.isFinite(value) ? value : null;
+  return value !== undefined && Math.abs(value) <= GREATEST ? value : null;
 }
 
 /** uPlot looks an x up by halving: x must grow. Points that share one x stay in the order they were logged. */

@@ -80,7 +80,7 @@ export function options(lines: readonly Line[], look: Look, wishes: Wishes): uPl
     legend: { show: false },
     padding: [8, 10, 0, 0],
     scales: {
-      x: { time: false, distr: look.xLog ? 3 : 1, range: (_plot, low, high) => wishes.range() ?? wide(low, high) },
+      x: { time: false, distr: look.xLog ? 3 : 1, range: (_plot, low, high) => xRange(...(wishes.range() ?? [low, high]), look.xLog) },
       y: look.yLog ? { distr: 3, range: (_plot, low, high) => yLogRange(low, high) } : { range: (_plot, low, high) => yRange(low, high) },
     },
     axes: [axis(look.x === "time" ? duration : number, 24), axis(look.unit, (_plot, values) => Math.max(56, 10 + 6.4 * Math.max(0, ...(values ?? []).map((value) => value?.length ?? 0))))],
@@ -136,8 +136,10 @@ function written(splits: readonly (number | null)[], format: Unit): string[] {
   return splits.map((value) => (value === null ? "" : format(value, digits)));
 }
 
-/** A lone point gets room around it. */
-function wide(low: number, high: number): [number, number] {
+/** A lone point gets room around it. A logarithm has nothing at 0 and below: uPlot would look for ticks there for ever. */
+function xRange(low: number | null, high: number | null, log: boolean): [number, number] {
+  if (low === null || high === null || (log && high <= 0)) return log ? [1, 10] : [0, 1];
+  if (log) return low === high ? [low / 2, high * 2] : [low > 0 ? low : Math.min(1, high / 10), high];
   return low === high ? [low - 1, high + 1] : [low, high];
 }
 

@@ -27,7 +27,7 @@ export function readSettings(query: URLSearchParams, x: XKind = "step"): Setting
     wide: new Set(list(query, "wide")),
     hidden: new Set(list(query, "hide")),
     added: readAdded(list(query, "with")),
-    zoom: low !== undefined && high !== undefined && low < high ? [low, high] : null,
+    zoom: low !== undefined && high !== undefined && low < high && Number.isFinite(high - low) ? [low, high] : null,
   };
 }
 
