@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from PIL import Image
 
 from leyden.server.tracking.sealing import seal
 from leyden.track import media, run
@@ -104,6 +106,7 @@ def test_another_run_of_that_id_is_noticed(leyden: Leyden, tmp_path: Path) -> No
 
 
 def test_tensorboards_folder(server: Running, leyden: Leyden, tmp_path: Path) -> None:
+    from tensorboard.compat.proto.summary_pb2 import Summary
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(tmp_path / "logs" / "one")) as writer:
@@ -112,11 +115,18 @@ def test_tensorboards_folder(server: Running, leyden: Leyden, tmp_path: Path) ->
         [first] = json.loads(leyden("sync", "logs", "-o", "json").stdout)
         assert row(server, first["id"], "finished")["values"]["loss"] == 0.5
         writer.add_scalar("loss", 0.25, 2)
+        gif = io.BytesIO()
+        Image.new("L", (4, 4)).save(gif, "gif", save_all=True, append_images=[Image.new("L", (4, 4), 200)])
+        video = Summary.Image(encoded_image_string=gif.getvalue())  # as add_video does
+        writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag="video", image=video)]), 2)
     [second] = json.loads(leyden("sync", "logs", "-o", "json").stdout)
     assert (second["id"], second["name"]) == (first["id"], "one")
     until(lambda: row(server, first["id"], "finished")["values"].get("loss") == 0.25)
+    [one] = until(lambda: server.get(f"/api/runs/{first['id']}/media"))
+    with server.open("GET", f"/api/runs/{first['id']}/files/{one['file']}") as answer:
+        assert (answer.headers["Content-Type"], answer.read()) == ("image/gif", gif.getvalue())
     done = leyden("export", first["id"], "--tensorboard", "out")
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, "2 points and 1 pictures, texts" in done.stdout) == (0, True), done.stderr
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     read = EventAccumulator(str(tmp_path / "out" / first["id"]))

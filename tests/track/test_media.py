@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 import leyden
@@ -80,6 +82,25 @@ def test_pictures(record: run.Run, given: Any, shown: list[Any]) -> None:
     first = the_media(record)[0]
     assert (first.kind, first.name, first.step, first.caption) == ("image", "val/pred", 3, "cat")
     assert first.file == "media/val/pred/3-0.png"
+
+
+def test_figures_of_matplotlib(record: run.Run) -> None:
+    plain = Figure(figsize=(2, 1), dpi=50, facecolor="red")  # has no canvas to be drawn on
+    axes = plain.add_subplot()
+    axes.plot([0, 1], [1, 0])
+    canvas = plain.canvas
+    leyden.log_image("fig", [plain, axes])
+    assert plain.canvas is canvas
+    drawn = Figure(figsize=(2, 1), dpi=50, facecolor="red")
+    FigureCanvasAgg(drawn)
+    drawn.add_subplot().plot([0, 1], [1, 0])
+    leyden.log_image("fig", drawn)
+    first, second, third = opened(record)
+    assert first.shape == (50, 100, 4)
+    assert first[0, 0].tolist() == [255, 0, 0, 255]
+    assert (first == second).all()
+    assert (first == third).all()
+    assert len(np.unique(first.reshape(-1, 4), axis=0)) > 2
 
 
 @pytest.mark.parametrize(

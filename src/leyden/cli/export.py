@@ -1,4 +1,4 @@
-"""leyden export: a run's metrics for other programs."""
+"""leyden export: a run for other programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from leyden.core.errors import NotFoundError, UsageError
 @click.argument("run", metavar="[RUN]", default="last")
 @click.option("--tensorboard", "to", type=click.Path(path_type=Path), metavar="DIR", help="Event files, below DIR.")
 def command(run: str, to: Path | None) -> None:
-    """Write the metrics of a run, a job's or one in a folder, as event files of TensorBoard.
+    """Write a run, a job's or one in a folder, as event files of TensorBoard: metrics, media and config.
 
     \b
     leyden export q7k2 --tensorboard boards      then: tensorboard --logdir boards
@@ -36,5 +36,7 @@ def command(run: str, to: Path | None) -> None:
         do = "Run this on the server's machine."
         raise NotFoundError(asked=f"the record of {run}", found=f"{folder} is not on this machine", do=do)
     folder = folder.resolve()
-    count = boards.write(folder, to / folder.name)
-    print(f"{count:,} points in {to / folder.name}")
+    written = boards.write(folder, to / folder.name)
+    media = f" and {written.media:,} pictures, texts and histograms" if written.media else ""
+    left = f"; {written.tables:,} tables are left out, TensorBoard has none" if written.tables else ""
+    print(f"{written.points:,} points{media} in {to / folder.name}{left}")

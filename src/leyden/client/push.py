@@ -19,7 +19,7 @@ OVERLAP_BYTES: Final = 1 << 16  # sent again, so that a file that became another
 _FACTS: Final = ("run.json", "config.json", "summary.json", "tags.json")
 _LAST: Final = "finished.json"  # what comes after it is late
 _GROW: Final = ("metrics/*.frames", "logs/a*-r*.log", "logs/a*-r*.times")
-_MEDIA: Final = {".png", ".json", ".txt"}
+_MEDIA: Final = {".png", ".gif", ".jpg", ".webp", ".json", ".txt"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ import getpass
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,7 @@ from leyden.track.writer import MAX_FRAME_NUMBERS, encode_rows
 
 _EPOCH_S: Final = 1_767_225_600  # of ids: 2026-01-01
 _ROWS: Final = 4096  # a frame
+_PICTURES: Final = ((b"\x89PNG", ".png"), (b"GIF8", ".gif"), (b"\xff\xd8\xff", ".jpg"), (b"RIFF", ".webp"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,33 +71,79 @@ def read(board: Board, into: Path) -> Path:
     facts.write(folder / "run.json", json.dumps(about))
     if given := {name: value for one in values if one.kind == "hparams" for name, value in one.data.items()}:
         facts.write(folder / facts.CONFIG, json.dumps(given))
-    facts.write(folder / facts.TAGS, json.dumps({"tags": ["tensorboard"], "note": "", "project": ""}))
     _write_points(folder, [one for one in values if one.kind == "scalar"])
-    _write_media(folder, [one for one in values if one.kind in ("image", "text", "histogram")])
+    lost = Counter(one.data for one in values if one.kind == "other")
+    lost += _write_media(folder, [one for one in values if one.kind in ("image", "text", "histogram")])
+    note = f"Left out: {', '.join(f'{count} of {kind}' for kind, count in sorted(lost.items()))}" if lost else ""
+    facts.write(folder / facts.TAGS, json.dumps({"tags": ["tensorboard"], "note": note, "project": ""}))
     facts.write(folder / life.FINISHED_FILE, json.dumps({"state": life.FINISHED, "at": last}))
     return folder
 
 
-def write(run_dir: Path, to: Path) -> int:
-    """Write the metrics of a run as an event file into a folder, a folder below for each other rank; how many points.
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """How much of a run became TensorBoard's, and how many tables there are, which it does not know."""
 
-    Raises RecordError where the run has none, OSError where they cannot be written.
+    points: int
+    media: int
+    tables: int
+
+
+def write(run_dir: Path, to: Path) -> Written:
+    """Write a run as an event file into a folder, the metrics of each other rank into a folder below.
+
+    Config becomes hparams. Raises RecordError where the run has nothing, OSError where it cannot be written.
     """
     points = RunPoints(run_dir)
     points.refresh(None)
+    some = list(media.read(run_dir))
+    values = [*_hparams_of(run_dir), *(value for one in some if (value := _value_of(run_dir, one)) is not None)]
     ranks = sorted({rank for rank, _ in points.metrics()})
-    if not ranks:
-        asked, found = f"run {run_dir.name} for TensorBoard", "it has logged no metrics"
+    if not ranks and not values:
+        asked, found = f"run {run_dir.name} for TensorBoard", "it has logged no metrics and no media"
         raise RecordError(asked=asked, found=found, do="Wait until it has logged something.")
     count = 0
-    for rank in ranks:
-        some = sorted(_points_of(points, rank), key=lambda one: one[2])
-        folder = to if rank == ranks[0] else to / ("worker" if rank == WORKER else f"rank{rank}")
+    for rank in ranks or [0]:
+        first = not ranks or rank == ranks[0]
+        lines = sorted(_points_of(points, rank), key=lambda one: one[2])
+        folder = to if first else to / ("worker" if rank == WORKER else f"rank{rank}")
         folder.mkdir(parents=True, exist_ok=True)
-        begun = int(some[0][2]) if some else int(time.time())
-        tfevents.write(folder / f"events.out.tfevents.{begun}.leyden.{run_dir.name}.0", some)
-        count += len(some)
-    return count
+        begun = int(lines[0][2]) if lines else int(time.time())
+        file = folder / f"events.out.tfevents.{begun}.leyden.{run_dir.name}.0"
+        tfevents.write(file, lines, values if first else ())
+        count += len(lines)
+    left = sum(one.kind == "table" for one in some)
+    return Written(points=count, media=sum(one.kind != "hparams" for one in values), tables=left)
+
+
+def _hparams_of(run_dir: Path) -> list[Value]:
+    config = _flat(facts.read(run_dir / facts.CONFIG))
+    at = facts.read(run_dir / "run.json").get("created_at", 0.0)
+    return [Value(tag=tfevents.SESSION, kind="hparams", step=0, at=float(at), data=config)] if config else []
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value if isinstance(value, bool | int | float | str) else json.dumps(value)
+    return found
+
+
+def _value_of(run_dir: Path, one: Medium) -> Value | None:
+    """None for tables, and for what is gone."""
+    if one.kind not in ("image", "text", "histogram"):
+        return None
+    try:
+        data: Any = (run_dir / one.file).read_bytes()
+        if one.kind == "histogram":
+            bars = json.loads(data)
+            data = bars["counts"], bars["edges"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return Value(tag=one.name, kind=one.kind, step=one.step, at=one.at, data=data)
 
 
 def _points_of(points: RunPoints, rank: int) -> Iterator[tuple[str, int, float, float]]:
@@ -121,15 +169,25 @@ def _write_points(folder: Path, values: Sequence[Value]) -> None:
             file.writelines(encode_rows(rows[first : first + _ROWS], 0.0))
 
 
-def _write_media(folder: Path, values: Sequence[Value]) -> None:
-    writer = Media(folder, attempt=1, rank=0)
+def _write_media(folder: Path, values: Sequence[Value]) -> Counter[str]:
+    """How many of which kind could not be kept."""
+    writer, lost = Media(folder, attempt=1, rank=0), Counter[str]()
     for one in values:
         name = one.tag.removesuffix("/text_summary")[:250] or "unnamed"
         about = Medium(kind=one.kind, name=name, step=one.step, at=one.at, file="")
-        if one.kind == "image" and not one.data.startswith(b"\x89PNG"):
-            continue  # an animation
-        suffix = {"image": ".png", "text": ".txt", "histogram": ".json"}[one.kind]
-        writer.write(about, suffix, lambda one=one: _content(one))  # type: ignore[misc]
+        suffix = _suffix(one)
+        if suffix:
+            writer.write(about, suffix, lambda one=one: _content(one))  # type: ignore[misc]
+        else:
+            lost["images of another format"] += 1
+    return lost
+
+
+def _suffix(value: Value) -> str:
+    """Of its file; empty for a picture that browsers do not know."""
+    if value.kind != "image":
+        return {"text": ".txt", "histogram": ".json"}[value.kind]
+    return next((suffix for start, suffix in _PICTURES if value.data.startswith(start)), "")
 
 
 def _content(value: Value) -> bytes:

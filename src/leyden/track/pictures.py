@@ -28,7 +28,7 @@ def copies(name: str, given: object) -> list[Pixels]:
     """Each picture as an array of its own, height × width × (1, 3 or 4): uint8, or floats from 0 to 1.
 
     Takes arrays H×W, H×W×C and N×H×W×C; tensors of PyTorch H×W, C×H×W and N×C×H×W; pictures of Pillow, figures of
-    Matplotlib; and lists of these. Raises RecordError for anything else.
+    Matplotlib, also as axes or `pyplot`; and lists of these. Raises RecordError for anything else.
     """
     found = list(_each(name, given))
     if not 1 <= len(found) <= MOST:
@@ -89,14 +89,33 @@ def _array(given: Any) -> tuple[Pixels, bool]:
         if tensor.dtype.is_floating_point:
             tensor = tensor.float()  # NumPy knows no bfloat16
         return tensor.cpu().numpy(), True
-    if hasattr(given, "canvas") and hasattr(given, "savefig"):  # a figure of Matplotlib
-        given.canvas.draw()
-        return np.asarray(given.canvas.buffer_rgba()), False
+    if (figure := _figure(given)) is not None:
+        return _drawn(figure), False
     if hasattr(given, "convert") and hasattr(given, "getbands"):  # of Pillow
         alpha = given.mode in ("RGBA", "LA", "PA") or "transparency" in given.info
         mode = "L" if given.mode in ("1", "L") else "RGBA" if alpha else "RGB"
         return np.asarray(given.convert(mode)), False
     return np.asarray(given), False
+
+
+def _figure(given: Any) -> Any:
+    """Of Matplotlib: itself, that of `pyplot`, of axes, or of a grid of seaborn's; None where it is none of these."""
+    if hasattr(given, "gcf"):
+        return given.gcf()
+    found = given if hasattr(given, "canvas") else getattr(given, "figure", None)
+    return found if hasattr(found, "canvas") and hasattr(found, "savefig") else None
+
+
+def _drawn(figure: Any) -> Pixels:
+    """Its pixels; one that is drawn elsewhere, as a PDF or not at all, for that moment gets a canvas that has some."""
+    canvas = figure.canvas
+    if not hasattr(canvas, "buffer_rgba"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        canvas, before = FigureCanvasAgg(figure), canvas
+        figure.set_canvas(before)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())
 
 
 def _one(name: str, array: Pixels, given: object) -> Pixels:

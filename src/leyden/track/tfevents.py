@@ -2,14 +2,14 @@
 
 A file is records: u64 length, u32 checksum of it, bytes, u32 checksum of these; little-endian, masked CRC-32C. Each
 record is a protocol buffer, Event: 1 wall_time, 2 step, 5 summary; Summary: 1 value…; Value: 1 tag, 2 simple_value,
-4 image, 5 histogram, 8 tensor, 9 metadata.
+4 image, 5 histogram, 6 audio, 8 tensor, 9 metadata.
 (tensorboard/compat/proto/{event,summary,tensor}.proto; tensorflow/core/lib/io/record_writer.h)
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -17,6 +17,9 @@ from typing import Any, Final, cast
 import numpy as np
 
 PATTERN: Final = "*.tfevents.*"
+SESSION: Final = "_hparams_/session_start_info"  # the tag under which TensorBoard looks for hparams
+_PNG_SIZE: Final = struct.Struct(">16xII")
+_GIF_SIZE: Final = struct.Struct("<6xHH")
 _HEAD: Final = struct.Struct("<QI")
 _MOST_BYTES: Final = 1 << 30  # of one record
 _MASK: Final = 0xA282EAD8
@@ -29,12 +32,16 @@ _DTYPES: Final = {
     10: "?",
     19: "<f2",
 }  # tensorflow/core/framework/types.proto
+_QUIET: Final = ("", "hparams", "custom_scalars", "text", "images", "histograms", "scalars")  # nothing is lost with it
 _NUMBERS: Final = {5: "<f4", 6: "<f8"}  # fields of TensorProto that hold numbers one by one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """One thing that was logged: `number`, or `data` of the kind image (a PNG), text, histogram or hparams."""
+    """One thing that was logged: `number`, or `data` of the kind image (a file), text, histogram or hparams.
+
+    Of the kind other, `data` is the plugin of TensorBoard's that it is for.
+    """
 
     tag: str
     kind: str
@@ -54,13 +61,19 @@ def read(path: Path) -> Iterator[Value]:
             continue
 
 
-def write(path: Path, points: Iterable[tuple[str, int, float, float]]) -> None:
-    """An event file of these points: tag, step, time, value. Raises OSError."""
+def write(path: Path, points: Iterable[tuple[str, int, float, float]], values: Iterable[Value] = ()) -> None:
+    """An event file of these points (tag, step, time, value), and of pictures, texts, histograms and hparams.
+
+    Raises OSError.
+    """
     with path.open("wb") as file:
         file.write(_record(_double(1, 0.0) + _bytes(3, b"brain.Event:2")))
         for tag, step, at, value in points:
             one = _bytes(1, tag.encode()) + b"\x15" + struct.pack("<f", _float32(value))
             file.write(_record(_double(1, at) + b"\x10" + _varint(step) + _bytes(5, _bytes(1, one))))
+        for each in values:
+            one = _bytes(1, each.tag.encode()) + _ENCODE[each.kind](each.data)
+            file.write(_record(_double(1, each.at) + b"\x10" + _varint(each.step) + _bytes(5, _bytes(1, one))))
 
 
 def _records(path: Path) -> Iterator[memoryview]:
@@ -91,8 +104,9 @@ def _values(record: memoryview, plugins: dict[str, str]) -> Iterator[Value]:
                         yield Value(tag=tag, kind="hparams", step=step, at=at, data=given)
                     continue
             kind, number, data = _what(fields, plugins.get(tag, ""))
-            if tag and kind:
-                yield Value(tag=tag, kind=kind, step=step, at=at, number=number, data=data)
+            for part in data if kind == "image" else [data]:
+                if tag and kind:
+                    yield Value(tag=tag, kind=kind, step=step, at=at, number=number, data=part)
 
 
 def _what(fields: dict[int, list[Any]], plugin: str) -> tuple[str, float, Any]:
@@ -100,9 +114,11 @@ def _what(fields: dict[int, list[Any]], plugin: str) -> tuple[str, float, Any]:
     if 2 in fields:
         return "scalar", float(struct.unpack("<f", fields[2][0])[0]), None
     if 4 in fields:
-        return "image", 0.0, bytes(_fields(fields[4][0])[4][0])
+        return "image", 0.0, [bytes(_fields(fields[4][0])[4][0])]
     if 5 in fields:
         return "histogram", 0.0, _buckets(_fields(fields[5][0]))
+    if 6 in fields:
+        return "other", 0.0, "audio"
     return _what_tensor(_fields(fields[8][0]), plugin) if 8 in fields else ("", 0.0, None)
 
 
@@ -112,13 +128,13 @@ def _what_tensor(fields: dict[int, list[Any]], plugin: str) -> tuple[str, float,
     if plugin == "text" and texts:
         return "text", 0.0, b"\n\n".join(texts)
     if plugin == "images" and len(texts) > 2:  # width and height stand first
-        return "image", 0.0, texts[2]
+        return "image", 0.0, texts[2:]
     if plugin == "histograms" and numbers.size and numbers.size % 3 == 0:
         rows = numbers.reshape(-1, 3)
         return "histogram", 0.0, (rows[:, 2].tolist(), [float(rows[0, 0]), *rows[:, 1].tolist()])
     if plugin in ("scalars", "") and numbers.size == 1:
         return "scalar", float(numbers[0]), None
-    return "", 0.0, None
+    return ("other", 0.0, plugin) if plugin not in _QUIET else ("", 0.0, None)
 
 
 def _buckets(fields: dict[int, list[Any]]) -> tuple[list[float], list[float]]:
@@ -162,6 +178,47 @@ def _hparams(content: memoryview) -> dict[str, Any]:
             elif 4 in value:
                 found[name] = bool(value[4][0])
     return found
+
+
+def _as_image(data: bytes) -> bytes:
+    """TensorBoard wants the size too, which every PNG and GIF says at its beginning."""
+    width, height = 0, 0
+    if data.startswith(b"\x89PNG") and len(data) >= _PNG_SIZE.size:
+        width, height = _PNG_SIZE.unpack_from(data)
+    elif data.startswith(b"GIF8") and len(data) >= _GIF_SIZE.size:
+        width, height = _GIF_SIZE.unpack_from(data)
+    return _bytes(4, b"\x08" + _varint(height) + b"\x10" + _varint(width) + b"\x18\x04" + _bytes(4, data))
+
+
+def _as_text(data: bytes) -> bytes:
+    shape = _bytes(2, _bytes(2, b"\x08\x01"))  # one text
+    return _bytes(9, _bytes(1, _bytes(1, b"text"))) + _bytes(8, b"\x08\x07" + shape + _bytes(8, data))
+
+
+def _as_histogram(data: tuple[Sequence[float], Sequence[float]]) -> bytes:
+    counts, edges = (np.array(part, np.float64) for part in data)
+    middles = (edges[1:] + edges[:-1]) / 2
+    sums = (edges[0], edges[-1], counts.sum(), (counts * middles).sum(), (counts * middles**2).sum())
+    head = b"".join(_double(number, float(value)) for number, value in enumerate(sums, 1))
+    return _bytes(5, head + _bytes(6, edges[1:].astype("<f8").tobytes()) + _bytes(7, counts.astype("<f8").tobytes()))
+
+
+def _as_hparams(data: dict[str, Any]) -> bytes:
+    def encoded(value: Any) -> bytes:
+        if isinstance(value, bool):
+            return b"\x20" + _varint(value)
+        return _bytes(3, value.encode()) if isinstance(value, str) else _double(2, float(value))
+
+    pairs = b"".join(_bytes(1, _bytes(1, name.encode()) + _bytes(2, encoded(value))) for name, value in data.items())
+    return _bytes(9, _bytes(1, _bytes(1, b"hparams") + _bytes(2, _bytes(3, pairs))))
+
+
+_ENCODE: Final[dict[str, Callable[[Any], bytes]]] = {
+    "image": _as_image,
+    "text": _as_text,
+    "histogram": _as_histogram,
+    "hparams": _as_hparams,
+}
 
 
 # Protocol buffers -----------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from leyden.core.errors import ConflictError, LeydenError, SpecError
 _GROWS: Final = re.compile(r"metrics/a\d{1,9}-(r\d{1,9}|w)\.frames$|logs/a\d{1,9}-r\d{1,9}\.(log|times)$"
                            r"|media/a\d{1,9}-r\d{1,9}\.jsonl$")  # fmt: skip
 _WHOLE: Final = re.compile(r"(run|config|summary|tags|finished)\.json$")
-_MEDIUM: Final = re.compile(r"media/[^\0]+\.(png|json|txt)$")
+_MEDIUM: Final = re.compile(r"media/[^\0]+\.(png|gif|jpg|webp|json|txt)$")
 _LONGEST: Final = 1024
 MOST_BYTES: Final = 64 << 20  # in one piece
 MOST_FACTS_BYTES: Final = 16 << 20
