@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from leyden.cli import run, submit, target
 from leyden.cli.usage import invoke
+from leyden.core.environment import interpreter
 from leyden.core.errors import UsageError
 
 
@@ -56,6 +58,16 @@ def test_a_word_that_is_no_text_is_refused() -> None:
         target.make(["echo", "\udcff"], {})
     with pytest.raises(UsageError, match="no UTF-8"):
         target.make(["echo", "x"], {"vars": {"A": "\udcff"}})
+
+
+def test_an_interpreter_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("python3", "python"):
+        (tmp_path / name).symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python3"))
+    assert interpreter() == str(tmp_path / "python")
+    (tmp_path / "python").unlink()
+    (tmp_path / "python").write_text("of another")
+    assert interpreter() == str(tmp_path / "python3")
 
 
 def test_a_flag_goes_over_its_key_and_leaves_those_beside_it(tmp_path: Path) -> None:

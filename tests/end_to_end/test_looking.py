@@ -83,6 +83,7 @@ def test_ps_before_during_and_after(platform: Platform, tmp_path: Path) -> None:
     assert head.split() == ["ID", "NAME", "USER", "STATE", "AGE", "RUNTIME", "DEVICES"]
     assert row.startswith(f"{job}  evil??[2Jname")
     assert "cpu:0" in row
+    assert "the newest 1 jobs" in platform.leyden("ps", "--limit", "1").stderr
     (tmp_path / "gate").touch()
     platform.leyden("wait")
     assert "succeeded" in platform.leyden("ps").stdout

@@ -8,7 +8,7 @@ import time
 import click
 
 from leyden.cli.common import STATE_COLOURS, far, print_json, runtime_s, telling_length
-from leyden.cli.screen import BOLD, DIM, Cell, columns, compact, painter, table
+from leyden.cli.screen import BOLD, DIM, Cell, columns, compact, note, painter, table
 from leyden.cli.usage import SETTINGS, json_option
 from leyden.client import embedded
 from leyden.core.home import Home
@@ -40,6 +40,8 @@ def command(everything: bool, limit: int, output: str) -> None:
         print("No jobs." if everything else "No jobs now. `leyden ps -a` lists those that ended before.")
     else:
         print(listing(jobs, now=time.time()))
+        if len(jobs) == limit:
+            note(f"the newest {limit:,} jobs; --limit lists more, `leyden top` those that run")
 
 
 def listing(jobs: list[JobView], *, now: float) -> str:

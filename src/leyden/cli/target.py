@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from leyden.core.address import parse_git, without_credentials
-from leyden.core.environment import kind_of
+from leyden.core.environment import interpreter, kind_of
 from leyden.core.errors import NotFoundError, SpecError, UsageError
 from leyden.core.units import parse_duration
 
@@ -82,6 +82,7 @@ def _title(value: str) -> str:
     return "" if value else "it is empty"
 
 
+_DURATION = _checked("duration", _duration)
 _FLAGS = (
     click.argument("words", metavar="SCRIPT [ARGS]…", nargs=-1, type=click.UNPROCESSED),
     click.option(
@@ -92,17 +93,12 @@ _FLAGS = (
     ),
     click.option("--cpus", type=click.IntRange(1), metavar="N", help="CPU cores."),
     click.option("--ranks", type=click.IntRange(1, 1024), metavar="N", help="Processes; one a GPU by default."),
-    click.option(
-        "--time",
-        metavar="T",
-        callback=_checked("duration", _duration),
-        help="Stop it after that long: 90s, 10m, 1h30m.",
-    ),
+    click.option("--time", metavar="T", callback=_DURATION, help="Stop it after that long: 90s, 10m, 1h30m."),
     click.option("--priority", type=click.IntRange(0, 100), metavar="N", help="0 to 100, higher first; 50 by default."),
     click.option(
         "--preempt",
         metavar="T",
-        callback=_checked("duration", _duration),
+        callback=_DURATION,
         help="It may be interrupted: it gets so long to save a checkpoint first.",
     ),
     click.option(
@@ -116,13 +112,13 @@ _FLAGS = (
     click.option(
         "--stall",
         metavar="T",
-        callback=_checked("duration", _duration),
+        callback=_DURATION,
         help="Stop it after so long without a step or a line of output; then retry.",
     ),
     click.option(
         "--idle",
         metavar="T",
-        callback=_checked("duration", _duration),
+        callback=_DURATION,
         help="Stop it after so long without any use of its GPUs.",
     ),
     click.option(
@@ -264,7 +260,7 @@ def _is_text(word: str) -> bool:
 def _check_program(job: Job) -> None:
     if job.script:
         _check_file(job.script)
-        if job.python == sys.executable:  # another Python may know another grammar
+        if job.python == interpreter():  # another Python may know another grammar
             _check_syntax(Path(job.script))
         return
     program = job.command[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -68,6 +69,16 @@ class EnvironmentView:
     python: str = ""  # the interpreter
     version: str = ""  # of that interpreter, e.g. "3.11.7"
     packages: tuple[str, ...] = ()  # "name==version", sorted
+
+
+def interpreter() -> str:
+    """This one, by the name it has for all programs of its environment: `python3` of a venv is its `python`.
+
+    What is kept for an interpreter, as a process to fork ranks off, is kept once.
+    """
+    if sys.executable and (plain := Path(sys.executable).with_name("python")).exists():
+        return str(plain) if plain.samefile(sys.executable) else sys.executable
+    return sys.executable
 
 
 def write_environment(folder: Path, view: EnvironmentView) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -15,7 +14,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from leyden.core.address import parse_git
-from leyden.core.environment import Kind, kind_of
+from leyden.core.environment import Kind, interpreter, kind_of
 from leyden.core.errors import NotFoundError, SpecError, nearest
 from leyden.core.policy import Limits, Preempt, Retry, Seconds
 from leyden.core.units import format_size, parse_size
@@ -119,7 +118,7 @@ class Job(BaseModel):
     script: str | None = None
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
-    python: str = sys.executable
+    python: str = interpreter()
     vars: dict[str, str] = {}
     env: str = Kind.INHERIT
     git: str = ""
