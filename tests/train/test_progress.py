@@ -19,7 +19,7 @@ import leyden
 from leyden.track.read import read_run
 from leyden.train import progress
 from leyden.train.logs import share
-from tests.train.models import Line, regression
+from tests.train.models import Line, loader, regression
 
 SCRIPT = """
 import leyden
@@ -38,6 +38,27 @@ def test_plain_lines_say_epoch_batches_and_metrics(capsys: pytest.CaptureFixture
     first, second = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"epoch 1/3  10/40 +[\d.e+]+ it/s  loss 0.25", first)
     assert re.fullmatch(r"epoch 1/3  40/40 +[\d.e+]+ it/s  loss 0.125 +in [\d.]+s", second)
+
+
+class Slowly(Line):
+    """As if a second went by with every batch of validation."""
+
+    now = 0.0
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        Slowly.now += 1
+        super().validation_step(batch, batch_idx)
+
+
+def test_a_long_validation_does_not_move_the_epoch(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: Slowly.now)
+    monkeypatch.setattr(progress.Plain, "every_s", 0)
+    run = leyden.Trainer(max_epochs=1, accelerator="cpu", val_check_interval=0.5, num_sanity_val_steps=0)
+    run.fit(Slowly(), loader(), loader(64))
+    lines = [" ".join(line.split()[:4]) for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    assert lines == [*(f"epoch 1/1 validation {done}/8" for done in (5, 2, 7)), "epoch 1/1 8/8 0.5"]
 
 
 def test_a_log_gets_plain_lines(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from leyden.train.parallel.sharding import is_sharded, reshard
 from leyden.train.session import count_arguments
 
 if TYPE_CHECKING:
+    from leyden.train.progress import Progress
     from leyden.train.session import Session
     from leyden.train.trainer import Trainer
 
@@ -149,12 +150,18 @@ class Evaluation:
                 book.flush()
                 due = time.perf_counter() + progress.every_s
                 if not silent:
-                    progress.update(self.done, {})
+                    self._tell(progress)
                 if self._share is not None:
                     self._share.tell()
         if self._in_step:
             self._keep_step(last, self.done - before, loader_idx)
         return kept
+
+    def _tell(self, progress: Progress) -> None:
+        if self._trainer.stage == self._stage:
+            progress.update(self.done, {})
+        else:  # in the middle of an epoch, whose batches the bar counts
+            progress.aside(f"{self._word} {self.done}{'' if self.batches is None else f'/{self.batches}'}")
 
     def _keep_step(self, batch: Any, done: int, loader_idx: int) -> None:
         """Run the last batch again, unrecorded, while other ranks still have batches: they wait for our parts."""

@@ -32,6 +32,10 @@ class Progress(ABC):
         """So many batches of the stage are done."""
 
     @abstractmethod
+    def aside(self, text: str) -> None:
+        """What goes on within the stage, e.g. "validation 20/40"; its batches stand still meanwhile."""
+
+    @abstractmethod
     def end(self, done: int, metrics: Mapping[str, float]) -> None:
         """The stage is over after so many batches."""
 
@@ -55,6 +59,8 @@ class Silent(Progress):
     def begin(self, stage: str, total: int | None, done: int = 0) -> None: ...
 
     def update(self, done: int, metrics: Mapping[str, float]) -> None: ...
+
+    def aside(self, text: str) -> None: ...
 
     def end(self, done: int, metrics: Mapping[str, float]) -> None: ...
 
@@ -85,6 +91,11 @@ class Plain(Progress):
         if time.monotonic() - self._last >= self._line_every_s:
             self._last = time.monotonic()
             self._print(metrics, "")
+
+    def aside(self, text: str) -> None:
+        if time.monotonic() - self._last >= self._line_every_s:
+            self._last = time.monotonic()
+            print(f"{self._stage}  {text}", flush=True)
 
     def end(self, done: int, metrics: Mapping[str, float]) -> None:
         self._done = done
@@ -120,6 +131,10 @@ class Live(Progress):
         if self._bar is not None and self._task is not None:
             rate = (done - self._first) / max(1e-9, time.monotonic() - self._start)
             self._bar.update(self._task, completed=done, metrics=words(metrics), rate=f"{rate:.3g} it/s")
+
+    def aside(self, text: str) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, metrics=text)
 
     def end(self, done: int, metrics: Mapping[str, float]) -> None:
         took = time.monotonic() - self._start

@@ -39,6 +39,7 @@ def ema(steps: list[dict[str, Tensor]], decay: float) -> dict[str, Tensor]:
 
 
 def close(left: dict[str, Tensor], right: dict[str, Tensor]) -> None:
+    assert left
     for name, one in left.items():
         torch.testing.assert_close(one, right[name], msg=lambda text, name=name: f"{name}: {text}")  # type: ignore[misc]
 
