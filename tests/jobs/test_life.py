@@ -113,3 +113,15 @@ def test_jobs_are_found_by_ending_and_as_the_last(store: Store) -> None:
     for wrong in ("%", "", "zzzz"):
         with pytest.raises(NotFoundError):
             store.read(lambda connection, wrong=wrong: find_job(connection, wrong))  # type: ignore[misc]
+
+
+def test_a_name_goes_before_a_chance_likeness_of_an_id(store: Store) -> None:
+    digits = a_job()
+    vit = a_job(name=digits.id[-3:])
+    like = a_job(name=digits.id[-4:])
+    for row in (digits, vit, like):
+        store.write(lambda connection, row=row: life.submit(connection, row))  # type: ignore[misc]
+    assert store.read(lambda connection: find_job(connection, vit.name)).id == vit.id
+    with pytest.raises(NotFoundError, match=f"{like.id} has that name, and {digits.id} an id like it"):
+        store.read(lambda connection: find_job(connection, like.name))
+    assert store.read(lambda connection: find_job(connection, digits.id)).id == digits.id

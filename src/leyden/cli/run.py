@@ -130,12 +130,12 @@ def _summarise(job: JobView) -> None:
     note(ending(job), *ending_colours(job))
     succeeded = job.state == State.SUCCEEDED
     try:
-        logged = len(reconnected().metrics(job.id))
+        logged = sum(not one.name.startswith("system/") for one in reconnected().metrics(job.id))
     except LeydenError:  # the job's end is what counts; a summary must not change it
         logged = 0
     rows = []
     if logged:
-        rows.append((f"leyden metrics {short} --plot", f"curves of the {logged} metrics it logged"))
+        rows.append((f"leyden metrics {short} --plot", f"curves of the {logged} metric{'s' * (logged != 1)} it logged"))
     if not succeeded:
         rows.append((f"leyden show {short}", "what ran, where, and what happened when"))
     if (rank := re.search(r"\brank ([1-9]\d*)\b", job.reason)) and not succeeded:  # shown above was rank 0

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, func, select
 
 from leyden.core.errors import NotFoundError
-from leyden.core.ids import ALPHABET, resolve
+from leyden.core.ids import ALPHABET, SHORT, resolve
 from leyden.core.states import ACTIVE, FINAL, Intent, State
 from leyden.jobs.tables import attempts, jobs, leases
 
@@ -112,7 +112,10 @@ def get_job(connection: Connection, job_id: str) -> JobRow:
 
 
 def find_job(connection: Connection, reference: str) -> JobRow:
-    """The job of that id, a unique end or beginning of it, the newest of a name, or "last". Raises NotFoundError."""
+    """The job of that id, the newest of a name, of a unique end or beginning of its id, or "last".
+
+    Raises NotFoundError.
+    """
     exact = connection.execute(select(jobs).where(jobs.c.id == reference)).one_or_none()
     if reference == "last":
         exact = connection.execute(select(jobs).order_by(jobs.c.id.desc()).limit(1)).one_or_none()
@@ -127,11 +130,16 @@ def find_job(connection: Connection, reference: str) -> JobRow:
     if wanted and all(letter in ALPHABET for letter in wanted):  # so no % or _ of LIKE
         like = jobs.c.id.like(f"%{wanted}") | jobs.c.id.like(f"{wanted}%")
         known = connection.scalars(select(jobs.c.id).where(like).limit(50)).all()
-    if not known:
-        named = select(jobs).where(jobs.c.name == reference).order_by(jobs.c.id.desc()).limit(1)
-        if (found := connection.execute(named).one_or_none()) is not None:
-            return job_row(found)
-    return get_job(connection, resolve(reference, known))
+    named = connection.scalar(select(func.max(jobs.c.id)).where(jobs.c.name == reference))
+    if named is None:
+        return get_job(connection, resolve(reference, known))
+    if len(reference) >= SHORT and (others := [one for one in known if one != named]):
+        raise NotFoundError(  # rather than to stop the wrong one
+            asked=f"job {reference!r} was asked for",
+            found=f"{named} has that name, and {others[0]} an id like it",
+            do="Give the whole id.",
+        )
+    return get_job(connection, named)
 
 
 def list_jobs(connection: Connection, *, since: float | None, limit: int) -> list[JobRow]:
