@@ -88,6 +88,11 @@ export function percent(value: number | null | undefined): string {
   return value === null || value === undefined ? DASH : `${Math.round(value)} %`;
 }
 
+/** Of something that goes on: never 100 % before its end. */
+export function done(share: number): string {
+  return `${share < 0.1 ? Math.floor(share * 1000) / 10 : Math.floor(share * 100)} %`;
+}
+
 /** ["gpu:0", "gpu:1", "cpu:0"] as "gpu 0–1, cpu 0". */
 export function devices(names: readonly string[]): string {
   const kinds = new Map<string, number[]>();

@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { type Fault, send } from "../lib/api";
 import { asFault, useData } from "../lib/data";
 import { get } from "../lib/api";
-import { clock, devices, duration, ENDED, exact, number, runtime, short } from "../lib/format";
+import { clock, devices, done, duration, ENDED, exact, number, runtime, short } from "../lib/format";
 import type { JobDetail, Run, Waiting } from "../lib/types";
 import { Bar, State } from "../parts/State";
 import { Wrong } from "../parts/messages";
@@ -34,7 +34,7 @@ export function RunHead({ run, job, onChanged }: { run: Run; job: JobDetail | nu
       {run.progress !== null && !ENDED.has(run.state) && (
         <div class="line-2">
           <Bar share={run.progress} label="progress" />
-          <span class="num">{Math.floor(run.progress * 100)} %</span>
+          <span class="num">{done(run.progress)}</span>
           {run.eta_s !== null && <span class="muted">{duration(run.eta_s)} left, until {clock(Date.now() / 1000 + run.eta_s)}</span>}
         </div>
       )}

@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { Link } from "../parts/Link";
 import { Bar, State } from "../parts/State";
 import type { CsvCell } from "../lib/save";
-import { ago, devices, duration, ENDED, exact, number, runtime, short, toNumber } from "../lib/format";
+import { ago, devices, done, duration, ENDED, exact, number, runtime, short, toNumber } from "../lib/format";
 import type { Names, Run } from "../lib/types";
 
 export interface Column {
@@ -26,7 +26,7 @@ const ATTRIBUTES: Record<string, Attribute> = {
       <>
         <State state={run.state} />
         {run.progress !== null && !ENDED.has(run.state) && (
-          <span class="faint num"> {Math.floor(run.progress * 100)} %</span>
+          <span class="faint num"> {done(run.progress)}</span>
         )}
       </>
     ),
@@ -55,7 +55,7 @@ const ATTRIBUTES: Record<string, Attribute> = {
     label: "Progress", width: 130, plain: (run) => run.progress,
     draw: (run) => (run.progress === null ? "" : (
       <span title={run.eta_s === null ? "" : `${duration(run.eta_s)} left`}>
-        <Bar share={run.progress} label="progress" /> <span class="num">{Math.floor(run.progress * 100)} %</span>
+        <Bar share={run.progress} label="progress" /> <span class="num">{done(run.progress)}</span>
       </span>
     )),
   },
@@ -103,7 +103,10 @@ export function defaultColumns(names: Names | null): string[] {
   if (!names) return ALWAYS;
   const metrics = names.metrics.map((one) => one.name).filter((name) => !/^(system\/|epoch$|progress$|time\/)/.test(name));
   const first = [...metrics.filter((name) => /val|test|acc/i.test(name)), ...metrics.filter((name) => !/val|test|acc/i.test(name))];
-  const config = names.config.map((one) => `config.${one.name}`);
+  const given = names.config.map((one) => one.name);
+  const own = given.filter((name) => !name.startsWith("args."));
+  const args = given.filter((name) => name.startsWith("args.") && !own.includes(name.slice(5))); // else it is said twice
+  const config = [...own, ...args].map((name) => `config.${name}`);
   return [...ALWAYS, ...first.slice(0, METRICS).map(asColumn), ...config.slice(0, CONFIG)];
 }
 
