@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.ui.conftest import World
+from tests.ui.conftest import World, home_of
+from tests.ui.test_runs import LEYDEN
 
 pytestmark = pytest.mark.slow
 
@@ -24,4 +27,7 @@ def test_links_of_mlflows_client_open_the_run_and_the_experiment(page: Page, wor
     page.goto(f"{world.url}/#/experiments/{experiment}")
     expect(page.get_by_label("Filter")).to_have_value('project="old \\"streets\\""')
     expect(page.get_by_role("link", name="by-mlflow")).to_be_visible()
+    asked = [str(LEYDEN), "ui", "--no-browser", "by-mlflow"]  # a run without a job
+    done = subprocess.run(asked, env=home_of(world.server.home), capture_output=True, text=True, check=True)
+    assert f"/login?to=/runs/{made['run_id']}#token=" in done.stdout
     said("runs/delete", {"run_id": made["run_id"]})  # other tests count what there is

@@ -13,6 +13,7 @@ import click
 from leyden.cli.common import ensured, print_json
 from leyden.cli.screen import note
 from leyden.cli.usage import SETTINGS, json_option
+from leyden.client.transport import Endpoint, Transport
 from leyden.core.home import Home
 
 PAGES = ("runs", "cluster", "queue")
@@ -22,7 +23,7 @@ OPENS = """<!doctype html><meta charset="utf-8"><meta name="referrer" content="n
 
 
 @click.command(context_settings=SETTINGS)
-@click.argument("what", metavar="[JOB | cluster | queue]", required=False)
+@click.argument("what", metavar="[RUN | cluster | queue]", required=False)
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @json_option
 def command(what: str | None, no_browser: bool, output: str) -> None:
@@ -30,13 +31,13 @@ def command(what: str | None, no_browser: bool, output: str) -> None:
 
     \b
     leyden ui                the runs
-    leyden ui last           the newest one
+    leyden ui last           the newest one, also without a job
     leyden ui --no-browser   print the address, to be opened by hand
 
     The address that is printed opens the dashboard to whoever has it; the browser then keeps a cookie for 30 days.
     """
     client = ensured()
-    place = f"/{what}" if what in PAGES else f"/runs/{client.job(what).job.id}" if what else "/runs"
+    place = f"/{what}" if what in PAGES else _run(client.endpoint, what) if what else "/runs"
     url = f"{client.endpoint.url}/login?to={quote(place, safe='/')}#token={client.endpoint.token}"
     if output == "json":
         print_json({"url": url})
@@ -49,6 +50,12 @@ def command(what: str | None, no_browser: bool, output: str) -> None:
     if "SSH_CONNECTION" in os.environ:
         port = urlsplit(url).port
         note(f"  on your own machine first: ssh -N -L {port}:127.0.0.1:{port} {socket.gethostname()}")
+
+
+def _run(endpoint: Endpoint, reference: str) -> str:
+    """The page of a run. Raises NotFoundError."""
+    found = Transport(endpoint).json("GET", f"/api/runs/{quote(reference, safe='')}")
+    return f"/runs/{found['run']['id']}"
 
 
 def open_browser(home: Home, url: str) -> bool:
