@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -37,7 +38,7 @@ def blobs(request: pytest.FixtureRequest, s3: tuple[Proxy, Path], tmp_path: Path
 
 @pytest.fixture
 def archive(blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
-    one = Archive(tmp_path / "runs", blobs, threading.Lock(), most_bytes=0)
+    one = Archive(tmp_path / "runs", blobs, threading.Lock())
     monkeypatch.setattr(sealed, "_bring", one.bring)
     return one
 
@@ -58,38 +59,43 @@ def test_what_was_sent_is_read_from_the_store_alone_and_sealed_again(archive: Ar
     assert archive.unkept() == set()
     points = RunPoints(folder)
     points.refresh(None)
-    archive.trim()  # to nothing
-    assert not (folder / SEALED).exists()
+    (folder / SEALED).unlink()
     points.refresh()
     curve = points.curve(0, "loss")
     assert curve is not None
     assert curve.count == 20_000
     assert (folder / SEALED).stat().st_size == size
-    archive.trim()
+    (folder / SEALED).unlink()
     assert (read_run(folder), read_metrics(folder)) == (before, lines)
 
-    archive.trim()
+    (folder / SEALED).unlink()
     write(folder, "a2-r0.frames", piece(range(19_000, 25_000), 7.0))
     again = read_run(folder)
     assert seal(folder, least_bytes=0) is not None
     assert archive.unkept() == {folder.name}  # what the store has is the file before
     archive.keep(folder.name)
-    archive.trim()
+    (folder / SEALED).unlink()
     assert read_run(folder) == again
     assert list(again["loss"].steps) == list(range(25_000))
 
 
-def test_copies_read_longest_ago_go_first(archive: Archive, tmp_path: Path, blobs: Blobs) -> None:
-    folders = [ended(tmp_path, offset) for offset in (0.0, 1.0, 2.0)]
+def test_copies_read_longest_ago_go_first(tmp_path: Path, blobs: Blobs) -> None:
+    folders = [ended(tmp_path, offset) for offset in (0.0, 1.0, 2.0, 3.0)]
+    size = (folders[0] / SEALED).stat().st_size
+    archive = Archive(tmp_path / "runs", blobs, threading.Lock(), most_bytes=2 * size + size // 2)
+
+    def here() -> list[bool]:
+        return [(one / SEALED).exists() for one in folders]
+
     for one in folders[:2]:
         archive.keep(one.name)
-    archive.trim()
+    os.utime(folders[0] / SEALED, (time.time() + 60, time.time()))  # it is read
+    archive.keep(folders[2].name)
+    assert here() == [True, False, True, True]  # the last was never sent
     archive.bring(folders[1])
-    until(lambda: time.time() > (folders[1] / SEALED).stat().st_atime + 0.01)
-    archive.bring(folders[0])
-    size = (folders[0] / SEALED).stat().st_size
-    Archive(tmp_path / "runs", blobs, threading.Lock(), most_bytes=size).trim()
-    assert [(one / SEALED).exists() for one in folders] == [True, False, True]  # the last was never sent
+    assert here() == [True, True, False, True]
+    Archive(tmp_path / "runs", blobs, threading.Lock(), most_bytes=0).bring(folders[2])
+    assert here() == [False, False, True, True]  # what somebody is about to read stays
 
 
 def test_cleaning_keeps_it_until_the_run_is_gone(
@@ -127,17 +133,16 @@ def test_uploads_that_break_off_and_bytes_that_are_wrong(s3: tuple[Proxy, Path],
     proxy = s3[0]
     proxy.reset()
     store = ObjectBlobs(f"s3://bucket/{tmp_path.name}", {"AWS_ENDPOINT_URL": proxy.url})
-    archive, folder = Archive(tmp_path / "runs", store, threading.Lock(), most_bytes=0), ended(tmp_path)
+    archive, folder = Archive(tmp_path / "runs", store, threading.Lock()), ended(tmp_path)
     for rule in (lambda _: Status(503), first(100, "blobs", Status(503)), first(100, "manifests", Status(503))):
         proxy.rule = rule
         with pytest.raises(AwayError):
             archive.keep(folder.name)
-        archive.trim()
         assert archive.unkept() == {folder.name}
         assert (folder / SEALED).exists()
     proxy.rule = None
     archive.keep(folder.name)
-    archive.trim()
+    (folder / SEALED).unlink()
     for rule, words in (
         (first(100, "blobs", Flip(5000)), "has other bytes"),
         (lambda _: Status(503), "does not answer"),

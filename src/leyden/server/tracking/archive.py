@@ -43,6 +43,8 @@ class Archive:
 
     def __init__(self, runs: Path, blobs: Blobs, busy: threading.Lock, *, most_bytes: int = MOST_BYTES) -> None:
         self._runs, self._blobs, self._busy, self._most_bytes = runs, blobs, busy, most_bytes
+        self._lock = threading.Lock()
+        self._here_bytes: int | None = None  # about so large all copies are; None: not counted yet
 
     def unkept(self) -> set[str]:
         """Runs with a sealed file that this store is yet to be sent; none where all stays here."""
@@ -63,6 +65,7 @@ class Archive:
             self._blobs.put_manifest(manifest_of(run_id), json.dumps(asdict(manifest)).encode())
             mark = Mark(store=self._blobs.url, sha256=one.sha256, size_bytes=one.size_bytes)
             facts.write(folder / KEPT, json.dumps(asdict(mark)))
+        self._trim(mark.size_bytes, folder / SEALED)
 
     def bring(self, folder: Path) -> None:
         """Have the file in the run's folder again, whole. Raises ServerError."""
@@ -79,6 +82,7 @@ class Archive:
             if summed.hexdigest() != mark.sha256:
                 raise _cannot(folder, f"{mark.store} has other bytes than were sent", "Take them from a backup.")
             draft.replace(folder / SEALED)
+            self._trim(mark.size_bytes, folder / SEALED)
         except AwayError as error:
             raise _cannot(folder, f"the store {mark.store} does not answer: {error}", "Ask again later.") from None
         except FileNotFoundError:
@@ -89,15 +93,19 @@ class Archive:
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
 
-    def trim(self) -> None:
-        """Remove the copies that were read longest ago, where they are too many."""
-        copies = sorted(self._copies())
-        left = sum(size for _, size, _ in copies)
-        for _, size, file in copies:
-            if left <= self._most_bytes:
+    def _trim(self, more_bytes: int, newest: Path) -> None:
+        """Remove the copies that were read longest ago, where they are too many; the newest one stays."""
+        with self._lock:
+            if self._here_bytes is not None and self._here_bytes + more_bytes <= self._most_bytes:
+                self._here_bytes += more_bytes
                 return
-            file.unlink(missing_ok=True)
-            left -= size
+            copies = sorted(self._copies())
+            left = sum(size for _, size, _ in copies)
+            for _, size, file in copies:
+                if left > self._most_bytes and file != newest:
+                    file.unlink(missing_ok=True)
+                    left -= size
+            self._here_bytes = left
 
     def forget(self, run_id: str) -> None:
         """The run goes; the next cleaning takes its content. Raises ServerError."""

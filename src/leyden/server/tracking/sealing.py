@@ -85,7 +85,6 @@ class Sealer(threading.Thread):
             if self._closed:
                 break
         self._trouble = ""
-        self._archive.trim()
         return ""
 
 
