@@ -21,7 +21,7 @@ from leyden.train import progress
 from leyden.train.callbacks.arrange import bring_along
 from leyden.train.checkpoints.resume import find_checkpoint, run_to_continue
 from leyden.train.float8 import use_float8
-from leyden.train.loggers.base import FanOut, fan_out
+from leyden.train.loggers.base import FanOut, fan_out, rejoin
 from leyden.train.logs.logbook import Sink
 from leyden.train.module import overrides
 from leyden.train.parallel import sharding
@@ -229,11 +229,14 @@ class Stage:
         """Where rows of metrics go: Leyden's own record, and the loggers given."""
         if not self._trainer.loggers:
             return run.record
+        own = self.checkpoint is not None and self.checkpoint.is_relative_to(run.checkpoints)
+        keep = rejoin(self._trainer.loggers, run.path / "loggers.json", resumed=own and run.attempt > 1)
         others = self._others = fan_out(self._trainer.loggers)
 
         def both(step: int, row: dict[str, float]) -> None:
             run.record(step, row)
             others(step, row)
+            keep()
 
         return both
 

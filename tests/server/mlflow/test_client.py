@@ -250,7 +250,7 @@ def test_models(server: Running, client: MlflowClient, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_trainers_logger(client: MlflowClient, tmp_path: Path) -> None:
-    """It fails in its second epoch, and goes on under the same id."""
+    """It fails in its second epoch; when training goes on, so does its run, without being asked to."""
     import leyden
     from leyden.train.loggers import MLFlowLogger
     from tests.train.models import Line, loader
@@ -287,9 +287,14 @@ def test_the_trainers_logger(client: MlflowClient, tmp_path: Path) -> None:
     assert [one.path for one in client.list_artifacts(run.info.run_id)] == ["a.json"]
     assert steps() == list(range(10))
     client.set_tag(run.info.run_id, "again", "yes")
-    train(MLFlowLogger(run_id=first.run_id), "last")
+    second = MLFlowLogger("lines")
+    train(second, "last")
+    assert second.run_id == first.run_id
     assert client.get_run(run.info.run_id).info.status == "FINISHED"
     assert steps() == [*range(10), *range(8, 16)]
+    anew = MLFlowLogger("lines")
+    train(anew, None)
+    assert anew.run_id not in (None, first.run_id)
 
 
 def test_what_cannot_be_done(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,27 @@ def test_what_led_to_an_error_is_on_record(tmp_path: Path) -> None:
     assert len(Path(logger.log_dir, "metrics.csv").read_text().splitlines()) == 4
 
 
+def test_loggers_go_on_where_training_does(tmp_path: Path) -> None:
+    def train(epochs: int, logger: Logger, path: Any = "last") -> None:
+        run = leyden.Trainer(
+            max_epochs=epochs, accelerator="cpu", enable_progress_bar=False, logger=[Broken(), logger],
+            default_root_dir=tmp_path,
+        )  # fmt: skip
+        with pytest.warns(UserWarning, match="no route"):
+            run.fit(Line(), loader(), ckpt_path=path)
+        assert run.run is not None
+        run.run.finish()
+
+    first, second, own, anew = (CSVLogger(tmp_path, version=version) for version in (None, None, "mine", None))
+    train(1, first, None)
+    train(2, second)
+    train(3, own)
+    train(1, anew, None)
+    assert [one.version for one in (first, second, own, anew)] == [0, 0, "mine", 1]
+    steps = [line.split(",")[0] for line in Path(first.log_dir, "metrics.csv").read_text().splitlines()]
+    assert steps[1:] == [str(step) for step in (*range(8), 8, *range(8, 16), 16)]
+
+
 def test_a_data_modules_hyperparameters_are_logged_too(tmp_path: Path) -> None:
     class Source(leyden.DataModule):
         def __init__(self, count: int = 32) -> None:

@@ -70,6 +70,12 @@ def test_rows_and_hyperparameters() -> None:
     assert [json.loads(one.value_json) for one in configs if one.key == "lr"] == [0.1, 0.2]
 
 
+def test_a_run_is_gone_on_with_unless_another_is_named() -> None:
+    for logger, version in ((WandbLogger(), "abc"), (WandbLogger(id="own"), "own")):
+        logger.go_on("abc")
+        assert logger.version == version
+
+
 def test_a_run_of_ones_own_is_used() -> None:
     run = wandb.init(mode="offline", dir=str(Path.cwd()), project="mine")
     logger = WandbLogger(experiment=run)

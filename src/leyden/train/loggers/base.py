@@ -6,17 +6,20 @@ own record, written beside it, is the one that counts.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import warnings
 from abc import ABC, abstractmethod
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from leyden.core.errors import ConfigurationError
+from leyden.track import facts
 
 Params = Mapping[str, Any] | Namespace
 _PATIENCE = 3  # failures in a row: a logger whose server is away may block for minutes a call
@@ -47,6 +50,9 @@ class Logger(ABC):
     @abstractmethod
     def log_hyperparams(self, params: Params) -> None:
         """Record what the run was made with."""
+
+    def go_on(self, version: int | str) -> None:  # noqa: B027  not every logger can
+        """Training goes on where this version was logged: join it, unless another one was asked for."""
 
     def save(self) -> None:  # noqa: B027  many loggers have nothing that waits
         """Bring to disk, or send, what waits."""
@@ -92,6 +98,10 @@ class FolderLogger(Logger):
         draft = self._folder() / ".hparams.yaml"
         draft.write_text(text)
         draft.replace(self._folder() / "hparams.yaml")
+
+    def go_on(self, version: int | str) -> None:
+        """Into the same folder."""
+        self._version = version if self._version is None else self._version
 
     def _folder(self) -> Path:
         version = self.version
@@ -142,6 +152,26 @@ class FanOut:
                 f"{_PATIENCE} failures in a row this logger is left out.",
                 stacklevel=2,
             )
+
+
+def rejoin(loggers: Sequence[Logger], file: Path, *, resumed: bool) -> Callable[[], None]:
+    """Where training goes on, each logger joins what it was before, as the file says. To be called after the first row:
+    what is given writes that file."""
+    names = [f"{index} {type(one).__name__}" for index, one in enumerate(loggers)]
+    known = facts.read(file) if resumed else {}
+    for name, one in zip(names, loggers, strict=True):
+        if known.get(name) is not None:
+            one.go_on(known[name])
+    kept = False
+
+    def keep() -> None:
+        nonlocal kept
+        if not kept:
+            kept = True
+            with contextlib.suppress(Exception):  # a logger that failed, a full disk: training goes on
+                facts.write(file, json.dumps({name: one.version for name, one in zip(names, loggers, strict=True)}))
+
+    return keep
 
 
 def fan_out(loggers: Iterable[Logger]) -> FanOut:

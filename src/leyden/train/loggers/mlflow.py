@@ -61,6 +61,8 @@ class MLFlowLogger(Logger):
             if self._run_id is None:
                 run = client.create_run(self._experiment_id(client), tags=self._tags, run_name=self._run_name)
                 self._run_id = run.info.run_id
+            else:
+                client.update_run(self._run_id, status="RUNNING")
             self._client = client
         return self._client
 
@@ -91,6 +93,10 @@ class MLFlowLogger(Logger):
             self._waiting.append(Metric(name, value, int(now * 1000), step))
         if len(self._waiting) >= _METRICS_A_CALL or now - self._sent_at >= _EVERY_S:
             self.save()
+
+    def go_on(self, version: int | str) -> None:
+        """With the same run."""
+        self._run_id = self._run_id or str(version)
 
     def save(self) -> None:
         """Send the rows that wait; after an error they wait on, and the next row tries again."""

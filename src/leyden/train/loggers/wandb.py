@@ -70,6 +70,10 @@ class WandbLogger(Logger):
         version: str | None = self._run.id if self._run is not None else self._settings["id"]
         return version
 
+    def go_on(self, version: int | str) -> None:
+        """With the same run."""
+        self._settings["id"] = self._settings["id"] or str(version)
+
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """One row; without a step it is charted over W&B's own count of rows."""
         row = prefixed(metrics, self._prefix)
