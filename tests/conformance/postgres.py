@@ -49,7 +49,7 @@ class Postgres:
         """At once, as if it had crashed."""
         if self._process:
             self._process.send_signal(signal.SIGQUIT)
-            self._process.wait(20)
+            self._process.wait(60)
 
     def database(self) -> str:
         """The URL of a new, empty one."""

@@ -132,7 +132,7 @@ class StoreSuite:
         def slow(connection: Connection) -> None:
             life.submit(connection, a_job())
             began.set()
-            assert hold.wait(10)
+            assert hold.wait(60)
 
         def twice(connection: Connection) -> tuple[int | None, int | None]:
             first = connection.scalar(select(func.count()).select_from(jobs))
@@ -141,7 +141,7 @@ class StoreSuite:
             return first, connection.scalar(select(func.count()).select_from(jobs))
 
         writing = store.submit(slow)
-        assert began.wait(10)
+        assert began.wait(60)
         assert store.read(twice) == (1, 1)
         assert count(store) == 2
 
@@ -271,10 +271,10 @@ def in_one_commit(store: Store, *works: Any) -> list[Future[Any]]:
 
     def block(_connection: Connection) -> None:
         began.set()
-        assert hold.wait(10)
+        assert hold.wait(60)
 
     store.submit(block)
-    assert began.wait(10)
+    assert began.wait(60)
     futures = [store.submit(work) for work in works]
     hold.set()
     for future in futures:

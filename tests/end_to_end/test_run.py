@@ -16,7 +16,7 @@ from tests.end_to_end.conftest import LEYDEN, Platform, Terminal, until
 GATED = """
 import os, pathlib, sys, time
 print("started", flush=True)
-until = time.monotonic() + 60
+until = time.monotonic() + 150
 while not os.path.exists(os.environ["GATE"]) and time.monotonic() < until:
     time.sleep(0.02)
 print("finished", flush=True)

@@ -16,7 +16,7 @@ from tests.end_to_end.conftest import Platform, until
 
 COUNTING = """
 import os, time
-until = time.monotonic() + 60
+until = time.monotonic() + 150
 number = 0
 while not os.path.exists(os.environ["GATE"]) and time.monotonic() < until:
     print("line", number, flush=True)
