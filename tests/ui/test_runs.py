@@ -131,6 +131,10 @@ def test_groups_say_how_many_and_open(page: Page, world: World) -> None:
     group.get_by_role("link").press("Enter")
     expect_rows(page, 3)
     assert "name=digits" in page.url.replace("%3D", "=")
+    page.goto(f"{world.url}/runs?group=config.lr")
+    page.get_by_role("link", name="(none)").click()
+    expect(page.get_by_label("Filter")).to_have_value("not config.lr=*")
+    expect_rows(page, ALL - 4)
 
 
 def test_the_table_is_saved_as_it_is_shown(page: Page, world: World) -> None:

@@ -5,9 +5,10 @@ import { useAway } from "../lib/away";
 
 const SHOWN = 100;
 
-export function AddMetric({ title, metrics, added, onToggle }: {
+export function AddMetric({ title, metrics, own, added, onToggle }: {
   title: string;
   metrics: readonly string[];
+  own: readonly string[]; // always drawn here
   added: readonly string[];
   onToggle: (name: string) => void;
 }) {
@@ -15,7 +16,7 @@ export function AddMetric({ title, metrics, added, onToggle }: {
   const [search, setSearch] = useState("");
   const box = useRef<HTMLSpanElement>(null);
   useAway(box, open, () => setOpen(false));
-  const rest = metrics.filter((name) => !added.includes(name) && name.toLowerCase().includes(search.toLowerCase()));
+  const rest = !open ? [] : metrics.filter((name) => !added.includes(name) && !own.includes(name) && name.toLowerCase().includes(search.toLowerCase()));
   return (
     <span ref={box}>
       <button class={`plain${added.length ? " on" : ""}`} title="Draw other metrics here too" aria-label={`Add a metric to ${title}`} aria-expanded={open} onClick={() => setOpen(!open)}>+</button>

@@ -16,6 +16,7 @@ import { savePicture } from "./picture";
 import { type Settings, toggle, toggleAdded, zoomTo } from "./settings";
 
 export const POINTS = 1000;
+const LEGEND_PX = 28; // of a line
 
 export interface Source {
   key: string; // another key: other points
@@ -32,13 +33,14 @@ export interface Source {
 interface Props {
   title: string;
   source: Source;
-  others: readonly string[]; // metrics that can be drawn here too
+  own: readonly string[]; // metrics that are always drawn here
+  metrics: readonly string[]; // those that can be
   settings: Settings;
   height: number;
   beat: number;
 }
 
-export function ChartCard({ title, source, others, settings, height, beat }: Props) {
+export function ChartCard({ title, source, own, metrics, settings, height, beat }: Props) {
   const frame = useRef<HTMLElement>(null);
   const plot = useRef<uPlot | null>(null);
   const seen = useSeenOnce(frame);
@@ -66,7 +68,7 @@ export function ChartCard({ title, source, others, settings, height, beat }: Pro
         <Remarks lines={lines} />
         <span class="grow" />
         <span class="tools">
-          <AddMetric title={title} metrics={others} added={settings.added.get(title) ?? []} onToggle={(name) => toggleAdded(settings, title, name)} />
+          <AddMetric title={title} metrics={metrics} own={own} added={settings.added.get(title) ?? []} onToggle={(name) => toggleAdded(settings, title, name)} />
           <button class={`plain${yLog ? " on" : ""}`} title="Logarithmic y" aria-pressed={yLog} onClick={() => toggle("other", settings.logs, title)}>log</button>
           <button class="plain" title="Save as a picture" onClick={() => plot.current && savePicture(plot.current, title, shown)}>PNG</button>
           <button class="plain" title="Save the points that are shown" onClick={() => saveText(`${title}.csv`, asCsv(shown, x))}>CSV</button>
@@ -74,7 +76,9 @@ export function ChartCard({ title, source, others, settings, height, beat }: Pro
         </span>
       </h3>
       <Trouble fault={loaded.fault} retry={loaded.reload} />
-      {lines.length > 0 || (!loaded.data && !loaded.fault) ? (
+      {!seen ? (
+        <div style={{ height: `${height + LEGEND_PX}px` }} />
+      ) : lines.length > 0 || (!loaded.data && !loaded.fault) ? (
         <Chart
           lines={lines} hidden={hidden} onHide={(id) => toggle("hide", hidden, id)} look={look} height={wide ? height * 2 : height} sync={x} range={zoom}
           onZoom={zoomTo} hold={(one) => (plot.current = one)}

@@ -48,7 +48,7 @@ export function CompareCharts({ runs, metrics, beat }: { runs: readonly Run[]; m
       </ChartBar>
       <div class="charts">
         {names.map((name) => (
-          <ChartCard key={name} title={name} source={source(name)} others={metrics.filter((one) => one !== name)} settings={settings} height={HEIGHT} beat={beat} />
+          <ChartCard key={name} title={name} source={source(name)} own={[name]} metrics={metrics} settings={settings} height={HEIGHT} beat={beat} />
         ))}
       </div>
       {!names.length && <p class="muted nothing">{metrics.length ? "No metric is called so" : "These runs have logged nothing"}</p>}

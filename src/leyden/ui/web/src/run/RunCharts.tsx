@@ -78,8 +78,7 @@ function RunChart({ run, title, own, all, settings, since, epochs, listen }: {
   epochs: Epochs | null;
   listen: (names: readonly string[], hear: Hear) => () => void;
 }) {
-  const others = all.filter((name) => !own.includes(name));
-  const names = [...own, ...(settings.added.get(title) ?? []).filter((name) => others.includes(name))];
+  const names = [...own, ...(settings.added.get(title) ?? []).filter((name) => all.includes(name) && !own.includes(name))];
   const key = JSON.stringify(names);
   const hears = useCallback((hear: Hear) => listen(names, hear), [key, listen]);
   const source: Source = {
@@ -96,7 +95,7 @@ function RunChart({ run, title, own, all, settings, since, epochs, listen }: {
     epochs: () => epochs,
     listen: hears,
   };
-  return <ChartCard title={title} source={source} others={others} settings={settings} height={HEIGHT} beat={0} />;
+  return <ChartCard title={title} source={source} own={own} metrics={all} settings={settings} height={HEIGHT} beat={0} />;
 }
 
 /** One stream for all charts that are on the page, whose names it asks for. */

@@ -194,10 +194,16 @@ function writtenWidths(widths: ReadonlyMap<string, number>, name: string, width:
 
 /** The filter that a group's runs alone pass. */
 function narrowed(filter: string, key: Record<string, Value>): string {
-  const words = Object.entries(key).map(([name, value]) =>
-    value === null || value === "" ? `not ${name}` : `${name}=${/^[\w.+-]+$/.test(String(value)) ? value : JSON.stringify(value)}`,
-  );
+  const words = Object.entries(key).flatMap(([name, value]) => {
+    if (value === null) return [`not ${quoted(name)}=*`];
+    const all = name === "tag" ? String(value).split(", ") : [value]; // a run may have several
+    return all.map((one) => `${quoted(name)}=${quoted(String(one))}`);
+  });
   return [filter && / or /.test(filter) ? `(${filter})` : filter, ...words].filter(Boolean).join(" ");
+}
+
+function quoted(text: string): string {
+  return /^[\w.+-]+$/.test(text) ? text : JSON.stringify(text);
 }
 
 /** Where the keys are: as drawn, and as it is by now. */
