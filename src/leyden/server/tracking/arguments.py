@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 ARGS: Final = "args"  # under that name they stand beside what the program has logged itself
+_MOST: Final = 1000  # words; a shell's *.tar may be a hundred thousand
 _NUMBER: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _OPTION: Final = re.compile(r"--?([A-Za-z][\w.-]*)(?:=(.*))?", re.DOTALL)
 _PAIR: Final = re.compile(r"\+{0,2}([A-Za-z_][\w./-]*)=(.*)", re.DOTALL)  # Hydra's
@@ -26,7 +27,7 @@ def config_of(words: Sequence[str]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     rest: list[str] = []
-    at = 0
+    words, at = words[:_MOST], 0
     while at < len(words):
         word, at = words[at], at + 1
         if word == "--":
