@@ -98,7 +98,10 @@ class Platform:
                 self.leyden("cancel", *active)
                 self.leyden("wait", *active, check=None)
             self.leyden("server", "stop")
-        until(lambda: not self.processes(), "the end of all that was started")
+        try:
+            until(lambda: not self.processes(), "the end of all that was started")
+        except AssertionError as error:
+            raise AssertionError([one.as_dict(["pid", "cmdline", "status"]) for one in self.processes()]) from error
 
     def processes(self) -> list[psutil.Process]:
         """Whatever still runs of this platform."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -166,5 +167,14 @@ def test_mistakes() -> None:
     with pytest.raises(ConfigurationError, match="only fit has a rate"):
         Tuner(trainer()).lr_find(Line(), loader(), method="test")
     assert Tuner(trainer(fast_dev_run=True)).lr_find(Line(), loader()) is None
+
+
+def test_a_plot(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = [4.0, 4.0, 4.0, 3.0, 2.0, 1.0, 3.0, 9.0]
+    sweep = LRSweep(mode="exponential", results={"lr": [10.0**n for n in range(-8, 0)], "loss": losses})
+    [axes] = sweep.plot().axes
+    assert (axes.get_xlabel(), axes.get_xscale()) == ("learning rate", "log")
+    assert axes.lines[0].get_ydata().tolist() == losses
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as where it is not installed
     with pytest.raises(ConfigurationError, match="pip install matplotlib"):
-        LRSweep(mode="linear").plot()
+        sweep.plot()
