@@ -208,7 +208,7 @@ def check_restart(server: Running) -> None:
 
 
 def test_what_is_wrong_with_one_run_keeps_no_other_from_being_seen(shared: Running, tmp_path: Path) -> None:
-    names = ("garbage", "nowhere", "odd", "elsewhere", "good")
+    names = ("garbage", "nowhere", "odd", "elsewhere", "broken", "good")
     ids = {name: new_id() for name in names}
     (shared.home / "bare").mkdir(exist_ok=True)
     for name in names:
@@ -222,6 +222,8 @@ def test_what_is_wrong_with_one_run_keeps_no_other_from_being_seen(shared: Runni
                 (folder / "media").mkdir()
                 line = '{"kind": "text", "name": "t", "step": 1, "at": NaN, "file": "media/t"}'
                 (folder / "media/a1-r0.jsonl").write_text(f"{line}\n{line.replace('NaN', '1e3')}\n")
+            if name == "broken":
+                (folder / "metrics/a1-r1.frames").mkdir()
             if name == "elsewhere":
                 about |= {"node": "another-host", "pid": 1 << 22}
             (folder / "run.json").write_text(json.dumps(about))
@@ -233,7 +235,7 @@ def test_what_is_wrong_with_one_run_keeps_no_other_from_being_seen(shared: Runni
     def states() -> dict[str, str]:
         return {row["id"]: row["state"] for row in runs(shared, filter="eve/loss=1")["rows"]}
 
-    expected = {ids["odd"]: "3", ids["elsewhere"]: "running", ids["good"]: "killed"}
+    expected = {ids["odd"]: "3", ids["elsewhere"]: "running", ids["broken"]: "killed", ids["good"]: "killed"}
     until(lambda: states() == expected)
     until(lambda: not (shared.home / "bare" / ids["nowhere"]).exists())
     with shared.open("GET", f"/api/runs?filter={quote('eve/loss=1')}&columns=created_at,ended_at") as response:
@@ -243,7 +245,7 @@ def test_what_is_wrong_with_one_run_keeps_no_other_from_being_seen(shared: Runni
         assert len(json.loads(response.read(), parse_constant=pytest.fail)) == 1
     (shared.home / "bare" / ids["garbage"]).unlink()
     (tmp_path / "elsewhere/finished.json").write_text('{"state": "finished", "at": 2}')
-    until(lambda: states()[ids["elsewhere"]] == "finished")
+    until(lambda: states() == expected | {ids["elsewhere"]: "finished"})
 
 
 AGAIN = """

@@ -101,8 +101,8 @@ class LiveRun:
         return RunRow(
             id=self.id,
             path="" if self.own else str(self.folder),
-            name=job.name if job else _text(about.get("name") or self.id)[:1000],
-            user=job.user if job else _text(about.get("user") or "")[:120],
+            name=job.name if job else text(about.get("name") or self.id)[:1000],
+            user=job.user if job else text(about.get("user") or "")[:120],
             state="" if job else "running",
             created_at=job.created_at if job else moment(about.get("created_at"), now),
             config=self._given,
@@ -140,8 +140,8 @@ def _tagged(row: RunRow, found: dict[str, Any]) -> RunRow:
     return replace(
         row,
         tags=tuple(str(one) for one in tags) if isinstance(tags, list) else row.tags,
-        note=_text(found.get("note", row.note)),
-        project=_text(found.get("project", row.project)),
+        note=text(found.get("note", row.note)),
+        project=text(found.get("project", row.project)),
     )
 
 
@@ -151,7 +151,7 @@ def moment(said: object, otherwise: float) -> float:
     return float(said) if sound else otherwise  # type: ignore[arg-type]
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
     """As PostgreSQL can hold it."""
     return str(value).replace("\0", "").encode(errors="replace").decode()
 

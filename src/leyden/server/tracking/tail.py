@@ -25,7 +25,7 @@ from leyden.core.ids import is_id
 from leyden.jobs.store import Store
 from leyden.server.tracking import rows
 from leyden.server.tracking.book import Book
-from leyden.server.tracking.folder import KILLED, LiveRun, moment
+from leyden.server.tracking.folder import KILLED, LiveRun, moment, text
 from leyden.track.blocks import FOLDER
 
 LOOK_EVERY_S: Final = 0.5
@@ -102,12 +102,12 @@ class Tail(threading.Thread):
         leaving: list[tuple[LiveRun, bool]] = []  # and whether it has ended
         for live in list(self.live.values()):
             first = live.row is None
-            fresh = self._poll(live)
+            fresh, over = self._look(live, ended)
             if fresh and first:
                 new.append(live)
             elif fresh:
                 self._book.touch(live.id)
-            elif (over := self._is_over(live, ended)) or live.id not in wanted:
+            elif over or live.id not in wanted:
                 leaving.append((live, over))
         self._save([*new, *(live for live, _ in leaving)])
         for live, over in leaving:
@@ -116,19 +116,22 @@ class Tail(threading.Thread):
             self._saved_at = time.monotonic()
             self._save(self.live.values())
 
-    def _poll(self, live: LiveRun) -> bool:
-        """Whether anything was new; what is wrong with one run must not keep the others from being read."""
+    def _look(self, live: LiveRun, ended: dict[str, float]) -> tuple[bool, bool]:
+        """Whether anything was new, else whether it is over; what is wrong with one run stops no other."""
         try:
             with self.lock:
                 fresh = live.poll(self._book.clock())
+                over = not fresh and self._is_over(live, ended)
+                if over:
+                    live.poll(self._book.clock())  # its last words may have come in between
             self._broken.pop(live.id, None)
-            return fresh
+            return fresh, over
         except Exception as error:
             if self._broken.get(live.id) != str(error):
                 print(f"run {live.id} cannot be read:", flush=True)
                 traceback.print_exc()
             self._broken[live.id] = str(error)
-            return False
+            return False, False
 
     def _is_over(self, live: LiveRun, ended: dict[str, float]) -> bool:
         """Whether nothing more can come. A run without a job ends when it says so, or when its process is gone."""
@@ -137,12 +140,11 @@ class Tail(threading.Thread):
         if at is None and (live.id in self._bare or live.id in self._pushed):
             if finished := live.finished:
                 at = moment(finished.get("at"), now)
-                state = str(finished.get("state", ""))[:20] or KILLED
+                state = text(finished.get("state", ""))[:20] or KILLED
             elif live.id in self._bare and live.gone and not live.finished:
                 at, state = now, KILLED
         if at is not None:
-            with self.lock:
-                live.end(at, state)
+            live.end(at, state)
         return at is not None
 
     def _let_go(self, live: LiveRun, over: bool) -> None:
