@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help run test check bench bench-loader clean
+.PHONY: help run test check bench bench-loader bench-tracking clean
 
 help:
 	@echo "make run      install into .venv and train the digits example through 'leyden run'"
@@ -13,6 +13,7 @@ help:
 	@echo "make check    format, lint, types, layers, dependencies, spelling, and every test"
 	@echo "make bench    measure the cost of a training step beside Lightning and Accelerate"
 	@echo "make bench-loader  Leyden's Loader beside eight others (installs them into .bench; a quarter of an hour)"
+	@echo "make bench-tracking  the cost of logging beside TensorBoard, MLflow and trackio; the dashboard under load (ten minutes)"
 	@echo "make clean    remove .venv and caches"
 
 # torch first and by version, so that no other package pulls a build for hardware that is not here.
@@ -26,11 +27,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 run: $(INSTALLED)
 	@$(BIN)/leyden run examples/digits/train.py
 
-# Two at a time. A file's tests stay together, as they share what they set up, and files in their order. One file does
-# nothing but wait for two minutes, and does so beside them.
+# Three at a time, as many of them wait for something. A file's tests stay together, as they share what they set up, and
+# files in their order. One file does nothing but wait for two minutes, and does so beside them.
 test: $(INSTALLED)
 	@$(BIN)/python -m pytest -p no:cacheprovider tests/server/test_outage.py > .outage.log 2>&1 & waits=$$!; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/server/test_outage.py; code=$$?; \
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/server/test_outage.py; code=$$?; \
 	wait $$waits || { cat .outage.log; code=1; }; rm -f .outage.log; exit $$code
 
 check: lint test
@@ -53,5 +54,10 @@ bench-loader: $(INSTALLED)
 	$(BIN)/python benchmarks/loader.py --install .bench
 	.bench/bin/python benchmarks/loader.py
 
+bench-tracking: $(INSTALLED)
+	$(BIN)/python benchmarks/tracking.py --install .bench-tracking
+	.bench-tracking/bin/python benchmarks/tracking.py
+	$(BIN)/python benchmarks/dashboard.py
+
 clean:
-	rm -rf $(VENV) .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .bench .bench-tracking .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
