@@ -128,10 +128,10 @@ def test_every_view_is_the_same_after_a_reload(page: Page, world: World) -> None
     ):
         page.goto(world.url + path)
         expect(page.locator("main")).not_to_have_text(re.compile("^…?$"))
-        before = without_ages(page.evaluate(QUIET, 250))
+        before = without_ages(page.evaluate(QUIET, 150))
         page.reload()
         expect(page.locator("main")).not_to_have_text(re.compile("^…?$"))
-        assert without_ages(page.evaluate(QUIET, 250)) == before
+        assert without_ages(page.evaluate(QUIET, 150)) == before
         assert page.url == world.url + path
 
 

@@ -7,6 +7,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 export type Liveness = "live" | "connecting" | "lost";
 
 const HIDDEN_MS = 5_000;
+const SHORTEST_MS = 400; // before it is tried again, twice as long each time
 const LONGEST_MS = 5_000;
 
 const waiting = new Set<() => void>();
@@ -45,7 +46,7 @@ function listen(
 ): () => void {
   let source: EventSource | null = null;
   let timer = 0;
-  let wait = 1000;
+  let wait = SHORTEST_MS;
 
   const close = (): void => {
     clearTimeout(timer);
@@ -56,7 +57,7 @@ function listen(
     close();
     const mine = (source = new EventSource(href));
     mine.onopen = () => {
-      wait = 1000;
+      wait = SHORTEST_MS;
       say("live");
       opened();
       tellWaiting();
