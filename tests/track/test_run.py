@@ -37,12 +37,13 @@ def python(code: str, folder: Path, **environ: str) -> subprocess.CompletedProce
 
 def test_a_script_without_a_trainer(tmp_path: Path) -> None:
     code = "import leyden\nfor i in range(100): leyden.log({'loss': 1 / (i + 1), 'i': i})"
-    assert python(code, tmp_path).returncode == 0
+    assert python(code, tmp_path, LEYDEN_USER="ada").returncode == 0
     [folder] = (tmp_path / "leyden_runs").glob("*/")
     series = read_run(folder)
     assert list(series["loss"].steps) == list(range(100))
     assert series["loss"].values[9] == 0.1
-    assert json.loads((folder / "run.json").read_text())["name"] == "-c"
+    about = json.loads((folder / "run.json").read_text())
+    assert (about["name"], about["user"]) == ("-c", "ada")
     assert (tmp_path / "leyden_runs" / ".gitignore").read_text() == "*\n"
 
 

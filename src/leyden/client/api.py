@@ -12,9 +12,9 @@ from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
-from leyden.client.login import login
 from leyden.client.transport import Endpoint, Query, Transport
 from leyden.core.errors import NotFoundError, UnreachableError
+from leyden.core.login import login
 from leyden.core.views import AttemptView, EventView, HealthView, JobDetail, JobView
 
 if TYPE_CHECKING:  # each view costs a command that does not ask for it a millisecond

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from leyden.client import capture
 from leyden.client.api import Client
 from leyden.client.heavy import IGNORE_FILE
-from leyden.client.login import login
 from leyden.core.address import parse_git
 from leyden.core.environment import INFERRED, Kind, kind_of
 from leyden.core.errors import NotFoundError, UsageError
 from leyden.core.home import Home
+from leyden.core.login import login
 from leyden.core.units import format_size
 from leyden.core.views import JobView
 

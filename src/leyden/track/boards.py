@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
 import time
@@ -16,6 +15,7 @@ import numpy as np
 
 from leyden.core.errors import RecordError
 from leyden.core.ids import encode
+from leyden.core.login import login
 from leyden.track import facts, life, media, tables, tfevents
 from leyden.track.blocks import WORKER
 from leyden.track.frames import encode as encode_frame
@@ -65,7 +65,7 @@ def read(board: Board, into: Path) -> Path:
     folder = into / encode((max(0, int((first - _EPOCH_S) * 1000)) << 10) | where)
     folder.mkdir(parents=True)
     about = {
-        "id": folder.name, "name": board.name, "user": getpass.getuser(), "created_at": first,
+        "id": folder.name, "name": board.name, "user": login(), "created_at": first,
         "from": "tensorboard", "cwd": str(board.path.resolve()),
     }  # fmt: skip
     facts.write(folder / "run.json", json.dumps(about))

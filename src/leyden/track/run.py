@@ -11,7 +11,6 @@ Under `leyden run` the worker says so in LEYDEN_RUN_DIR; a bare `python train.py
 from __future__ import annotations
 
 import atexit
-import getpass
 import json
 import os
 import re
@@ -26,6 +25,7 @@ from typing import Any, SupportsFloat, SupportsIndex
 
 from leyden.core.errors import RecordError
 from leyden.core.ids import new_id
+from leyden.core.login import login
 from leyden.core.process import birth
 from leyden.track import facts, life
 from leyden.track.clerk import Clerk
@@ -260,7 +260,7 @@ def _describe(path: Path, *, attempt: int, bare: bool) -> None:
         about = {
             "id": path.name,
             "name": Path(sys.argv[0]).stem or "python",
-            "user": _user(),
+            "user": login(),
             "created_at": time.time(),
             "argv": sys.argv,
             "cwd": str(Path.cwd()),
@@ -270,13 +270,6 @@ def _describe(path: Path, *, attempt: int, bare: bool) -> None:
         return
     process = {"attempt": attempt, "pid": os.getpid(), "birth": birth(os.getpid()) or ""} if bare else {}
     facts.write(file, json.dumps({**about, **process}, indent=1))
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container whose user has no name
-        return str(os.getuid())
 
 
 def _at_exit() -> None:
