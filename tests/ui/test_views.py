@@ -105,6 +105,8 @@ def test_the_queue_says_why_and_for_whom(page: Page, world: World) -> None:
     expect(page.locator(".run-head .state")).to_have_text("held")
     page.get_by_role("button", name="release").click()
     expect(page.locator(".run-head .state")).to_have_text("queued")
+    page.get_by_role("link", name="events").click()
+    expect(page.get_by_role("row", name="queued eve no longer held")).to_be_visible()  # whose `leyden ui` it was
 
 
 QUIET = """(ms) => new Promise((done) => {

@@ -15,6 +15,7 @@ from leyden.cli.screen import note
 from leyden.cli.usage import SETTINGS, json_option
 from leyden.client.transport import Endpoint, Transport
 from leyden.core.home import Home
+from leyden.core.login import login
 
 PAGES = ("runs", "cluster", "queue")
 OPENS = """<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer">
@@ -38,7 +39,7 @@ def command(what: str | None, no_browser: bool, output: str) -> None:
     """
     client = ensured()
     place = f"/{what}" if what in PAGES else _run(client.endpoint, what) if what else "/runs"
-    url = f"{client.endpoint.url}/login?to={quote(place, safe='/')}#token={client.endpoint.token}"
+    url = f"{client.endpoint.url}/login?to={quote(place, safe='/')}#token={client.endpoint.token}&user={quote(login())}"
     if output == "json":
         print_json({"url": url})
         return

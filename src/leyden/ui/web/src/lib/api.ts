@@ -12,6 +12,9 @@ export class Fault extends Error {
   }
 }
 
+/** Where a browser keeps whose `leyden ui` opened it: a name, not a proof. */
+export const USER = "leyden-user";
+
 export type Query = Record<string, string | number | boolean | readonly string[] | null | undefined>;
 
 /** A path with its query; lists become repeated names, what is null or undefined is left out. */

@@ -1,18 +1,22 @@
 // The page that `leyden ui` opens: it gives the token for a cookie, and forgets it.
 
 import { useEffect, useState } from "preact/hooks";
-import { ask, type Fault } from "../lib/api";
+import { ask, type Fault, USER } from "../lib/api";
 import { asFault } from "../lib/data";
 import { Wrong } from "./messages";
 
 export function LoginPage() {
   const [fault, setFault] = useState<Fault | null>(null);
-  const [token] = useState(() => new URLSearchParams(location.hash.slice(1)).get("token") ?? "");
+  const [said] = useState(() => new URLSearchParams(location.hash.slice(1)));
+  const token = said.get("token") ?? "";
   const enter = (given: string): void => {
     const to = new URLSearchParams(location.search).get("to") ?? "/runs";
     const headers = { Authorization: `Bearer ${given}`, "X-Leyden": "1" };
     ask("/api/session", { method: "POST", headers }).then(
-      () => location.replace(/^\/(?!\/)/.test(to) ? to : "/runs"),
+      () => {
+        localStorage.setItem(USER, said.get("user") ?? "");
+        location.replace(/^\/(?!\/)/.test(to) ? to : "/runs");
+      },
       (error: unknown) => setFault(asFault(error)),
     );
   };

@@ -1,9 +1,8 @@
 // What is it, how is it, how far: the head of a run's page.
 
 import { useState } from "preact/hooks";
-import { type Fault, send } from "../lib/api";
+import { type Fault, get, send, url, USER } from "../lib/api";
 import { asFault, useData } from "../lib/data";
-import { get } from "../lib/api";
 import { clock, devices, done, duration, ENDED, exact, number, runtime, short } from "../lib/format";
 import type { JobDetail, Run, Waiting } from "../lib/types";
 import { Bar, State } from "../parts/State";
@@ -13,7 +12,7 @@ export function RunHead({ run, job, onChanged }: { run: Run; job: JobDetail | nu
   const [fault, setFault] = useState<Fault | null>(null);
   const act = (what: string): void => {
     if (what === "cancel" && !confirm(`Cancel ${run.name} (${short(run.id)})?`)) return;
-    send("POST", `/api/jobs/${run.job_id}/${what}`).then(
+    send("POST", url(`/api/jobs/${run.job_id}/${what}`, { user: localStorage.getItem(USER) })).then(
       () => {
         setFault(null);
         onChanged();
