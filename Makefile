@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+export PYTHONDONTWRITEBYTECODE := # or each of the tests' thousand programs would compile all of Leyden anew
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -27,11 +28,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 run: $(INSTALLED)
 	@$(BIN)/leyden run examples/digits/train.py
 
-# Three at a time, as many of them wait for something. A file's tests stay together, as they share what they set up, and
-# files in their order. One file does nothing but wait for two minutes, and does so beside them.
+# Two at a time. A file's tests stay together, as they share what they set up, and files in their order. One file does
+# nothing but wait for two minutes, and does so beside them.
 test: $(INSTALLED)
 	@$(BIN)/python -m pytest -p no:cacheprovider tests/server/test_outage.py > .outage.log 2>&1 & waits=$$!; \
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/server/test_outage.py; code=$$?; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/server/test_outage.py; code=$$?; \
 	wait $$waits || { cat .outage.log; code=1; }; rm -f .outage.log; exit $$code
 
 check: lint test

@@ -58,6 +58,15 @@ class Trying:
 
 
 @final
+class CutError(Exception):
+    """A try that the end of the time cut short."""
+
+    def __init__(self, spent_s: float) -> None:
+        super().__init__(f"no answer for {spent_s:.1f} s")
+        self.spent_s = spent_s
+
+
+@final
 class Fetcher:
     """Objects of one root, all on the loop of net.py."""
 
@@ -154,6 +163,9 @@ class Fetcher:
                         return await self._try(name, attempt, None if progress else deadline_s)
                     except RefusedError as error:
                         raise self._error(name, str(error), count, began_s) from error
+                    except CutError as error:  # the time was up: what tries before that ran into says more
+                        if count == 1 or error.spent_s > self.timeout_s / 2:
+                            trying.cause = str(error)
                     except (BrokenError, OverloadedError) as error:
                         trying.cause = str(error)
                 wait_s = random.uniform(0.5, 1) * min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (count - 1))
@@ -171,7 +183,7 @@ class Fetcher:
             async with asyncio.timeout(deadline_s and max(0.0, deadline_s - began_s)):
                 result = await attempt()
         except TimeoutError:
-            raise BrokenError(f"no answer for {time.monotonic() - began_s:.1f} s") from None
+            raise CutError(time.monotonic() - began_s) from None
         except OverloadedError:
             self.gate.slow_down(began_s)
             raise
