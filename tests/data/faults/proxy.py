@@ -114,6 +114,10 @@ class Proxy:
         asyncio.run_coroutine_threadsafe(end(), self._loop).result(5)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        while tasks := asyncio.all_tasks(self._loop):  # of connections that came while it ended
+            for task in tasks:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         self._loop.close()
 
     async def _listen(self) -> asyncio.Server:

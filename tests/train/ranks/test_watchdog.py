@@ -18,7 +18,7 @@ def script(tmp_path: Path) -> Script:
 @pytest.mark.slow
 def test_an_endless_loop_is_shown_and_long_work_is_no_hang(script: Script, tmp_path: Path) -> None:
     """Preparing data, then a step on both ranks, take longer than the time-out; then one rank never comes back."""
-    output = script.run("endless", code=1, DEVICES="2", WHO="1", LEYDEN_RANK_TIMEOUT_S="5", BUSY_S="6")
+    output = script.run("endless", code=1, DEVICES="2", WHO="1", LEYDEN_RANK_TIMEOUT_S="3", BUSY_S="4")
     assert "rank 1 hangs at step 5 (epoch 0, batch 5), while others wait for it" in output
     assert "in turn_in_circles" in output
     assert "rank 0 waited at step 5 (epoch 0, batch 5)" in output
@@ -28,7 +28,7 @@ def test_an_endless_loop_is_shown_and_long_work_is_no_hang(script: Script, tmp_p
 @pytest.mark.slow
 def test_a_stopped_rank_is_named_and_ended(script: Script, tmp_path: Path) -> None:
     """One of 4 ranks can give no stack."""
-    output = script.run("stop", code=1, DEVICES="4", WHO="2", LEYDEN_RANK_TIMEOUT_S="5", BUSY_S="3")
+    output = script.run("stop", code=1, DEVICES="4", WHO="2", LEYDEN_RANK_TIMEOUT_S="3", BUSY_S="2")
     assert "rank 2 gives no sign of life" in output
     assert re.search(r"last seen at step [2-5] ", output)  # the last one it told: it rests at 2, and stops at 5
     assert "rank 3 waited at step 5 (epoch 0, batch 5)" in output

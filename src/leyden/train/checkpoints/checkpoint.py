@@ -10,6 +10,7 @@ as they are and a torn one is never picked up.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -207,8 +208,11 @@ def committed(folder: Path) -> list[Found]:
             found.append(
                 Found(path=manifest.parent, epoch=told["epoch"], step=told["step"], created_at=told["created_at"])
             )
+        except FileNotFoundError:  # its training has just removed it for a newer one
+            continue
         except (ValueError, KeyError):  # damaged: `check` says so to who asks for it by name
-            found.append(Found(path=manifest.parent, epoch=-1, step=-1, created_at=manifest.stat().st_mtime))
+            with contextlib.suppress(FileNotFoundError):
+                found.append(Found(path=manifest.parent, epoch=-1, step=-1, created_at=manifest.stat().st_mtime))
     return sorted(found, key=lambda one: (one.step, one.created_at))
 
 
