@@ -233,7 +233,9 @@ def test_a_tree_that_is_asked_for_in_that_moment_stays(home: Home, store: Store)
     thread = threading.Thread(target=clean)
     thread.start()
     try:
-        for number in range(300):
+        for number in range(6000):
+            if number >= 300 and heard > 10:
+                break  # mostly at once; where two cleanings share one core the moment is met more rarely
             file = tree(home, str(number).encode(), days_old=2)
             while not stop.wait(0.0002) and file.exists():
                 if renew(file):  # HEAD /api/code/…
