@@ -1,0 +1,84 @@
+"""What does the HTTP API say about sweeps? Times are seconds since 1970 (UTC)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungView:
+    """One rung of one bracket: a place where trials pause."""
+
+    bracket: int
+    resource: int  # epochs or steps
+    reached: int  # how many trials have been measured there
+    gone_on: int  # how many of them were let train further
+    best: float | None  # as the metric says it, not negated
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialView:
+    """One trial: a job whose arguments the sweep chose."""
+
+    number: int
+    job_id: str  # "" where no job has been made yet
+    state: str  # waiting | running | paused | done | failed | dropped (not promoted, replaced or cancelled)
+    note: str  # in words: why it waits, where it paused, how it failed
+    params: dict[str, Value]
+    value: float | None  # of the first metric: at its end, else at its last rung; None where nobody knows yet
+    values: list[float | None]  # of every metric, at its end
+    curve: list[list[float]]  # [resource, value] at each rung it reached
+    bracket: int
+    resource: int  # how far it has come, as of its last rung
+    parent: int | None  # trial from whose checkpoint it began (PBT)
+    attempts: int
+    device_s: float  # seconds it held devices, times the devices (a shared GPU counts by its part)
+    started_at: float | None
+    ended_at: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepView:
+    """One sweep as `leyden sweep list` shows it."""
+
+    id: str
+    name: str
+    user: str
+    state: str  # running | stopping | stopped | finished | failed
+    reason: str  # why it stands still, or how it ended
+    strategy: str
+    metrics: list[str]  # e.g. ["val_loss:min"]
+    resource: str  # epoch | step
+    asked: int | None  # trials at most
+    counts: dict[str, int]  # trials by state
+    parallel: int | None
+    per_gpu: int
+    best: TrialView | None
+    device_s: float
+    cost: float | None  # None where the server knows no prices
+    created_at: float
+    ended_at: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepDetail:
+    """One sweep as `leyden sweep show` and its page show it."""
+
+    sweep: SweepView
+    command: list[str]  # the script with its arguments as given, expressions and all
+    space: dict[str, str]  # parameter → its expression
+    rungs: list[RungView]
+    front: list[int]  # with several metrics: trials that no other one beats in all of them
+    best_command: list[str]  # ready to be typed; empty where there is no best
+    trials: list[TrialView]  # by number
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportanceView:
+    """How much of the metric's variation each parameter explains, 0 to 1 (fANOVA)."""
+
+    trials: int  # that it was computed from
+    shares: dict[str, float]
+    note: str = ""  # why there are none
