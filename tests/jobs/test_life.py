@@ -57,6 +57,18 @@ def test_a_key_seen_before_names_the_same_job(store: Store) -> None:
     assert (again.id, new) == (first.id, False)
 
 
+def test_a_trial_at_its_rung_says_so_until_it_goes_on(store: Store) -> None:
+    job, attempt = admitted(store, "cpu:0")
+    paused = Outcome(kind=Ending.PAUSED, message="paused at its rung (exit code 76)", started_at=3.0, ended_at=9.0)
+    store.write(lambda connection: life.ended(connection, attempt, paused, at=9.0))
+    row = store.read(lambda connection: get_job(connection, job.id))
+    assert (row.state, row.reason, row.reason_code) == (State.PAUSED, "paused at its rung", "rung")
+    assert not store.read(held_devices)
+    store.write(lambda connection: life.resume(connection, job.id, at=10.0, who="sweep"))
+    row = store.read(lambda connection: get_job(connection, job.id))
+    assert (row.state, row.reason_code) == (State.QUEUED, "")
+
+
 def test_an_outcome_is_written_once(store: Store) -> None:
     job, attempt = admitted(store, "cpu:0")
     assert store.write(lambda connection: life.ended(connection, attempt, DONE, at=9.0))

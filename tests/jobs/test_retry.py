@@ -39,11 +39,30 @@ def outcome(kind: Ending, *, began: bool = True) -> Outcome:
         (Intent.PREEMPT, Ending.SUCCEEDED, State.SUCCEEDED),
         (Intent.PAUSE, Ending.CANCELLED, State.PAUSED),
         (Intent.PAUSE, Ending.REQUEUE, State.PAUSED),
+        (Intent.NONE, Ending.PAUSED, State.PAUSED),
+        (Intent.PREEMPT, Ending.PAUSED, State.PAUSED),
+        (Intent.PAUSE, Ending.PAUSED, State.PAUSED),
+        (Intent.CANCEL, Ending.PAUSED, State.CANCELLED),
     ],
 )
 def test_the_next_state(intent: Intent, kind: Ending, state: State) -> None:
     one = job(intent=intent, state=State.STOPPING if intent else State.RUNNING)
     assert what_next(one, outcome(kind), at=10.0).state is state
+
+
+@pytest.mark.parametrize(
+    ("intent", "reason", "columns"),
+    [
+        (Intent.NONE, "paused at its rung", {"reason_code": "rung"}),
+        (Intent.PREEMPT, "paused at its rung", {"reason_code": "rung"}),
+        (Intent.PAUSE, "paused", {}),
+        (Intent.CANCEL, "cancelled", {}),
+    ],
+)
+def test_who_paused_a_trial_is_said(intent: Intent, reason: str, columns: dict[str, object]) -> None:
+    one = job(intent=intent, state=State.STOPPING if intent else State.RUNNING)
+    after = what_next(one, outcome(Ending.PAUSED), at=10.0)
+    assert (after.reason, after.columns) == (reason, columns)
 
 
 def test_failures_are_counted_and_pauses_double() -> None:

@@ -80,7 +80,10 @@ def test_success_is_recorded_before_it_is_told(tmp_path: Path, listener: Listene
 
 
 VARIABLES = "import os, json; print(json.dumps(dict(os.environ)))"
-STALE = {"RANK": "7", "WORLD_SIZE": "8", "LEYDEN_RESUME_FROM": "x", "TORCHELASTIC_RUN_ID": "x", "SLURM_NTASKS": "4"}
+STALE = {
+    "RANK": "7", "WORLD_SIZE": "8", "LEYDEN_RESUME_FROM": "x", "TORCHELASTIC_RUN_ID": "x", "SLURM_NTASKS": "4",
+    "LEYDEN_TRIAL_BUDGET": "x",
+}  # fmt: skip
 
 
 def test_one_process_sees_no_variables_of_torchrun(tmp_path: Path, listener: Listener) -> None:
@@ -88,11 +91,11 @@ def test_one_process_sees_no_variables_of_torchrun(tmp_path: Path, listener: Lis
     environ.pop("OMP_NUM_THREADS", None)
     launch = a_launch(
         tmp_path, VARIABLES, api_url=listener.url, environ=environ, vars={"BOTH": "job"}, cpus=6, time_s=100.0,
-        submit_dir="/home/ada",
+        submit_dir="/home/ada", budget="epoch:3", objective="val_loss",
     )  # fmt: skip
     run(launch)
     seen = json.loads(log(tmp_path))
-    assert not seen.keys() & {*STALE, "MASTER_ADDR", "LOCAL_RANK"}
+    assert not seen.keys() & ({*STALE, "MASTER_ADDR", "LOCAL_RANK"} - {"LEYDEN_TRIAL_BUDGET"})
     assert (seen["MINE"], seen["BOTH"], seen["LEYDEN_HOME"]) == ("a", "job", "/home/ada/.leyden")
     assert seen["CUDA_VISIBLE_DEVICES"] == ""
     assert seen["OMP_NUM_THREADS"] == "6"
@@ -100,6 +103,7 @@ def test_one_process_sees_no_variables_of_torchrun(tmp_path: Path, listener: Lis
     assert seen["LEYDEN_JOB_ID"] == launch.job_id
     assert (seen["LEYDEN_ATTEMPT"], seen["LEYDEN_FENCE"], seen["LEYDEN_TOKEN"]) == ("1", "1", "secret")
     assert (seen["LEYDEN_RUN_DIR"], seen["LEYDEN_CHECKPOINT_DIR"]) == (str(tmp_path), f"{tmp_path}/checkpoints")
+    assert (seen["LEYDEN_TRIAL_BUDGET"], seen["LEYDEN_TRIAL_METRIC"]) == ("epoch:3", "val_loss")
     assert (seen["LEYDEN_API_URL"], seen["LEYDEN_SUBMIT_DIR"]) == (listener.url, "/home/ada")
     file = record.read_worker(launch.folder)
     assert file is not None

@@ -249,6 +249,43 @@ def test_the_first_failure_decides_not_a_later_75(tmp_path: Path) -> None:
     assert (outcome.kind, outcome.exit_code) == (Ending.FAILED, 3)
 
 
+@pytest.mark.parametrize("budget", ["epoch:3", ""])
+def test_only_a_trial_is_paused_by_76(tmp_path: Path, budget: str) -> None:
+    outcome = run(a_launch(tmp_path, "raise SystemExit(76)", budget=budget))
+    said = "paused at its rung (exit code 76)" if budget else "the program exited with code 76"
+    assert (outcome.kind, outcome.message) == (Ending.PAUSED if budget else Ending.FAILED, said)
+
+
+def test_a_rank_that_pauses_gets_no_other_one_killed(tmp_path: Path) -> None:
+    """Rank 0 is still saving when the first has left; neither a signal nor the grace of a cancel may end it."""
+    program = WAITS + "print('saved'); raise SystemExit(76)"
+    program = f"import os, sys\nif os.environ['RANK'] == '1': sys.exit(76)\n{program}"
+    launch = a_launch(tmp_path, program, ranks=2, distributed=True, budget="step:9", stop_grace_s=0.1)
+    worker = start(launch)
+    until(lambda: (found := record.read_worker(launch.folder)) and found.ranks)
+    file = record.read_worker(launch.folder)
+    assert file
+    until(lambda: not record.lives(file.ranks[1]))
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.wait(timeout=0.5)
+    (tmp_path / "go").touch()
+    assert worker.wait(timeout=60) == 0
+    outcome = record.read_outcome(launch.folder)
+    assert outcome
+    assert (outcome.kind, outcome.exit_code) == (Ending.PAUSED, 76)
+    assert log(tmp_path).endswith("saved\n")
+
+
+def test_a_trial_that_is_stopped_while_it_comes_to_its_rung_is_paused_there(tmp_path: Path) -> None:
+    launch = a_launch(tmp_path, SAVES.replace("75", "76"), budget="step:9", save_grace_s=60.0)
+    worker = saving(launch)
+    (tmp_path / "saved").touch()
+    assert worker.wait(timeout=60) == 0
+    outcome = record.read_outcome(launch.folder)
+    assert outcome
+    assert outcome.kind is Ending.PAUSED
+
+
 SAVES = """
 import os, pathlib, signal, sys, time
 folder = pathlib.Path(os.environ["LEYDEN_RUN_DIR"])

@@ -20,6 +20,7 @@ class ReasonCode(StrEnum):
     NOT_YET = "not_yet"  # it failed, and is tried again at a later time
     HELD = "held"  # until it is released
     PAUSED = "paused"  # until it is resumed
+    RUNG = "rung"  # paused by its sweep, until it is found good enough to go on
     IMPOSSIBLE = "impossible"  # this machine cannot run it, or a job it comes after has failed
 
 

@@ -43,12 +43,13 @@ class Intent(StrEnum):
 FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.TIMED_OUT})
 ACTIVE = frozenset({State.ADMITTED, State.STARTING, State.RUNNING, State.STOPPING})
 
-# A requeue (stopping or running → queued) opens attempt n+1; final states have no way out.
+# A requeue (stopping or running → queued) opens attempt n+1; a trial pauses itself at its rung (running → paused);
+# final states have no way out.
 _NEXT: dict[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.ADMITTED, State.HELD, State.PAUSED, State.CANCELLED, State.FAILED}),
     State.ADMITTED: frozenset({State.STARTING, State.QUEUED, State.STOPPING, State.CANCELLED, State.FAILED}),
-    State.STARTING: frozenset({State.RUNNING, State.STOPPING, State.QUEUED, *FINAL}),
-    State.RUNNING: frozenset({State.STOPPING, State.QUEUED, *FINAL}),
+    State.STARTING: frozenset({State.RUNNING, State.STOPPING, State.QUEUED, State.PAUSED, *FINAL}),
+    State.RUNNING: frozenset({State.STOPPING, State.QUEUED, State.PAUSED, *FINAL}),
     State.STOPPING: frozenset({State.QUEUED, State.PAUSED, *FINAL}),
     State.HELD: frozenset({State.QUEUED, State.CANCELLED}),
     State.PAUSED: frozenset({State.QUEUED, State.CANCELLED}),
@@ -70,3 +71,4 @@ EXIT_CANCELLED = 103
 EXIT_INFRA = 104
 EXIT_LIMIT = 105
 EXIT_REQUEUE = 75
+EXIT_PAUSE = 76  # of a trial: it stands at its rung, its checkpoint saved

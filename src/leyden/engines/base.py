@@ -81,6 +81,8 @@ class Launch:
     save_signal: str = "TERM"  # what ranks are sent when they are to save a checkpoint and end
     save_grace_s: float = 30.0
     resume_from: str = ""  # newest checkpoint of the attempts before, "" where there is none
+    budget: str = ""  # how far a trial may train, in all: "epoch:3" or "step:300"; "" where nobody pauses it
+    objective: str = ""  # the metric that its sweep compares trials by
     warm: bool = True  # whether it may be forked off a process that has torch imported already
 
     @property
@@ -102,6 +104,7 @@ class Ending(StrEnum):
     CANCELLED = "cancelled"
     TIMED_OUT = "timed_out"
     REQUEUE = "requeue"  # the program exited with 75: it wants to be started again
+    PAUSED = "paused"  # the program stopped at a rung, its checkpoint saved
     INFRA = "infra"  # not the program's fault: the worker died, the code could not be unpacked
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from leyden.core.job import Job
-from leyden.core.reasons import PLACING
+from leyden.core.reasons import PLACING, ReasonCode
 from leyden.core.states import Intent, State
 from leyden.engines.base import Ending, Outcome
 from leyden.jobs.rows import JobRow
@@ -27,7 +27,7 @@ class After:
 
 def what_next(job: JobRow, outcome: Outcome, *, at: float) -> After:
     """By how the attempt ended, what was intended with the job, and its retry policy."""
-    if outcome.kind in {Ending.CANCELLED, Ending.REQUEUE}:
+    if outcome.kind in {Ending.CANCELLED, Ending.REQUEUE, Ending.PAUSED}:
         return _aside(job, outcome)
     if outcome.kind in {Ending.FAILED, Ending.INFRA}:
         again = None if job.state is State.STOPPING else _again(job, outcome, at=at)
@@ -36,13 +36,18 @@ def what_next(job: JobRow, outcome: Outcome, *, at: float) -> After:
 
 
 def _aside(job: JobRow, outcome: Outcome) -> After:
-    """It was stopped, or asked to be started again."""
+    """It was stopped, asked to be started again, or has come to its rung."""
+    if outcome.kind is Ending.PAUSED and job.intent in {Intent.NONE, Intent.PREEMPT}:
+        columns: dict[str, object] = {"reason_code": ReasonCode.RUNG}
+        return After(state=State.PAUSED, why=outcome.message, reason="paused at its rung", columns=columns)
     if job.intent is Intent.PREEMPT:
         return After(state=State.QUEUED, why=job.reason, reason=PLACING)
     if job.intent is Intent.PAUSE:
         return After(state=State.PAUSED, why="paused", reason="paused")
     if outcome.kind is Ending.REQUEUE and job.intent is not Intent.CANCEL:
         return After(state=State.QUEUED, why=outcome.message, reason=PLACING)
+    if outcome.kind is Ending.PAUSED:
+        return After(state=State.CANCELLED, why="cancelled", reason="cancelled")
     return _over(State.CANCELLED, outcome)
 
 

@@ -60,6 +60,11 @@ def queue(services: Services, limit: int) -> list[WaitingView]:
     return services.store.read(work)
 
 
+def code_of(row: JobRow) -> str:
+    """For what it waits, as it stands on record; "" where it does not wait."""
+    return row.reason_code or str(_CODES.get(row.state, ""))
+
+
 def _view(
     services: Services, row: JobRow, attempt: AttemptRow | None, decisions: Decisions | None, place: int | None
 ) -> WaitingView:
@@ -68,7 +73,7 @@ def _view(
     expected = decisions.expected.get(row.id) if queued and decisions else None
     return WaitingView(
         job=job_view(services.home, row, attempt),
-        code=str(reason.code if reason else _CODES[row.state]),
+        code=str(reason.code) if reason else code_of(row),
         text=reason.text if reason else row.reason,
         needs={"gpus": row.gpus, "cpus": row.cpus},
         position=place,

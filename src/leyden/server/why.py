@@ -11,6 +11,7 @@ from leyden.jobs.fairness import describe
 from leyden.jobs.rows import JobRow, find_job
 from leyden.jobs.snapshot import Decisions, Running, Snapshot
 from leyden.server.services import Services
+from leyden.server.waiting import code_of
 
 
 def why(services: Services, ref: str) -> WhyView:
@@ -27,12 +28,11 @@ def why(services: Services, ref: str) -> WhyView:
 
 def _plain(job: JobRow) -> WhyView:
     """A job that no pass decides about."""
-    code = {State.HELD: ReasonCode.HELD, State.PAUSED: ReasonCode.PAUSED, State.QUEUED: ReasonCode.PLACING}
     return WhyView(
         id=job.id,
         name=job.name,
         state=job.state,
-        code=str(code.get(job.state, "")),
+        code=code_of(job),
         text=job.reason,
         priority=job.priority,
         needs=_needs(job),

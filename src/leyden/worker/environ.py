@@ -68,7 +68,11 @@ def working_folder(launch: Launch) -> Path:
 
 def _leyden(launch: Launch, ends_at: float | None) -> dict[str, str]:
     deadline = {} if ends_at is None else {"LEYDEN_DEADLINE": f"{ends_at:.3f}"}
-    resume = {"LEYDEN_RESUME_FROM": launch.resume_from} if launch.resume_from else {}
+    given = {
+        "LEYDEN_RESUME_FROM": launch.resume_from,
+        "LEYDEN_TRIAL_BUDGET": launch.budget,
+        "LEYDEN_TRIAL_METRIC": launch.objective,
+    }
     return {
         "LEYDEN_JOB_ID": launch.job_id,
         "LEYDEN_ATTEMPT": str(launch.number),
@@ -80,7 +84,7 @@ def _leyden(launch: Launch, ends_at: float | None) -> dict[str, str]:
         "LEYDEN_SUBMIT_DIR": launch.submit_dir,
         REF_VARIABLE: launch.engine_ref,
         **deadline,
-        **resume,
+        **{name: value for name, value in given.items() if value},
     }
 
 

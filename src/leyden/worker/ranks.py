@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from leyden.core.states import EXIT_REQUEUE
+from leyden.core.states import EXIT_PAUSE, EXIT_REQUEUE
 from leyden.engines import record
 from leyden.engines.base import Launch
 from leyden.worker.fork import Forked, dismiss, fork_rank, why_not
@@ -42,8 +42,8 @@ class Ranks:
         codes = [process.poll() for process in self._started]
         failed = [(rank, code) for rank, code in enumerate(codes) if code]
         if failed and self.first_failure is None:
-            # Where several died since the last look, one that asked for another start was what the others died of.
-            self.first_failure = next((one for one in failed if one[1] == EXIT_REQUEUE), failed[0])
+            # Where several died since the last look, one that left on purpose was what the others died of.
+            self.first_failure = next((one for one in failed if one[1] in {EXIT_REQUEUE, EXIT_PAUSE}), failed[0])
         return None in codes
 
     def signal(self, number: signal.Signals) -> None:

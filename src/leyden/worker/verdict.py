@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
-from leyden.core.states import EXIT_REQUEUE
+from leyden.core.states import EXIT_PAUSE, EXIT_REQUEUE
 from leyden.core.units import format_duration
 from leyden.engines import record
 from leyden.engines.base import Ending, Launch, Outcome
@@ -27,7 +27,7 @@ class Stop:
 
     kind: Ending
     message: str
-    signal: signal.Signals = signal.SIGTERM
+    signal: signal.Signals | None = signal.SIGTERM  # None: they end by themselves
     grace_s: float
     exit_code: int | None = None
     saves: bool = False  # it is to go on later; a cancel may still outdo this
@@ -100,6 +100,11 @@ def failed(launch: Launch, rank: int, code: int) -> Stop:
     """What the first rank that failed makes of the attempt."""
     who = "the program" if launch.ranks == 1 else f"rank {rank}"
     kind = Ending.FAILED
+    if code == EXIT_PAUSE and launch.budget:  # of any other job, 76 is a failure like all others
+        message = f"paused at its rung (exit code {code})"
+        # All ranks leave within moments of each other, some with a checkpoint still to be written: none is signalled.
+        grace_s = max(launch.stop_grace_s, launch.save_grace_s)
+        return Stop(kind=Ending.PAUSED, message=message, signal=None, grace_s=grace_s, exit_code=code, saves=True)
     if code == EXIT_REQUEUE:
         kind, message = Ending.REQUEUE, f"{who} asked to be started again (exit code {code})"
     elif code > 0:

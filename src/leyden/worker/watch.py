@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -39,13 +40,14 @@ def watch(
             if stop := judge.stop(now):
                 if stop.stacks:
                     dump_stacks(launch, ranks.processes, stop.message)
-                ranks.signal(stop.signal)
+                if stop.signal:
+                    ranks.signal(stop.signal)
                 kill_at = now + stop.grace_s
         elif now >= kill_at:
             ranks.kill()
         elif stop.saves and (cancel := judge.cancelled()):
             stop, kill_at = cancel, min(kill_at, now + cancel.grace_s)
-            ranks.signal(stop.signal)
+            ranks.signal(signal.SIGTERM)
         if now >= next_beat:
             reporter.heartbeat()
             next_beat = now + HEARTBEAT_S
@@ -54,7 +56,8 @@ def watch(
     ranks.kill()  # children a rank left in its process group hold devices and log files
     usage.close()
     stamps.close()
-    if stop is None and ranks.first_failure:
-        stop = failed(launch, *ranks.first_failure)
+    if ranks.first_failure and (stop is None or stop.saves):
+        left = failed(launch, *ranks.first_failure)
+        stop = left if stop is None or left.kind is Ending.PAUSED else stop  # it came to its rung while it was stopped
     ended = stop.outcome if stop else Outcome(kind=Ending.SUCCEEDED, message="", exit_code=0, ended_at=0)
     return replace(ended, started_at=started_at, ended_at=time.time())
