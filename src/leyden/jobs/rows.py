@@ -45,6 +45,7 @@ class JobRow:
     ended_at: float | None = None
     exit_code: int | None = None
     gpus_most: int = 0
+    share: int = 1
     reason_code: str = ""
     intent: Intent = Intent.NONE
     environ: str = ""

@@ -45,6 +45,7 @@ jobs = Table(
     Column("gpu_memory_bytes", _BIG, nullable=False),
     Column("cpus", Integer, nullable=False),
     Column("ranks", Integer, nullable=False),
+    Column("share", Integer, nullable=False, server_default="1"),  # 4: a quarter of its GPU
     Column("environ", String, nullable=False, server_default=""),  # hash of the submitter's, a file of mode 600
     Column("origin", String, nullable=False, server_default=""),  # job that this one repeats or goes on from
     Column("resume_from", Text, nullable=False, server_default=""),  # checkpoint of another job that it begins with
@@ -148,4 +149,50 @@ quotas = Table(
     Column("user", String, primary_key=True),  # "*": everybody who has none of their own
     Column("gpus", Integer),
     Column("cpus", Integer),
+)
+
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("key", String, nullable=False, unique=True),  # of the request: asking twice makes one sweep
+    Column("version", Integer, nullable=False),
+    Column("state", String, nullable=False, index=True),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("name", String, nullable=False),
+    Column("user", String, nullable=False),
+    Column("job", Text, nullable=False),  # Job as JSON: what its trials are made from
+    Column("spec", Text, nullable=False),  # Sweep as JSON
+    Column("code", String, nullable=False),
+    Column("cwd", String, nullable=False),
+    Column("submit_dir", String, nullable=False),
+    Column("environ", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("ended_at", Float),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("sweep_id", ForeignKey("sweeps.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False, unique=True),
+    Column("params", Text, nullable=False),  # JSON: what the sweep chose
+    Column("standing", String, nullable=False),  # see leyden.sweeps.state; a paused one is what its job says
+    Column("bracket", Integer, nullable=False),
+    Column("allowed", Integer, nullable=False),  # index of the rung up to which it may train
+    Column("parent", Integer),  # trial from whose checkpoint it began
+    Column("finals", Text, nullable=False, server_default="[]"),  # JSON: of each metric at its end, null where unknown
+    Column("note", Text, nullable=False, server_default=""),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("sweep_id", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # of the trial
+    Column("rung", Integer, primary_key=True, autoincrement=False),
+    Column("resource", Float, nullable=False),
+    Column("value", Float),  # as the metric says it; NULL: NaN
+    Column("at", Float, nullable=False),
 )

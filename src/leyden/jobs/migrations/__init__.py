@@ -16,7 +16,7 @@ from leyden.core.errors import ServerError
 from leyden.jobs.tables import metadata
 
 FIRST: Final = "0001"  # what databases without a word about their revision are in
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 _revisions = Table(
     "alembic_version",  # Alembic's own name and shape, so that its tools can be used on it
     MetaData(),
