@@ -55,7 +55,8 @@ def test_equal_scores_go_by_number() -> None:
 
 def test_failed_and_dropped_count_but_stay() -> None:
     trials = [paused(0, 0.5), paused(1, 0.4), paused(2, 0.1, standing=Standing.FAILED)]
-    assert NINE.promotable(trials) == []
+    assert NINE.promotable(trials) == [], "the place is its own"
+    assert NINE.promotable([*trials[:2], paused(2, 0.9, standing=Standing.FAILED)]) == [1], "it is one of three"
     trials = [*trials, paused(3, 0.6), paused(4, 0.2, standing=Standing.DROPPED), paused(5, 0.7)]
     assert NINE.promotable(trials) == [], "the two places are theirs"
     assert NINE.promotable([*trials, paused(6, 0.8), paused(7, 0.8), paused(8, 0.8)]) == [1]

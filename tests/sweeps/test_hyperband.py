@@ -96,6 +96,7 @@ def test_a_rung_waits_for_all_its_trials() -> None:
     assert [course.bracket_of(number) for number in range(4)] == [0, 0, 0, 1]
     two = members([Standing.PAUSED] * 2, [0.1, 0.2])
     assert course.promotable(two) == [], "the third has not started"
+    assert PAPER.promotable(members([Standing.PAUSED] * 80, [0.1] * 80)) == [], "one of 81 has not started"
     three = [*two, Trial(number=2, params={})]
     assert course.promotable(three) == [], "the third is not measured"
     assert course.promotable([*two, Trial(number=2, params={}, standing=Standing.FAILED)]) == [0]
