@@ -15,6 +15,8 @@ import { Empty } from "./parts/messages";
 import { QueuePage } from "./queue/QueuePage";
 import { RunPage } from "./run/RunPage";
 import { RunsPage } from "./runs/RunsPage";
+import { SweepPage } from "./sweeps/SweepPage";
+import { SweepsPage } from "./sweeps/SweepsPage";
 
 /** What every page may know of what goes on: how often anything changed, and what did last. */
 export interface Pulse {
@@ -65,6 +67,7 @@ function view(path: string, pulse: Pulse) {
   const [page = "", ref] = path.split("/").filter(Boolean).map(decoded);
   if (page === "runs" && ref) return <RunPage key={ref} id={ref} pulse={pulse} />;
   if (page === "" || page === "runs") return <RunsPage pulse={pulse} />;
+  if (page === "sweeps") return ref ? <SweepPage key={ref} id={ref} pulse={pulse} /> : <SweepsPage pulse={pulse} />;
   if (page === "compare") return <ComparePage pulse={pulse} />;
   if (page === "cluster") return <ClusterPage pulse={pulse} />;
   if (page === "queue") return <QueuePage pulse={pulse} />;

@@ -5,6 +5,7 @@ import "./styles/runs.css";
 import "./styles/run.css";
 import "./styles/charts.css";
 import "./styles/views.css";
+import "./styles/sweeps.css";
 
 import { render } from "preact";
 import { App } from "./app";

@@ -5,8 +5,8 @@ import { ramp } from "../charts/colours";
 import { go } from "../lib/address";
 import { number } from "../lib/format";
 import { useWidth } from "../lib/width";
-import type { Run } from "../lib/types";
-import { type Dimension, share, ticks, valueAt } from "./parameters";
+import type { Brushes } from "./brushes";
+import { type Dimension, type Point, share, ticks, valueAt } from "./parameters";
 
 const HIGH = 330;
 const TOP = 34;
@@ -15,17 +15,16 @@ const SIDE = 70;
 const NEAR_END = 0.02; // the end itself is meant
 const LEAST_PX = 90; // between two axes
 
-export type Brushes = Record<string, [number, number]>; // shares of an axis
-
 interface Props {
-  runs: readonly Run[];
+  runs: readonly Point[];
   axes: readonly Dimension[];
   metric: Dimension;
+  word?: string;
   brushes: Brushes;
   onBrush: (name: string, range: [number, number] | null) => void;
 }
 
-export function ParallelPlot({ runs, axes, metric, brushes, onBrush }: Props) {
+export function ParallelPlot({ runs, axes, metric, word = "runs", brushes, onBrush }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const [at, setAt] = useState(-1);
   const width = Math.max(useWidth(box), SIDE * 2 + LEAST_PX * (axes.length - 1));
@@ -56,7 +55,7 @@ export function ParallelPlot({ runs, axes, metric, brushes, onBrush }: Props) {
         ))}
       </svg>
       <p class="muted nothing">
-        {shown ? `${shown.name} ${shown.id.slice(-4)}: ${metric.label} ${number(metric.values[at])}` : `${kept.length} of ${runs.length} runs. Drag along an axis to keep some; click it to keep all.`}
+        {shown ? `${shown.name} ${shown.id.slice(-4)}: ${metric.label} ${number(metric.values[at])}` : `${kept.length} of ${runs.length} ${word}. Drag along an axis to keep some; click it to keep all.`}
       </p>
     </div>
   );

@@ -1,11 +1,12 @@
 // Which parameters made the difference? For sweeps: parallel coordinates, a scatter, and what each explains.
 
-import { change, list, joined, useAddress } from "../lib/address";
+import { change, useAddress } from "../lib/address";
 import { csv, saveText } from "../lib/save";
 import type { Run } from "../lib/types";
 import { Bar } from "../parts/State";
 import { Empty } from "../parts/messages";
-import { type Brushes, ParallelPlot } from "./ParallelPlot";
+import { readBrushes, setBrush } from "./brushes";
+import { ParallelPlot } from "./ParallelPlot";
 import { type Dimension, dimension, importances } from "./parameters";
 import { ScatterPlot } from "./ScatterPlot";
 
@@ -25,15 +26,9 @@ export function ParametersTab({ runs, config, metrics }: { runs: readonly Run[];
   }
   const found = importances(parameters, metric);
   const ordered = found.map((one) => one.dimension);
-  const brushes = readBrushes(list(query, "keep"));
+  const brushes = readBrushes(query);
   const first = ordered[0]!;
   const x = [...ordered, ...outcomes].find((one) => one.name === query.get("sx")) ?? first;
-  const brush = (name: string, range: [number, number] | null): void => {
-    const now = { ...brushes };
-    if (range) now[name] = range;
-    else delete now[name];
-    change({ keep: joined(Object.entries(now).map(([key, [from, to]]) => `${key}:${from.toFixed(3)}:${to.toFixed(3)}`)) }, "replace");
-  };
   return (
     <>
       <div class="toolbar">
@@ -48,7 +43,7 @@ export function ParametersTab({ runs, config, metrics }: { runs: readonly Run[];
       </div>
       <section class="panel">
         <h2>Parallel coordinates <span class="muted">blue is least, orange greatest {metric.label}</span></h2>
-        <ParallelPlot runs={runs} axes={[...ordered.slice(0, MOST_AXES), metric]} metric={metric} brushes={brushes} onBrush={brush} />
+        <ParallelPlot runs={runs} axes={[...ordered.slice(0, MOST_AXES), metric]} metric={metric} brushes={brushes} onBrush={(name, range) => setBrush(brushes, name, range)} />
       </section>
       <div class="columns-2">
         <section class="panel">
@@ -82,15 +77,6 @@ export function ParametersTab({ runs, config, metrics }: { runs: readonly Run[];
       </div>
     </>
   );
-}
-
-function readBrushes(words: readonly string[]): Brushes {
-  const found: Brushes = {};
-  for (const word of words) {
-    const match = /^(.*):([\d.]+):([\d.]+)$/.exec(word);
-    if (match) found[match[1]!] = [Number(match[2]), Number(match[3])];
-  }
-  return found;
 }
 
 function asCsv(runs: readonly Run[], dimensions: readonly Dimension[]): string {

@@ -5,15 +5,15 @@ import { ramp } from "../charts/colours";
 import { go } from "../lib/address";
 import { number } from "../lib/format";
 import { useWidth } from "../lib/width";
-import type { Run } from "../lib/types";
-import { type Dimension, share, ticks } from "./parameters";
+import { type Dimension, type Point, share, ticks } from "./parameters";
 
 const HIGH = 300;
 const LEFT = 64;
 const BOTTOM = 36;
 const EDGE = 12;
+const LABEL_PX = 60; // between the last label and the one before
 
-export function ScatterPlot({ runs, x, y, colour }: { runs: readonly Run[]; x: Dimension; y: Dimension; colour: Dimension }) {
+export function ScatterPlot({ runs, x, y, colour }: { runs: readonly Point[]; x: Dimension; y: Dimension; colour: Dimension }) {
   const box = useRef<HTMLDivElement>(null);
   const [at, setAt] = useState(-1);
   const width = useWidth(box);
@@ -24,10 +24,10 @@ export function ScatterPlot({ runs, x, y, colour }: { runs: readonly Run[]; x: D
   return (
     <div ref={box}>
       <svg class="figure" height={HIGH} role="img" aria-label={`${y.label} over ${x.label}`}>
-        {ticks(x).map((value) => (
+        {ticks(x).filter((value) => value === x.high || px(1) - px(share(x, value)) > LABEL_PX).map((value) => (
           <g key={value}>
             <line class="grid" x1={px(share(x, value))} x2={px(share(x, value))} y1={py(0)} y2={py(1)} />
-            <text x={px(share(x, value))} y={HIGH - BOTTOM + 15} text-anchor="middle">{said(x, value)}</text>
+            <text x={px(share(x, value))} y={HIGH - BOTTOM + 15} text-anchor={share(x, value) > 0.95 ? "end" : "middle"}>{said(x, value)}</text>
           </g>
         ))}
         {ticks(y).map((value) => (

@@ -3,6 +3,9 @@
 import { toNumber } from "../lib/format";
 import type { Num, Run, Value } from "../lib/types";
 
+/** A run, or a trial of a sweep. */
+export type Point = Pick<Run, "id" | "name" | "values">;
+
 /** One parameter or metric over all runs. Words get the numbers of their places in `words`. */
 export interface Dimension {
   name: string;
@@ -18,7 +21,7 @@ const LOG_FROM = 10; // greatest by least, all positive: rates and sizes are tri
 const MOST_WORDS = 24;
 
 /** The column as numbers; null where it says nothing: one value only, or a word of its own for each run. */
-export function dimension(runs: readonly Run[], name: string): Dimension | null {
+export function dimension(runs: readonly Point[], name: string): Dimension | null {
   const raw = runs.map((run) => run.values[name] ?? null);
   const numeric = raw.every((value) => value === null || typeof value === "number" || isWord(value));
   const words = numeric ? null : [...new Set(raw.filter((value) => value !== null).map(String))].sort();

@@ -5,9 +5,9 @@ import { toggleTheme, useTheme } from "../lib/theme";
 import icon from "../icon.svg";
 import { Link } from "./Link";
 
-// Sweeps follow with the sweeps themselves.
 const VIEWS = [
   ["runs", "Runs"],
+  ["sweeps", "Sweeps"],
   ["cluster", "Cluster"],
   ["queue", "Queue"],
 ] as const;

@@ -13,7 +13,7 @@ export function Wrong({ fault, retry }: { fault: Fault; retry?: () => void }) {
       <span>{fault.found}</span>
       <span class="muted"><Prose text={fault.advice} /></span>
       {fault.status === 403 && <a href={`/login?to=${encodeURIComponent(location.pathname + location.search)}`}>Log in</a>}
-      {fault.status === 404 && <Link href="/runs">All runs</Link>}
+      {fault.status === 404 && (location.pathname.startsWith("/sweeps") ? <Link href="/sweeps">All sweeps</Link> : <Link href="/runs">All runs</Link>)}
       {retry && <button onClick={retry}>Try again</button>}
     </div>
   );

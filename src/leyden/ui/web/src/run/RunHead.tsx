@@ -68,7 +68,7 @@ function Expected({ job }: { job: string }) {
   );
 }
 
-function Fact({ name, value, title }: { name: string; value: string; title?: string }) {
+export function Fact({ name, value, title }: { name: string; value: string; title?: string }) {
   if (!value || value === "–") return null;
   return (
     <div title={title}>

@@ -5,8 +5,9 @@ import type { Fault } from "../lib/api";
 
 const TYPING_MS = 250;
 
-export function FilterBox({ value, fault, names, onChange }: {
+export function FilterBox({ value, example = "status=running val_loss<0.3 user=ada lr>=1e-3", fault, names, onChange }: {
   value: string;
+  example?: string;
   fault: Fault | null;
   names: readonly string[];
   onChange: (value: string) => void;
@@ -42,7 +43,7 @@ export function FilterBox({ value, fault, names, onChange }: {
         autocomplete="off"
         aria-label="Filter"
         aria-invalid={fault !== null}
-        placeholder="Filter:  status=running val_loss<0.3 user=ada lr>=1e-3  ( / )"
+        placeholder={`Filter:  ${example}  ( / )`}
         onInput={(event) => {
           const now = event.currentTarget.value;
           setText(now);

@@ -1,7 +1,7 @@
 // All runs: filter, sort, group, choose columns, select some and compare them.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { type Pulse, typing } from "../app";
+import type { Pulse } from "../app";
 import { change, go, hrefWith, joined, list, useAddress } from "../lib/address";
 import { get } from "../lib/api";
 import { useAway } from "../lib/away";
@@ -10,11 +10,13 @@ import { plural } from "../lib/format";
 import { csv, saveText } from "../lib/save";
 import type { Names, Run, RunsPage as Page, Value } from "../lib/types";
 import { Empty, Wrong } from "../parts/messages";
+import { readWidths, sorted, writtenWidths } from "../table/address";
+import { selectedNow, toggleSelected, useCursor, useKeys } from "../table/keys";
+import { Table } from "../table/Table";
 import { ColumnPicker } from "./ColumnPicker";
 import { ATTRIBUTE_NAMES, column, type Column, defaultColumns } from "./columns";
 import { FilterBox } from "./FilterBox";
 import { GroupTable } from "./GroupTable";
-import { RunsTable } from "./RunsTable";
 import { type Rows, useRuns } from "./useRuns";
 
 const NEWEST = "-created_at";
@@ -42,17 +44,12 @@ export function RunsPage({ pulse }: { pulse: Pulse }) {
   const holder = useRef<HTMLSpanElement>(null);
   useAway(holder, picking, () => setPicking(false));
 
-  const select = (id: string): void => {
-    const before = list(new URLSearchParams(location.search), "sel"); // keys come faster than pages are drawn
-    const now = before.includes(id) ? before.filter((one) => one !== id) : [...before, id];
-    change({ sel: joined(now) }, "replace");
-  };
   const compare = (): void => {
-    const now = list(new URLSearchParams(location.search), "sel");
+    const now = selectedNow();
     if (now.length > 1) go(`/compare?runs=${now.join(",")}`);
     else if (!now.length && filter) go(`/compare?q=${encodeURIComponent(filter)}`);
   };
-  useKeys({ rows, cursorNow, setCursor, select, compare, clear: () => (picking ? setPicking(false) : change({ sel: null }, "replace")) });
+  useKeys({ rows, cursorNow, setCursor, open: (run) => go(`/runs/${run.id}`), select: toggleSelected, compare, clear: () => (picking ? setPicking(false) : change({ sel: null }, "replace")) });
   useEffect(() => setCursor(-1), [filter, sort, group]);
 
   const wrongFilter = rows.fault?.status === 400 && filter ? rows.fault : null;
@@ -91,7 +88,8 @@ export function RunsPage({ pulse }: { pulse: Pulse }) {
       </div>
       {rows.fault && !wrongFilter && <Wrong fault={rows.fault} />}
       <Body rows={rows} filter={filter} group={group} values={values}>
-        <RunsTable
+        <Table
+          label="Runs"
           rows={rows}
           columns={columns}
           pinned={pinned}
@@ -99,9 +97,9 @@ export function RunsPage({ pulse }: { pulse: Pulse }) {
           cursor={cursor}
           selected={selected}
           onWidth={(name, width) => change({ w: writtenWidths(widths, name, width) }, "replace")}
-          onSort={(name, add) => change({ sort: sorted(sort, name, add) })}
+          onSort={(name, add) => change({ sort: sorted(sort.split(","), name, add).join() })}
           onCursor={setCursor}
-          onSelect={select}
+          onSelect={toggleSelected}
         />
       </Body>
     </div>
@@ -168,30 +166,6 @@ function asKey(name: string): string {
   return /[",\s]/.test(bare) ? `${minus}"${bare}"` : name;
 }
 
-/** The order after a click: up, down, and up again; with Shift the column becomes a further key. */
-function sorted(sort: string, name: string, add: boolean): string {
-  const keys = sort.split(",");
-  const now = keys.includes(`-${name}`) ? name : keys.includes(name) ? `-${name}` : name.endsWith("_at") ? `-${name}` : name;
-  if (!add) return now;
-  return [...keys.filter((one) => one !== name && one !== `-${name}`), now].join(",");
-}
-
-/** From "name:240": how wide somebody made a column. */
-function readWidths(words: readonly string[]): Map<string, number> {
-  return new Map(words.flatMap((word) => {
-    const at = word.lastIndexOf(":");
-    const width = Number(word.slice(at + 1));
-    return at > 0 && width > 0 && width < 2000 ? [[word.slice(0, at), width] as const] : [];
-  }));
-}
-
-function writtenWidths(widths: ReadonlyMap<string, number>, name: string, width: number | null): string {
-  const now = new Map(widths);
-  if (width === null) now.delete(name);
-  else now.set(name, width);
-  return joined([...now].map(([one, wide]) => `${one}:${wide}`));
-}
-
 /** The filter that a group's runs alone pass. */
 function narrowed(filter: string, key: Record<string, Value>): string {
   const words = Object.entries(key).flatMap(([name, value]) => {
@@ -204,53 +178,4 @@ function narrowed(filter: string, key: Record<string, Value>): string {
 
 function quoted(text: string): string {
   return /^[\w.+-]+$/.test(text) ? text : JSON.stringify(text);
-}
-
-/** Where the keys are: as drawn, and as it is by now. */
-function useCursor(): [number, (index: number) => void, () => number] {
-  const [drawn, draw] = useState(-1);
-  const now = useRef(-1);
-  const set = (index: number): void => draw((now.current = index));
-  return [drawn, set, () => now.current];
-}
-
-interface Keyed {
-  rows: Rows;
-  cursorNow: () => number;
-  setCursor: (index: number) => void;
-  select: (id: string) => void;
-  compare: () => void;
-  clear: () => void;
-}
-
-function useKeys(given: Keyed): void {
-  const latest = useRef(given);
-  latest.current = given; // effects come later than what is seen, and a key may come in between
-  useEffect(() => {
-    const key = (event: KeyboardEvent): void => {
-      if (!typing(event) && !document.querySelector(".veil") && acted(event, latest.current)) event.preventDefault();
-    };
-    addEventListener("keydown", key);
-    return () => removeEventListener("keydown", key);
-  }, []);
-}
-
-/** By how many rows a key moves; other keys than letters only while the table has the focus. */
-function moves(event: KeyboardEvent): number {
-  const letters: Record<string, number> = { j: 1, k: -1 };
-  const keys: Record<string, number> = { ArrowDown: 1, ArrowUp: -1, PageDown: 20, PageUp: -20, Home: -Infinity, End: Infinity };
-  const focused = (event.target as HTMLElement).matches(".runs-table");
-  return letters[event.key] ?? (focused ? (keys[event.key] ?? 0) : 0);
-}
-
-function acted(event: KeyboardEvent, { rows, cursorNow, setCursor, select, compare, clear }: Keyed): boolean {
-  const run = rows.at(cursorNow());
-  const by = moves(event);
-  if (by) setCursor(Math.min(rows.total - 1, Math.max(0, cursorNow() + by)));
-  else if ((event.key === "x" || (event.key === " " && (event.target as HTMLElement).matches(".runs-table"))) && run) select(run.id);
-  else if ((event.key === "Enter" || event.key === "o") && run && !(event.target as HTMLElement).closest("a, button")) go(`/runs/${run.id}`);
-  else if (event.key === "c") compare();
-  else if (event.key === "Escape") clear();
-  else return false;
-  return true;
 }

@@ -1,19 +1,15 @@
 // Which columns does the table of runs have, how wide are they, and what stands in a cell?
 
-import type { JSX } from "preact";
 import { Link } from "../parts/Link";
 import { Bar, State } from "../parts/State";
 import type { CsvCell } from "../lib/save";
 import { ago, devices, done, duration, ENDED, exact, number, runtime, short, toNumber } from "../lib/format";
 import type { Names, Run } from "../lib/types";
+import type { Column as Drawn } from "../table/Table";
 
-export interface Column {
-  name: string; // as the server calls it: to sort by, to filter with
-  label: string;
-  width: number;
-  right: boolean;
+/** Its name is what the server calls it. */
+export interface Column extends Drawn<Run> {
   attribute: boolean; // else a metric or a value of the configuration
-  draw: (run: Run) => JSX.Element | string;
   plain: (run: Run) => CsvCell;
 }
 

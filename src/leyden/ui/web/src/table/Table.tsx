@@ -1,18 +1,38 @@
-// The table of runs: only the rows that are seen are drawn, so ten thousand are no more work than forty.
+// A table of runs, sweeps or trials: only the rows that are seen are drawn, so ten thousand are no more work than forty.
 
-import type { ComponentChildren } from "preact";
+import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import type { Column } from "./columns";
-import type { Rows } from "./useRuns";
 
 export const ROW_PX = 28;
 const SELECT_PX = 30;
+const SPACE_PX = 6; // in place of what selects
 const SPARE_ROWS = 10;
 const [LEAST_PX, MOST_PX] = [40, 900]; // of a column
 
-interface Props {
-  rows: Rows;
-  columns: Column[];
+export interface Column<Row> {
+  name: string; // to sort by, to filter with
+  label: string;
+  width: number;
+  right: boolean;
+  draw: (row: Row) => JSX.Element | string;
+}
+
+/** What tells a row apart, in the address and for who selects it. */
+export interface Named {
+  id: string;
+  name: string;
+}
+
+export interface Rows<Row> {
+  total: number;
+  at: (index: number) => Row | undefined; // undefined: not here yet
+  show?: (first: number, last: number) => void;
+}
+
+interface Props<Row extends Named> {
+  label: string;
+  rows: Rows<Row>;
+  columns: readonly Column<Row>[];
   pinned: ReadonlySet<string>;
   sort: readonly string[];
   cursor: number;
@@ -20,28 +40,29 @@ interface Props {
   onSort: (name: string, add: boolean) => void;
   onWidth: (name: string, width: number | null) => void;
   onCursor: (index: number) => void;
-  onSelect: (id: string) => void;
+  onSelect: ((id: string) => void) | null; // null: none can be selected
 }
 
-export function RunsTable({ rows, columns, pinned, sort, cursor, selected, onSort, onWidth, onCursor, onSelect }: Props) {
+export function Table<Row extends Named>({ label, rows, columns, pinned, sort, cursor, selected, onSort, onWidth, onCursor, onSelect }: Props<Row>) {
+  const select = onSelect ? SELECT_PX : SPACE_PX;
   const box = useRef<HTMLDivElement>(null);
   const [first, last] = useSeen(box, rows.total);
-  useEffect(() => rows.show(first, last), [first, last, rows.show]);
+  useEffect(() => rows.show?.(first, last), [first, last, rows.show]);
   useLayoutEffect(() => keepInView(box.current, cursor), [cursor]);
 
   const [dragged, setDragged] = useState<{ name: string; width: number } | null>(null);
   const sized = columns.map((one) => (one.name === dragged?.name ? { ...one, width: dragged.width } : one));
   const ordered = [...sized.filter((one) => pinned.has(one.name)), ...sized.filter((one) => !pinned.has(one.name))];
-  const lefts = offsets(ordered);
-  const width = SELECT_PX + ordered.reduce((sum, one) => sum + one.width, 0);
-  const template = `${SELECT_PX}px ${ordered.map((one) => `${one.width}px`).join(" ")} 1fr`;
+  const lefts = offsets(ordered, select);
+  const width = select + ordered.reduce((sum, one) => sum + one.width, 0);
+  const template = `${select}px ${ordered.map((one) => `${one.width}px`).join(" ")} 1fr`;
   const place = (index: number) => (pinned.has(ordered[index]!.name) ? { left: `${lefts[index]}px` } : {});
-  const fixed = (one: Column) => (pinned.has(one.name) ? " pinned" : "");
+  const fixed = (one: Column<Row>) => (pinned.has(one.name) ? " pinned" : "");
 
   const seen: number[] = [];
   for (let index = first; index <= Math.min(last, rows.total - 1); index++) seen.push(index);
   return (
-    <div class="runs-table" role="grid" aria-rowcount={rows.total} ref={box} tabIndex={0} aria-label="Runs" aria-activedescendant={cursor >= 0 ? `run-${cursor}` : undefined}>
+    <div class="runs-table" role="grid" aria-rowcount={rows.total} ref={box} tabIndex={0} aria-label={label} aria-activedescendant={cursor >= 0 ? `row-${cursor}` : undefined}>
       <div class="head" role="row" style={{ gridTemplateColumns: template, minWidth: `${width}px` }}>
         <span class="cell pinned select" style={{ left: "0px" }} />
         {ordered.map((one, index) => (
@@ -52,13 +73,13 @@ export function RunsTable({ rows, columns, pinned, sort, cursor, selected, onSor
       </div>
       <div class="body" style={{ height: `${rows.total * ROW_PX}px`, minWidth: `${width}px` }}>
         {seen.map((index) => {
-          const run = rows.at(index);
-          const chosen = run !== undefined && selected.has(run.id);
+          const row = rows.at(index);
+          const chosen = row !== undefined && selected.has(row.id);
           return (
             <div
               key={index}
               role="row"
-              id={`run-${index}`}
+              id={`row-${index}`}
               aria-rowindex={index + 1}
               aria-selected={chosen}
               class={`row${index === cursor ? " cursor" : ""}${chosen ? " chosen" : ""}`}
@@ -66,11 +87,11 @@ export function RunsTable({ rows, columns, pinned, sort, cursor, selected, onSor
               onMouseDown={() => onCursor(index)}
             >
               <span class="cell pinned select" style={{ left: "0px" }}>
-                {run && <input type="checkbox" tabIndex={-1} checked={chosen} aria-label={`select ${run.name}`} onChange={() => onSelect(run.id)} />}
+                {row && onSelect && <input type="checkbox" tabIndex={-1} checked={chosen} aria-label={`select ${row.name}`} onChange={() => onSelect(row.id)} />}
               </span>
               {ordered.map((one, at) => (
                 <span key={one.name} role="gridcell" class={`cell${one.right ? " right" : ""}${fixed(one)}`} style={place(at)}>
-                  {run ? one.draw(run) : <i class="pending" />}
+                  {row ? one.draw(row) : <i class="pending" />}
                 </span>
               ))}
             </div>
@@ -81,9 +102,16 @@ export function RunsTable({ rows, columns, pinned, sort, cursor, selected, onSor
   );
 }
 
+interface Heading {
+  name: string;
+  label: string;
+  width: number;
+  right: boolean;
+}
+
 function Head({ column, sort, left, class: more, onSort, children }: {
   children: ComponentChildren;
-  column: Column;
+  column: Heading;
   sort: readonly string[];
   left: { left?: string };
   class: string;
@@ -103,7 +131,7 @@ function Head({ column, sort, left, class: more, onSort, children }: {
 }
 
 /** The right edge of a column: drag it, or use the arrow keys; a double click gives the width it had. */
-function Edge({ column, onDrag, onWidth }: { column: Column; onDrag: (width: number) => void; onWidth: (width: number | null) => void }) {
+function Edge({ column, onDrag, onWidth }: { column: Heading; onDrag: (width: number) => void; onWidth: (width: number | null) => void }) {
   const from = useRef<{ x: number; width: number } | null>(null);
   const at = (event: PointerEvent): number => within(from.current!.width + event.clientX - from.current!.x);
   return (
@@ -160,8 +188,8 @@ function useSeen(box: { current: HTMLDivElement | null }, total: number): [numbe
   return seen;
 }
 
-function offsets(columns: readonly Column[]): number[] {
-  let left = SELECT_PX;
+function offsets(columns: readonly Heading[], from: number): number[] {
+  let left = from;
   return columns.map((one) => (left += one.width) - one.width);
 }
 
