@@ -19,9 +19,11 @@ _HOMES = {
     "ModelCheckpoint": "leyden.train",
     "Module": "leyden.train",
     "Trainer": "leyden.train",
+    "checkpoint": "leyden.track",
     "config": "leyden.track",
     "finish": "leyden.track",
     "init": "leyden.track",
+    "latest_checkpoint": "leyden.track",
     "log": "leyden.track",
     "log_artifact": "leyden.track",
     "log_config": "leyden.track",
@@ -31,6 +33,7 @@ _HOMES = {
     "log_table": "leyden.track",
     "log_text": "leyden.track",
     "note": "leyden.track",
+    "report": "leyden.track",
     "run_dir": "leyden.track",
     "seed_everything": "leyden.train",
     "submit": "leyden.client.handle",
@@ -44,9 +47,11 @@ if TYPE_CHECKING:
     from leyden.client.handle import submit as submit
     from leyden.core.errors import LeydenError as LeydenError
     from leyden.core.job import Job as Job
+    from leyden.track import checkpoint as checkpoint
     from leyden.track import config as config
     from leyden.track import finish as finish
     from leyden.track import init as init
+    from leyden.track import latest_checkpoint as latest_checkpoint
     from leyden.track import log as log
     from leyden.track import log_artifact as log_artifact
     from leyden.track import log_config as log_config
@@ -56,6 +61,7 @@ if TYPE_CHECKING:
     from leyden.track import log_table as log_table
     from leyden.track import log_text as log_text
     from leyden.track import note as note
+    from leyden.track import report as report
     from leyden.track import run_dir as run_dir
     from leyden.track import summary as summary
     from leyden.track import tag as tag

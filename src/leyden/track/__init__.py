@@ -21,3 +21,6 @@ from leyden.track.run import log as log
 from leyden.track.run import open_run as open_run
 from leyden.track.run import run_dir as run_dir
 from leyden.track.run import start as start
+from leyden.track.scripts import checkpoint as checkpoint
+from leyden.track.scripts import latest_checkpoint as latest_checkpoint
+from leyden.track.scripts import report as report

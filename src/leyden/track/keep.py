@@ -35,7 +35,7 @@ def keep(run_dir: Path, path: str | Path, name: str | None, *, link: bool) -> Pa
     try:
         draft.parent.mkdir(parents=True, exist_ok=True)
         _remove(draft)
-        _copy(source, draft, link=link)
+        copy(source, draft, link=link)
         target.parent.mkdir(parents=True, exist_ok=True)
         _put(draft, target)
     except (OSError, shutil.Error) as error:
@@ -57,7 +57,8 @@ def _target(run_dir: Path, name: str) -> Path:
     return run_dir / FOLDER / name
 
 
-def _copy(source: Path, draft: Path, *, link: bool) -> None:
+def copy(source: Path, draft: Path, *, link: bool = False) -> None:
+    """Bring the file or folder to `draft`, where nothing is yet. Raises OSError and shutil.Error."""
     if source.is_dir():
         shutil.copytree(source, draft, copy_function=_link if link else _copy_file)
     elif link:

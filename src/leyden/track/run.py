@@ -71,6 +71,11 @@ class Run:
         """The step that was logged last, 0 before the first."""
         return max(0, self._last[0])
 
+    @property
+    def names(self) -> set[str]:
+        """Of the metrics that this process has logged."""
+        return self._names.known
+
     def log(self, metrics: Metrics, step: SupportsIndex | None = None) -> None:
         """One row of metrics; without a step, one more than the last."""
         if self is _run:
