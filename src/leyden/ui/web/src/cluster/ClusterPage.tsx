@@ -10,12 +10,13 @@ import { Bar } from "../parts/State";
 import { Empty, Wrong } from "../parts/messages";
 
 const EVERY_MS = 2000;
+const MOST_NAMED = 4; // jobs that share a GPU
 const IDLE_MARK_S = 300; // as `leyden top` marks it
 
 export function ClusterPage(_: { pulse: Pulse }) {
   const { data: top, fault, reload } = useData("top", (signal) => get<Top>("/api/top", {}, signal), EVERY_MS);
   if (!top) return fault ? <Wrong fault={fault} retry={reload} /> : <p class="muted nothing">…</p>;
-  const held = top.gpus.filter((gpu) => gpu.job).length;
+  const held = top.gpus.filter((gpu) => gpu.job || holders(top, gpu).length).length;
   const idle = top.gpus.filter(isIdle).length;
   const busy = top.jobs.reduce((sum, job) => sum + (job.cpu_percent ?? 0), 0) / 100;
   const memory = top.jobs.reduce((sum, job) => sum + (job.memory_bytes ?? 0), 0);
@@ -51,16 +52,17 @@ function Gpus({ top }: { top: Top }) {
         <tbody>
           {top.gpus.map((gpu) => {
             const start = since.get(gpu.job);
+            const sharing = holders(top, gpu);
             return (
-              <tr key={gpu.index} class={gpu.job ? "" : "free"}>
+              <tr key={gpu.index} class={gpu.job || sharing.length ? "" : "free"}>
                 <td class="right num">{gpu.index}</td>
                 <td class="muted">{gpu.name}</td>
                 <td class="num">{gpu.use_percent !== null && <><Bar share={gpu.use_percent / 100} kind={isIdle(gpu) ? "idle" : ""} label={`use of GPU ${gpu.index}`} /> {percent(gpu.use_percent)}</>}</td>
                 <td class="num">{gpu.used_bytes !== null && <><Bar share={gpu.used_bytes / gpu.memory_bytes} label={`memory of GPU ${gpu.index}`} /> {size(gpu.used_bytes)} of </>}{size(gpu.memory_bytes)}</td>
                 <td class="right num">{gpu.power_w === null ? "" : `${number(Math.round(gpu.power_w))} W`}</td>
-                <td>{gpu.job ? <Link href={`/runs/${gpu.job}`}>{gpu.job_name || short(gpu.job)}</Link> : <span class="muted">free</span>}</td>
-                <td>{gpu.user}</td>
-                <td class="right num">{start ? duration(top.at - start) : ""}</td>
+                <td>{sharing.length > 1 ? <Shared jobs={sharing} /> : gpu.job ? <Link href={`/runs/${gpu.job}`}>{gpu.job_name || short(gpu.job)}</Link> : <span class="muted">free</span>}</td>
+                <td>{sharing.length > 1 ? [...new Set(sharing.map((job) => job.user))].join(", ") : gpu.user}</td>
+                <td class="right num">{start && sharing.length < 2 ? duration(top.at - start) : ""}</td>
                 <td>{isIdle(gpu) && <span class="notanumber">held but idle for {duration(gpu.idle_s)}</span>}</td>
               </tr>
             );
@@ -69,6 +71,20 @@ function Gpus({ top }: { top: Top }) {
       </table>
     </div>
   );
+}
+
+/** Several may have a part of one GPU each. */
+function Shared({ jobs }: { jobs: readonly JobTop[] }) {
+  return (
+    <>
+      {jobs.slice(0, MOST_NAMED).map((job, index) => <span key={job.id}>{index > 0 && ", "}<Link href={`/runs/${job.id}`}>{job.name}</Link></span>)}
+      {jobs.length > MOST_NAMED && <span class="muted"> and {jobs.length - MOST_NAMED} more</span>}
+    </>
+  );
+}
+
+function holders(top: Top, gpu: GpuTop): JobTop[] {
+  return top.jobs.filter((job) => job.devices.some((name) => name.split("/")[0] === `gpu:${gpu.index}`));
 }
 
 function Jobs({ jobs, at }: { jobs: readonly JobTop[]; at: number }) {

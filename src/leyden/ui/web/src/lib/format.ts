@@ -93,14 +93,16 @@ export function done(share: number): string {
   return `${share < 0.1 ? Math.floor(share * 1000) / 10 : Math.floor(share * 100)} %`;
 }
 
-/** ["gpu:0", "gpu:1", "cpu:0"] as "gpu 0–1, cpu 0". */
+/** ["gpu:0", "gpu:1", "cpu:0"] as "gpu 0–1, cpu 0"; "gpu:0/4.2", a part of a shared one, as "1/4 of gpu 0". */
 export function devices(names: readonly string[]): string {
   const kinds = new Map<string, number[]>();
-  for (const name of names) {
-    const [kind = "", index = ""] = name.split(":");
+  const parts = names.flatMap((name) => {
+    const [kind = "", index = "", split] = name.split(/[:/.]/);
+    if (split) return [`1/${split} of ${kind} ${index}`];
     kinds.set(kind, [...(kinds.get(kind) ?? []), Number(index)]);
-  }
-  return [...kinds].map(([kind, indices]) => `${kind} ${ranges(indices)}`).join(", ");
+    return [];
+  });
+  return [...[...kinds].map(([kind, indices]) => `${kind} ${ranges(indices)}`), ...parts].join(", ");
 }
 
 function ranges(indices: number[]): string {

@@ -38,7 +38,7 @@ function Rungs({ detail }: { detail: SweepDetail }) {
   const drawn = useMemo(() => drawnOf(detail), [detail]);
   const mine = drawn.filter((one) => chosen === null || one.bracket === chosen);
   const y = useMemo(() => axis(metric, mine.flatMap((one) => one.curve.map(([, value]) => value)), yLog), [drawn, chosen, yLog]);
-  const x = axis(sweep.resource, [...new Set(mine.flatMap((one) => one.curve.map(([resource]) => resource)))], xLog);
+  const x = { ...axis(sweep.resource, [...resources, ...mine.flatMap((one) => one.curve.map(([resource]) => resource))], xLog), values: resources };
   return (
     <>
       <div class="toolbar">

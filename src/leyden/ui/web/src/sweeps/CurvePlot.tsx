@@ -31,7 +31,7 @@ export function CurvePlot({ sweep, trials, x, y, metric }: { sweep: Sweep; trial
               <text x={LEFT - 6} y={py(value) + 4} text-anchor="end">{number(value)}</text>
             </g>
           ))}
-          {[...new Set(x.values)].map((value) => (
+          {x.values.map((value) => (
             <g key={value}>
               <line class="grid" x1={px(value)} x2={px(value)} y1={TOP} y2={HIGH - BOTTOM} />
               <text x={px(value)} y={HIGH - BOTTOM + 15} text-anchor="middle">{number(value)}</text>

@@ -22,31 +22,37 @@ export interface Column {
 /** The rungs of one bracket with the trials that were measured there. */
 export function columnsOf(rungs: readonly Rung[], trials: readonly Trial[], bracket: number): Column[] {
   const mine = trials.filter((one) => one.bracket === bracket);
-  const known = rungs.filter((one) => one.bracket === bracket).sort((a, b) => a.resource - b.resource);
+  const known = levels(rungs, bracket);
   return known.map((rung, index) => {
-    const below = known[index - 1]?.resource ?? 0;
+    const [below, above] = [known[index - 1]?.resource ?? 0, known[index + 1]?.resource ?? Infinity];
     const dots = mine.flatMap((trial): Dot[] => {
-      const value = valueAt(trial, rung.resource);
-      return value === null ? [] : [{ trial, value, standing: standingAt(trial, rung.resource) }];
+      const value = between(trial, rung.resource, above);
+      return value === null ? [] : [{ trial, value, standing: reached(trial) >= above ? "gone on" : (STANDING[trial.state] ?? "dropped") }];
     });
     const coming = mine.filter((one) => one.state === "running" && reached(one) >= below && reached(one) < rung.resource).length;
     return { rung, dots: dots.sort((a, b) => a.value - b.value), coming };
   });
 }
 
-export function valueAt(trial: Trial, resource: number): number | null {
-  return trial.curve.find(([at]) => at === resource)?.[1] ?? null;
+function levels(rungs: readonly Rung[], bracket: number): Rung[] {
+  return rungs.filter((one) => one.bracket === bracket).sort((a, b) => a.resource - b.resource);
+}
+
+/** What a trial was measured with at a rung. A rung of 300 steps is measured where validation comes next: at 312, say. */
+export function valueAt(trial: Trial, rungs: readonly Rung[], resource: number): number | null {
+  const above = levels(rungs, trial.bracket).find((one) => one.resource > resource)?.resource ?? Infinity;
+  return between(trial, resource, above);
+}
+
+function between(trial: Trial, from: number, to: number): number | null {
+  return trial.curve.find(([at]) => at >= from && at < to)?.[1] ?? null;
 }
 
 function reached(trial: Trial): number {
-  return trial.curve.at(-1)?.[0] ?? 0;
+  return Math.max(trial.resource, trial.curve.at(-1)?.[0] ?? 0); // where it is no number the curve has nothing
 }
 
 const STANDING: Record<string, Standing> = { running: "training", waiting: "waiting", paused: "paused", done: "done", failed: "failed" };
-
-function standingAt(trial: Trial, resource: number): Standing {
-  return reached(trial) > resource ? "gone on" : (STANDING[trial.state] ?? "dropped");
-}
 
 /** Values as an axis. */
 export function axis(name: string, values: readonly number[], log: boolean): Dimension {
