@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, final
 
 from sqlalchemy import Connection, select
 
+from leyden.core.devices import split_of, whole
 from leyden.core.states import ACTIVE, Intent, State, may_follow
 from leyden.jobs.rows import JobRow, job_row
 from leyden.jobs.tables import attempts, events, jobs, leases
+
+
+def each_held_once(devices: Iterable[str]) -> bool:
+    """No device twice, no GPU whole and in parts, none in parts of two splits: never more than all of it."""
+    found = Counter(devices)
+    splits: dict[str, set[int]] = {}
+    for device in found:
+        splits.setdefault(whole(device), set()).add(split_of(device))
+    return max(found.values(), default=0) <= 1 and all(len(those) == 1 for those in splits.values())
 
 
 @final
@@ -67,7 +78,7 @@ class Watcher:
 
     def _attempts(self, connection: Connection, found: dict[str, JobRow]) -> None:
         held = list(connection.execute(select(leases).where(leases.c.released_at.is_(None))))
-        assert max(Counter(row.device for row in held).values(), default=0) <= 1, "a device with two holders"
+        assert each_held_once(row.device for row in held), "a device with two holders"
         open_, numbers = set(), Counter[str]()
         for row in connection.execute(select(attempts)):
             numbers[row.job_id] += 1

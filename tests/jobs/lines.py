@@ -38,6 +38,7 @@ def waiting(
     *,
     gpus: int = 0,
     most: int = 0,
+    share: int = 1,
     cpus: int = 1,
     priority: int = 50,
     model: str = "",
@@ -46,7 +47,7 @@ def waiting(
     time_s: float | None = None,
     lasts: Interval | None = None,
 ) -> Waiting:
-    size = Size(gpus=gpus, cpus=cpus, ranks=1, gpu_model=model, gpu_memory_bytes=memory, gpus_most=most)
+    size = Size(gpus=gpus, cpus=cpus, ranks=1, gpu_model=model, gpu_memory_bytes=memory, gpus_most=most, share=share)
     return Waiting(who=who(number, user), priority=priority, size=size, time_s=time_s, lasts=lasts)
 
 

@@ -33,7 +33,7 @@ from leyden.jobs import life
 from leyden.jobs.keeper import Keeper
 from leyden.jobs.rows import JobRow, get_attempt, get_job
 from leyden.jobs.store import Store
-from tests.jobs.invariants import Watcher
+from tests.jobs.invariants import Watcher, each_held_once
 from tests.jobs.samples import a_job
 from tests.jobs.scripted import Attempt, Crash, Fuse, Fused, World
 
@@ -48,6 +48,7 @@ JOBS = st.fixed_dictionaries(
         "priority": st.sampled_from([0, 50, 100]),
         "gpus": st.integers(0, 2),
         "gpus_most": st.sampled_from([0, 0, 2]),
+        "share": st.sampled_from([1, 2, 4]),
         "cpus": st.integers(1, 4),
         "user": st.sampled_from(["ada", "bob"]),
         "preempt_grace_s": st.sampled_from([None, 5.0]),
@@ -109,6 +110,8 @@ class Lives(RuleBasedStateMachine):
         retry, after = fields.pop("retry"), fields.pop("after")
         if fields["gpus"] != 1:
             fields["gpus_most"] = 0
+        if fields["gpus"] != 1 or fields["gpus_most"]:
+            fields["share"] = 1
         spec = Job(command=("true",), retry=Retry(infra=2 * retry, user=retry)).model_dump_json()
         before = (self.ids[after % len(self.ids)],) if after is not None and self.ids else ()
         job = a_job(**fields, spec=spec, reason="new", after=before, created_at=self.now)
@@ -213,7 +216,7 @@ class Lives(RuleBasedStateMachine):
             self.store.read(self.watcher.look)
         assert set(self.watcher.jobs) == set(self.ids), "a job was lost"
         busy = self.world.busy()
-        assert len(busy) == len(set(busy)), "processes of two attempts on one device"
+        assert each_held_once(busy), "processes of two attempts on one device"
 
     def _running(self, pick: int) -> Attempt:
         running = self.world.running()

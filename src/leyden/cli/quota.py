@@ -59,7 +59,7 @@ def _table(found: list[QuotaView]) -> str:
         [
             Cell(text=one.user),
             *(Cell(text="any" if most is None else str(most), right=True) for most in (one.gpus, one.cpus)),
-            *(Cell(text=str(held), right=True) for held in (one.held_gpus, one.held_cpus)),
+            *(Cell(text=f"{held:.6g}", right=True) for held in (one.held_gpus, one.held_cpus)),
             Cell(text=format_duration(one.used_device_s) if one.used_device_s else "", right=True),
             Cell(text=f"{one.share:.0%}" if one.used_device_s else "", right=True),
         ]

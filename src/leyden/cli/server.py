@@ -151,7 +151,7 @@ def _said(view: ServerView) -> Iterator[tuple[str, str]]:
     live = [f"{view.jobs[state]} {state}" for state in states if not state.final]
     ended = sum(view.jobs[state] for state in states if state.final)
     yield "jobs", ", ".join([*live, f"{ended} ended"])
-    gpus = f"{view.gpus_held} of {view.gpus} GPUs, " if view.gpus else ""
+    gpus = f"{view.gpus_held:.3g} of {view.gpus} GPUs, " if view.gpus else ""
     yield "devices", f"{gpus}{view.cpus_held} of {view.cpus} CPUs held on {view.node}"
     if view.warm:
         yield "warm", f"{view.warm} preloaded Python{'s' * (view.warm > 1)} to fork jobs from"

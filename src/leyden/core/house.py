@@ -24,7 +24,7 @@ class ServerView:
     free_bytes: int
     node: str
     gpus: int
-    gpus_held: int
+    gpus_held: float  # 1.25 with a quarter of one
     cpus: int
     cpus_held: int
     jobs: dict[str, int]  # state -> how many

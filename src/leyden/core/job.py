@@ -27,8 +27,9 @@ class Resources:
     """What one attempt needs of one machine.
 
     `gpus` None means: one where the machine has any. `gpus_most` more than that: each attempt takes as many as are
-    free, up to it. `cpus` None means: the machine's share for `gpus` (all of them where it has no GPU). `ranks` None
-    means: one process a GPU, one in all without.
+    free, up to it. `share` 4: one part of a GPU that is split in four. `cpus` None means: the machine's share for
+    `gpus` (all of them where it has no GPU), of which a part takes its part. `ranks` None means: one process a GPU, one
+    in all without.
     """
 
     gpus: int | None = None
@@ -37,17 +38,21 @@ class Resources:
     gpu_memory_bytes: int = 0
     cpus: int | None = None
     ranks: int | None = None
+    share: int = 1
 
     def describe(self) -> str:
         """In words, for messages.
 
         >>> Resources(gpus=2, gpu_model="A100", cpus=1).describe()
         '2 GPUs (A100) and 1 CPU'
+        >>> Resources(gpus=1, share=4).describe()
+        '1/4 of a GPU'
         """
         parts = []
         if self.gpus is not None:
             kind = self.gpu_model or (f"≥ {format_size(self.gpu_memory_bytes)}" if self.gpu_memory_bytes else "")
-            parts.append(count_gpus(self.gpus, self.gpus_most) + (f" ({kind})" if kind else ""))
+            count = f"1/{self.share} of a GPU" if self.share > 1 else count_gpus(self.gpus, self.gpus_most)
+            parts.append(count + (f" ({kind})" if kind else ""))
         if self.cpus is not None:
             parts.append(f"{self.cpus} CPU{'s' * (self.cpus != 1)}")
         return " and ".join(parts) or "the machine's default device"
@@ -109,7 +114,8 @@ class Job(BaseModel):
     Exactly one of `script` (with the current interpreter) and `command` (any program) says what runs. `after` names
     jobs that must have succeeded before; a job on `hold` waits until it is released. `env` is "inherit", "script",
     "infer" or a file of the tree that lists packages (leyden.core.environment); `git` is a repository, with `@` and a
-    branch, tag or commit, whose code runs in place of the current folder's.
+    branch, tag or commit, whose code runs in place of the current folder's. `share` 4 is for small jobs of one process:
+    four of them run on one GPU, each with all of its memory in sight; nothing but the programs' own care divides it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -125,6 +131,7 @@ class Job(BaseModel):
     gpus: int | str | None = None
     cpus: Annotated[int, Field(ge=1)] | None = None
     ranks: Annotated[int, Field(ge=1, le=1024)] | None = None
+    share: Annotated[int, Field(ge=1, le=64)] = 1
     time: Seconds | None = None
     priority: Annotated[int, Field(ge=0, le=100)] = DEFAULT_PRIORITY
     retry: Retry = Retry()
@@ -176,6 +183,13 @@ class Job(BaseModel):
                 found="the number of ranks follows that of the GPUs it gets",
                 do="Leave ranks out, or ask for one number of GPUs.",
             )
+        several = gpus.fewest not in {None, 1} or gpus.most
+        if self.share > 1 and (several or (self.ranks or 1) > 1):
+            raise SpecError(
+                asked=f"the job takes one part of a GPU that is split in {self.share}",
+                found=f"it asks for {count_gpus(gpus.fewest or 0, gpus.most) if several else f'{self.ranks} ranks'}",
+                do="Ask for one GPU and one rank, or leave share out.",
+            )
         return self
 
     @property
@@ -189,6 +203,7 @@ class Job(BaseModel):
             gpu_memory_bytes=gpus.memory_bytes,
             cpus=self.cpus,
             ranks=self.ranks,
+            share=self.share,
         )
 
     @property

@@ -81,7 +81,7 @@ class QuotaView:
     user: str
     gpus: int | None  # None: no limit
     cpus: int | None
-    held_gpus: int
+    held_gpus: float  # 1.25 with a quarter of one
     held_cpus: int
     used_device_s: float  # halved every day
     share: float  # of what all have used

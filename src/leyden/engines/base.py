@@ -69,6 +69,7 @@ class Launch:
     script: str = ""  # relative to cwd, "" where the job runs a command
     gpus: tuple[int, ...] = ()
     fake_gpus: bool = False  # they are only numbers, to try the platform with
+    gpu_shared: bool = False  # others may have parts of its GPU
     cpus: int = 1
     ranks: int = 1
     distributed: bool = False  # whether ranks see torchrun's variables

@@ -1,7 +1,7 @@
 """What happens to a job, step by step, and what goes on record at each? No engine in here, only the store.
 
 Every function works inside one transaction of the caller's; what it loads there cannot be stale, except in `admit`,
-which is told a decision made from an earlier snapshot and raises LostRaceError where the job has changed since.
+which is told a decision made from an earlier snapshot and raises LostRaceError where job or GPU have changed since.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
+from leyden.core.devices import exclude
 from leyden.core.errors import ConflictError, DeniedError
 from leyden.core.ids import new_id, short_id
 from leyden.core.reasons import PLACING, Reason
@@ -25,6 +26,9 @@ from leyden.jobs.transition import LostRaceError, create, retarget, transition
 from leyden.jobs.usage import charge
 
 _BY_KEY = select(jobs).where(jobs.c.key.in_(bindparam("keys", expanding=True)))  # made once: a third of a submit
+_HELD_GPUS = select(leases.c.device).where(
+    leases.c.released_at.is_(None) & (leases.c.node == bindparam("on")) & leases.c.device.like("gpu:%")
+)
 
 
 def submit(connection: Connection, job: JobRow) -> tuple[JobRow, bool]:
@@ -53,6 +57,7 @@ def admit(connection: Connection, job_id: str, devices: Sequence[str], *, node: 
     job = get_job(connection, job_id)
     if job.state is not State.QUEUED:
         raise LostRaceError(f"job {job_id} is {job.state} by now")
+    _refuse_overlap(connection, node, devices)
     number, fence = job.attempt + 1, job.fence + 1
     why = f"placed on {shorten(devices)}"
     transition(connection, job, State.ADMITTED, at=at, who="scheduler", why=why, attempt=number, fence=fence)
@@ -71,6 +76,16 @@ def admit(connection: Connection, job_id: str, devices: Sequence[str], *, node: 
     lease = {"node": node, "job_id": job.id, "attempt_uid": uid, "acquired_at": at}
     connection.execute(insert(leases), [{**lease, "device": device} for device in devices])
     return attempt
+
+
+def _refuse_overlap(connection: Connection, node: str, devices: Sequence[str]) -> None:
+    """A GPU is held whole, or in parts of one split. That each of these has one holder is for the index to say."""
+    if not (gpus := [one for one in devices if one.startswith("gpu:")]):
+        return
+    for held in connection.scalars(_HELD_GPUS, {"on": node}):
+        for one in gpus:
+            if one != held and exclude(one, held):
+                raise LostRaceError(f"{one} cannot be held beside {held}")
 
 
 def explain(connection: Connection, reasons: Mapping[str, Reason]) -> None:

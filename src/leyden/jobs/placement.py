@@ -15,6 +15,7 @@ class Size:
     """What an attempt takes, all settled: `gpus` at the least, with `cpus` and `ranks` as for so many.
 
     `gpus_most` 0: exactly `gpus`. Else as many as are free, each further one with its rank and its part of the CPUs.
+    `share` 4: a quarter of the one GPU.
     """
 
     gpus: int
@@ -23,6 +24,7 @@ class Size:
     gpu_model: str = ""
     gpu_memory_bytes: int = 0
     gpus_most: int = 0
+    share: int = 1
 
     def takes(self, gpu: Gpu) -> bool:
         """Whether the GPU is of the kind asked for."""
@@ -32,10 +34,11 @@ class Size:
 def settle(wanted: Resources, machine: Machine) -> Size:
     """The size of a job on this machine.
 
-    Unsized it takes one GPU with its share of the CPUs; without GPUs all CPUs, so that two such jobs queue.
+    Unsized it takes one GPU with its share of the CPUs; without GPUs all CPUs, so that two such jobs queue. Who shares
+    a GPU takes that part of all this, so that as many run at a time with GPUs and without.
     """
     gpus = wanted.gpus if wanted.gpus is not None else min(1, len(machine.gpus))
-    share = machine.cpus * max(1, gpus) // max(1, len(machine.gpus))
+    share = machine.cpus * max(1, gpus) // (max(1, len(machine.gpus)) * wanted.share)
     return Size(
         gpus=gpus,
         cpus=wanted.cpus or min(machine.cpus, max(1, share)),
@@ -43,6 +46,7 @@ def settle(wanted: Resources, machine: Machine) -> Size:
         gpu_model=wanted.gpu_model or "",
         gpu_memory_bytes=wanted.gpu_memory_bytes,
         gpus_most=wanted.gpus_most or 0,
+        share=wanted.share if gpus else 1,
     )
 
 
@@ -51,7 +55,8 @@ def refuse_impossible(size: Size, machine: Machine) -> None:
     found = f"this machine has {describe(machine)}"
     fitting = sum(size.takes(gpu) for gpu in machine.gpus)
     if size.gpus > fitting:
-        gpus = Resources(gpus=size.gpus, gpu_model=size.gpu_model or None, gpu_memory_bytes=size.gpu_memory_bytes)
+        model, memory_bytes = size.gpu_model or None, size.gpu_memory_bytes
+        gpus = Resources(gpus=size.gpus, gpu_model=model, gpu_memory_bytes=memory_bytes, share=size.share)
         no_gpu = "0, or submit it to a machine with GPUs"
         instead = f"{fitting} or fewer" if fitting else "0, or for another kind" if machine.gpus else no_gpu
         raise PlacementError(asked=f"the job asks for {gpus.describe()}", found=found, do=f"Ask for --gpus {instead}.")

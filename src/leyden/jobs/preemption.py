@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from leyden.jobs.snapshot import Running
@@ -10,10 +10,10 @@ from leyden.jobs.snapshot import Running
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lack:
-    """So many more of these devices."""
+    """So many more devices, of which so many come free when all of these jobs end."""
 
     count: int
-    devices: frozenset[str]
+    held: Mapping[frozenset[str], int]
 
 
 def victims(lacks: Sequence[Lack], candidates: Iterable[Running]) -> list[Running]:
@@ -23,7 +23,8 @@ def victims(lacks: Sequence[Lack], candidates: Iterable[Running]) -> list[Runnin
     for one in cheapest:
         if enough(lacks, chosen):
             break
-        if any(lack.devices.intersection(one.devices) for lack in lacks if not enough([lack], chosen)):
+        lacking = (lack for lack in lacks if not enough([lack], chosen))
+        if any(one.who.job_id in holders for lack in lacking for holders in lack.held):
             chosen.append(one)
     if not enough(lacks, chosen):
         return []
@@ -35,6 +36,6 @@ def victims(lacks: Sequence[Lack], candidates: Iterable[Running]) -> list[Runnin
 
 
 def enough(lacks: Sequence[Lack], jobs: Sequence[Running]) -> bool:
-    """Whether their devices make up for it."""
-    freed = {device for job in jobs for device in job.devices}
-    return all(len(lack.devices & freed) >= lack.count for lack in lacks)
+    """Whether what comes free with them makes up for it."""
+    ids = {job.who.job_id for job in jobs}
+    return all(sum(count for who, count in lack.held.items() if who <= ids) >= lack.count for lack in lacks)

@@ -23,6 +23,7 @@ from leyden.jobs.usage import load_usage
 _OF_ALL: Final = (
     *(jobs.c.id, jobs.c.name, jobs.c.user, jobs.c.priority, jobs.c.time_s),
     *(jobs.c.gpus, jobs.c.cpus, jobs.c.ranks, jobs.c.gpu_model, jobs.c.gpu_memory_bytes, jobs.c.gpus_most),
+    jobs.c.share,
 )
 
 AT_ONCE: Final = 10_000  # ids asked for; SQLite takes 32,766 values at most
@@ -56,7 +57,7 @@ def _waiting(connection: Connection, history: History, now: float) -> list[Waiti
     # Rows are taken apart by position: by name they cost half of a pass over ten thousand jobs.
     columns = (*_OF_ALL, jobs.c.not_before, jobs.c.after, jobs.c.reason)
     rows = connection.execute(select(*columns).where(jobs.c.state == State.QUEUED)).all()
-    before = _states(connection, {key for row in rows if row[12] != "[]" for key in json.loads(row[12])})
+    before = _states(connection, {key for row in rows if row[-2] != "[]" for key in json.loads(row[-2])})
     sizes: dict[tuple[object, ...], Size] = {}
     waiting = []
     for row in rows:
@@ -134,7 +135,7 @@ def _blocked(after: list[str], states: Mapping[str, State]) -> Reason | None:
     )
 
 
-def _size(gpus: int, cpus: int, ranks: int, gpu_model: str, gpu_memory_bytes: int, gpus_most: int) -> Size:
+def _size(gpus: int, cpus: int, ranks: int, gpu_model: str, gpu_memory_bytes: int, gpus_most: int, share: int) -> Size:
     return Size(
         gpus=gpus,
         cpus=cpus,
@@ -142,4 +143,5 @@ def _size(gpus: int, cpus: int, ranks: int, gpu_model: str, gpu_memory_bytes: in
         gpu_model=gpu_model,
         gpu_memory_bytes=gpu_memory_bytes,
         gpus_most=gpus_most,
+        share=share,
     )

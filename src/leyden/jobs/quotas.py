@@ -8,6 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select
 
+from leyden.core.devices import count_of
 from leyden.core.errors import SpecError
 from leyden.jobs.snapshot import Quota
 from leyden.jobs.tables import jobs, leases, quotas
@@ -20,7 +21,7 @@ EVERYBODY: Final = "*"  # who has no quota of their own
 class Use:
     """Of one user. `used_s` counts device-seconds, halved every day; `share` is their part of what all have used."""
 
-    gpus: int = 0  # held now
+    gpus: float = 0  # held now; 1.25 with a quarter of one
     cpus: int = 0
     used_s: float = 0.0
     share: float = 0.0
@@ -69,5 +70,5 @@ def usage_of(connection: Connection, now: float) -> dict[str, Use]:
 
 
 def _use(devices: Sequence[str], used_s: float, total: float) -> Use:
-    gpus = sum(device.startswith("gpu:") for device in devices)
-    return Use(gpus=gpus, cpus=len(devices) - gpus, used_s=used_s, share=used_s / total)
+    gpus, cpus = count_of(devices)
+    return Use(gpus=gpus, cpus=cpus, used_s=used_s, share=used_s / total)

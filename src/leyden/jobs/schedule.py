@@ -7,11 +7,13 @@ want of some devices is the head of the line for these: it gets a reservation, w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import final
 
+from leyden.core.devices import count_of, parts, split_of, whole
 from leyden.core.errors import PlacementError
 from leyden.core.reasons import Reason, ReasonCode
 from leyden.engines.base import Machine
@@ -52,7 +54,7 @@ class _Class:
     """What is known of jobs of one size, so that ten thousand of them are not tried one by one."""
 
     needs: list[Need]
-    counts: dict[str, int]
+    counts: dict[str, float]
     impossible: Reason | None
     passes_s: float = inf  # a job that may run longer than this cannot start any more in this pass
     line: _Line | None = None
@@ -65,12 +67,12 @@ class _Holding:
     """What a user holds, and may."""
 
     quota: Quota
-    counts: dict[str, int] = field(default_factory=lambda: {"GPU": 0, "CPU": 0})
+    counts: dict[str, float] = field(default_factory=lambda: {"GPU": 0, "CPU": 0})
 
     def left(self, kind: str) -> float:
         """How many more they may."""
         most = self.quota.gpus if kind == "GPU" else self.quota.cpus
-        return inf if most is None else most - self.counts[kind]
+        return inf if most is None else round(most - self.counts[kind], 9)
 
 
 @final
@@ -86,7 +88,7 @@ class _Pass:
         self._classes: dict[Size, _Class] = {}
         self._cpus = [f"cpu:{number}" for number in range(snapshot.machine.cpus)]
         gpus = [gpu.device for gpu in snapshot.machine.gpus]
-        self._book = Book([*gpus, *self._cpus], snapshot.now)
+        self._book = Book([*gpus, *self._cpus], snapshot.now, _shares(snapshot))
         self._holdings: dict[str, _Holding] = {}
         for job in snapshot.running:
             self._book.take(job)
@@ -113,11 +115,12 @@ class _Pass:
 
     def _class_of(self, size: Size) -> _Class:
         machine = self._snapshot.machine
-        gpus = Need(kind="GPU", count=size.gpus, devices=[gpu.device for gpu in machine.gpus if size.takes(gpu)])
+        fitting = [one for gpu in machine.gpus if size.takes(gpu) for one in parts(gpu.device, size.share)]
+        gpus = Need(kind="GPU", count=size.gpus, devices=fitting)
         cpus = Need(kind="CPU", count=size.cpus, devices=self._cpus)
         known = _Class(
             needs=[need for need in (gpus, cpus) if need.count],
-            counts={"GPU": size.gpus, "CPU": size.cpus},
+            counts={"GPU": size.gpus / size.share, "CPU": size.cpus},
             impossible=_impossible(size, machine),
         )
         self._classes[size] = known
@@ -172,13 +175,16 @@ class _Pass:
         return [[one for one in there if one not in barred] for there in free]
 
     def _choose(self, job: Waiting, known: _Class, free: Sequence[Sequence[str]], limit: float) -> tuple[str, ...]:
-        """The first that will do, but rather such as are kept for nobody."""
+        """The first that will do, but rather such as are kept for nobody, and of GPUs those that are split already."""
         usable = self._usable(free, limit)
         counts = self._grown(job, usable) if job.size.gpus_most else [need.count for need in known.needs]
         chosen: list[str] = []
         for count, there in zip(counts, usable, strict=True):
-            chosen += sorted(there, key=lambda one: one in self._book.kept)[:count]
+            chosen += sorted(there, key=self._worth)[:count]
         return tuple(chosen)
+
+    def _worth(self, device: str) -> tuple[bool, int]:
+        return device in self._book.kept, -self._book.filled[whole(device)]
 
     def _grown(self, job: Waiting, usable: Sequence[Sequence[str]]) -> list[int]:
         """As many GPUs, up to the most it wants, as are there and its user may hold; each with its part of the CPUs."""
@@ -211,21 +217,24 @@ class _Pass:
         self._make_way(job, known)
         kept = self._book.reserve(job.who, known.needs)
         self._book.give(kept, job.time_s)
-        contested = frozenset(device for need in short for device in need.devices)
+        contested = self._book.with_beside([device for need in short for device in need.devices])
         known.line = _Line(contested=contested, kept=kept, last=job.who)
         known.awaits = " and ".join(f"{need.kind}s" for need in short)
         self._lines.append(known.line)
         going = [one for one in self._snapshot.running if one.makes_way or one.who.job_id in self._victims]
         going = [one for one in going if not kept.devices.isdisjoint(one.devices)]
         if not going:
-            return sentences.lacking(short, self._book.holders, now, zone)
+            return sentences.lacking(short, self._book.holders, self._book.leases, now, zone)
         return sentences.preempting([one for job in going for one in job.devices if one in kept.devices], going)
 
     def _make_way(self, job: Waiting, known: _Class) -> None:
         """Choose who is to be stopped for it, unless those that stop already, or end soon, will do."""
         book, now = self._book, self._snapshot.now
         missing = [
-            Lack(count=need.count - sum(book.surely[one] <= now for one in there), devices=frozenset(there))
+            Lack(
+                count=need.count - sum(book.surely[one] <= now for one in there),
+                held=Counter(book.blockers(one) for one in there if book.surely[one] > now),
+            )
             for need in known.needs
             for there in [[one for one in need.devices if one not in book.kept]]
         ]
@@ -253,9 +262,15 @@ class _Pass:
 
     def _hold(self, job: Running) -> None:
         counts = self._holding(job.who.user).counts
-        gpus = sum(device.startswith("gpu:") for device in job.devices)
+        gpus, cpus = count_of(job.devices)
         counts["GPU"] += gpus
-        counts["CPU"] += len(job.devices) - gpus
+        counts["CPU"] += cpus
+
+
+def _shares(snapshot: Snapshot) -> set[int]:
+    """In how many parts GPUs are split, or would be."""
+    held = {split_of(device) for job in snapshot.running for device in job.devices if "/" in device}
+    return held | {job.size.share for job in snapshot.waiting}
 
 
 def _impossible(size: Size, machine: Machine) -> Reason | None:

@@ -6,25 +6,48 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from math import inf
 
+from leyden.core.devices import split_of, whole
 from leyden.core.reasons import Reason, ReasonCode
 from leyden.core.units import format_duration
 from leyden.jobs.backfill import Need
 from leyden.jobs.snapshot import Quota, Running, Who
 
 
-def lacking(short: Sequence[Need], holders: Mapping[str, Running], now: float, zone: tzinfo | None) -> Reason:
-    """E.g. "waits for cpu:0–1, held by job 0q7k 'digits' (ada) for 3m, until 14:05 at the latest"."""
+def lacking(
+    short: Sequence[Need],
+    holders: Mapping[str, Running],
+    leases: Mapping[str, Running],
+    now: float,
+    zone: tzinfo | None,
+) -> Reason:
+    """E.g. "waits for cpu:0–1, held by job 0q7k 'digits' (ada) for 3m, until 14:05 at the latest".
+
+    `holders`: who stands in the way of each device that cannot be had; `leases`: who really holds which, or a part.
+    """
+    held: dict[str, list[str]] = {}
+    for device in leases:
+        held.setdefault(whole(device), []).append(device)
     theirs: dict[str, list[str]] = {}
-    for need in short:
-        for device in need.devices:
-            if device in holders:
-                theirs.setdefault(holders[device].who.job_id, []).append(device)
-    parts = [f"{shorten(devices)}, {_held(holders[devices[0]], now, zone)}" for devices in theirs.values()]
+    for device in dict.fromkeys(whole(device) for need in short for device in need.devices):
+        for one in held.get(device, ()):
+            theirs.setdefault(leases[one].who.job_id, []).append(one)
+    parts = [f"{shorten(devices)}, {_held(leases[devices[0]], now, zone)}" for devices in theirs.values()]
     more = f"; and {len(parts) - 3} more jobs" if len(parts) > 3 else ""
-    missing = {need.kind: need.count - sum(one not in holders for one in need.devices) for need in short}
-    some = " and ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in missing.items()) + " of "
-    whole = sum(map(len, theirs.values())) == sum(missing.values())
-    return Reason(code=ReasonCode.DEVICES, text=f"waits for {'' if whole else some}{'; '.join(parts[:3])}{more}")
+    missing = [(need, need.count - sum(one not in holders for one in need.devices)) for need in short]
+    some = " and ".join(amount(count / split_of(need.devices[0]), need.kind) for need, count in missing) + " of "
+    all_ = sum(map(len, theirs.values())) == sum(count for _, count in missing)
+    return Reason(code=ReasonCode.DEVICES, text=f"waits for {'' if all_ else some}{'; '.join(parts[:3])}{more}")
+
+
+def amount(count: float, kind: str) -> str:
+    """So many of a kind.
+
+    >>> amount(2, "GPU"), amount(1, "CPU"), amount(0.25, "GPU")
+    ('2 GPUs', '1 CPU', '1/4 of a GPU')
+    """
+    if 0 < count < 1:
+        return f"1/{round(1 / count)} of a {kind}"
+    return f"{count:g} {kind}{'s' * (count != 1)}"
 
 
 def _held(holder: Running, now: float, zone: tzinfo | None) -> str:
@@ -56,33 +79,33 @@ def preempting(devices: Sequence[str], jobs: Sequence[Running]) -> Reason:
     return Reason(code=ReasonCode.PREEMPTING, text=text)
 
 
-def over_quota(user: str, needs: Mapping[str, int], held: Mapping[str, int], quota: Quota) -> Reason | None:
+def over_quota(user: str, needs: Mapping[str, float], held: Mapping[str, float], quota: Quota) -> Reason | None:
     """Of whose user may not hold so much more; None where they may. Keys are "GPU" and "CPU"."""
     for kind, most in (("GPU", quota.gpus), ("CPU", quota.cpus)):
-        if most is None or not needs[kind] or needs[kind] + held[kind] <= most:
+        if most is None or not needs[kind] or needs[kind] + held[kind] <= most + 1e-6:  # thirds add up to nearly one
             continue
-        asks = f"asks for {needs[kind]} {kind}{'s' * (needs[kind] != 1)}"
+        asks = f"asks for {amount(needs[kind], kind)}"
         if needs[kind] > most:
             return Reason(code=ReasonCode.QUOTA, text=f"{asks}, more than the quota of {most} that {user} has")
-        return Reason(code=ReasonCode.QUOTA, text=f"{asks}; {user} holds {held[kind]} of a quota of {most}")
+        return Reason(code=ReasonCode.QUOTA, text=f"{asks}; {user} holds {held[kind]:.3g} of a quota of {most}")
     return None
 
 
 def shorten(devices: Sequence[str]) -> str:
     """Devices with neighbours joined.
 
-    >>> shorten(["gpu:3", "cpu:0", "cpu:1", "cpu:2", "cpu:4"])
-    'gpu:3, cpu:0–2, cpu:4'
+    >>> shorten(["gpu:3", "cpu:0", "cpu:1", "cpu:2", "cpu:4"]), shorten(["gpu:0/4.2", "cpu:7"])
+    ('gpu:3, cpu:0–2, cpu:4', 'gpu:0/4.2, cpu:7')
     """
     runs: list[tuple[str, int, int]] = []
     for device in devices:
-        kind, _, text = device.partition(":")
-        number = int(text)
+        kind = device.rstrip("0123456789")
+        number = int(device.removeprefix(kind))
         if runs and runs[-1][0] == kind and runs[-1][2] == number - 1:
             runs[-1] = (kind, runs[-1][1], number)
         else:
             runs.append((kind, number, number))
-    return ", ".join(f"{kind}:{first}" + (f"–{last}" if last > first else "") for kind, first, last in runs)
+    return ", ".join(f"{kind}{first}" + (f"–{last}" if last > first else "") for kind, first, last in runs)
 
 
 def age(seconds: float) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection, insert, select, update
 
+from leyden.core.devices import count_of
 from leyden.jobs.rows import AttemptRow, JobRow
 from leyden.jobs.tables import usage
 
@@ -23,7 +24,7 @@ def decayed(device_s: float, age_s: float) -> float:
     return float(device_s * 0.5 ** (max(0.0, age_s) / HALF_LIFE_S))
 
 
-def device_count(gpus: int, cpus: int) -> float:
+def device_count(gpus: float, cpus: int) -> float:
     """What a job is charged for: its GPUs, or an eighth of its CPUs where that is more.
 
     >>> device_count(2, 4), device_count(0, 4), device_count(1, 64)
@@ -37,9 +38,10 @@ def spent(devices: Sequence[str], since: float, until: float) -> float:
 
     >>> spent(["gpu:0", "gpu:1", "cpu:0"], 10.0, 15.0)
     10.0
+    >>> spent(["gpu:0/4.2", "cpu:0"], 10.0, 15.0)
+    1.25
     """
-    gpus = sum(device.startswith("gpu:") for device in devices)
-    return device_count(gpus, len(devices) - gpus) * max(0.0, until - since)
+    return device_count(*count_of(devices)) * max(0.0, until - since)
 
 
 def charge(connection: Connection, job: JobRow, attempt: AttemptRow, *, until: float) -> None:

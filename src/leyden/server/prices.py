@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from leyden.core.devices import count_of
 from leyden.core.errors import SpecError
 from leyden.core.job import Job
 from leyden.jobs.placement import Size
@@ -25,7 +26,7 @@ class Prices:
         """Whether there are any."""
         return self.gpu_hour > 0 or self.cpu_hour > 0
 
-    def an_hour(self, gpus: int, cpus: int) -> float:
+    def an_hour(self, gpus: float, cpus: int) -> float:
         """Of so many.
 
         >>> Prices(gpu_hour=2.0, cpu_hour=0.05).an_hour(gpus=4, cpus=8)
@@ -55,8 +56,7 @@ class Prices:
         )
 
     def _rate(self, devices: Sequence[str]) -> float:
-        gpus = sum(device.startswith("gpu:") for device in devices)
-        return self.an_hour(gpus, len(devices) - gpus)
+        return self.an_hour(*count_of(devices))
 
 
 def _hours(attempt: AttemptRow, now: float) -> float:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, select
 
 import leyden
 from leyden.core.address import without_credentials
+from leyden.core.devices import count_of
 from leyden.core.house import ServerView
 from leyden.jobs.rows import held_devices
 from leyden.jobs.tables import jobs
@@ -26,7 +27,7 @@ def server_view(services: Services) -> ServerView:
     held, states = services.store.read(lambda connection: (held_devices(connection), _states(connection)))
     disk = shutil.disk_usage(root)
     counted = disk_use(root, deadline=time.monotonic() + COUNT_S)
-    gpus = sum(device.startswith("gpu:") for device in held)
+    gpus, cpus = count_of(held)
     return ServerView(
         version=leyden.__version__,
         pid=os.getpid(),
@@ -42,7 +43,7 @@ def server_view(services: Services) -> ServerView:
         gpus=len(machine.gpus),
         gpus_held=gpus,
         cpus=machine.cpus,
-        cpus_held=len(held) - gpus,
+        cpus_held=cpus,
         jobs=states,
         warm=services.warm(),
         keep_checkpoints=settings.keep_checkpoints,
