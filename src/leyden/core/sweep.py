@@ -151,7 +151,8 @@ class Sweep(BaseModel):
                 found="rungs compare trials by one",
                 do="Give one metric, or use --strategy tpe.",
             )
-        if not self.strategy.has_rungs and (given := [key for key in _RUNG_KEYS if key in self.model_fields_set]):
+        given = [key for key in _RUNG_KEYS if getattr(self, key) != type(self).model_fields[key].default]
+        if given and not self.strategy.has_rungs:
             raise SpecError(
                 asked=f"strategy {self.strategy} with {given[0]}",
                 found="its trials are never paused",

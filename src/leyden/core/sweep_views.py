@@ -82,3 +82,32 @@ class ImportanceView:
     trials: int  # that it was computed from
     shares: dict[str, float]
     note: str = ""  # why there are none
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedTrial:
+    """One trial as `leyden plan sweep` foresees it."""
+
+    number: int
+    args: list[str]
+    params: dict[str, Value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan:
+    """What a sweep would do. Times are those of like jobs before, or of the last sweep of this script."""
+
+    strategy: str
+    trials: int | None  # None: until its time, cost or target is reached
+    size: int | None  # points of the space; None: no end of them
+    at_once: int  # trials that the machine runs at a time
+    takes: str  # what each trial takes, in words
+    rungs: list[list[int]]  # of each bracket
+    resource: str
+    resource_total: int | None  # epochs or steps trained in all, as far as that is known beforehand
+    resource_full: int | None  # the same if every trial trained to its end
+    trial_s: list[float]  # [low, high] of one trial to its end; empty where nothing is known
+    total_s: list[float]  # [low, high] of the sweep
+    cost: list[float]  # [low, high]; empty where no prices or times are known
+    some: list[PlannedTrial]  # the first, as far as they are known before others have ended
+    note: str

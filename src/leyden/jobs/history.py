@@ -27,7 +27,17 @@ class History:
 
     def lasts(self, user: str, name: str) -> Interval | None:
         """What the nearest of these say; None where nothing is known."""
-        return self.by_name.get((user, name)) or self.by_user.get(user) or self.of_all
+        return self.by_name.get((user, stem(name))) or self.by_user.get(user) or self.of_all
+
+
+def stem(name: str) -> str:
+    """What jobs of one kind have in common: trials of a sweep are numbered.
+
+    >>> stem("train/12"), stem("train")
+    ('train', 'train')
+    """
+    before, _, number = name.rpartition("/")
+    return before if before and number.isdigit() else name
 
 
 def load_history(connection: Connection) -> History:
@@ -42,7 +52,7 @@ def load_history(connection: Connection) -> History:
     )
     rows = [(user, name, max(0.0, ended - created)) for user, name, created, ended in connection.execute(query)]
     return History(
-        by_name=_quartiles(((user, name), took) for user, name, took in rows),
+        by_name=_quartiles(((user, stem(name)), took) for user, name, took in rows),
         by_user=_quartiles((user, took) for user, _, took in rows),
         of_all=_quartiles((None, took) for _, _, took in rows).get(None),
     )

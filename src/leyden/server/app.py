@@ -39,6 +39,7 @@ from leyden.server.openapi import stream as stream_answer
 from leyden.server.quotas import add_quotas
 from leyden.server.services import Services
 from leyden.server.status import server_view
+from leyden.server.sweeps.routes import add_sweeps
 from leyden.server.tokens import Guard
 from leyden.server.top import add_top
 from leyden.server.tracking.routes import add_runs
@@ -71,6 +72,7 @@ def create_app(services: Services) -> FastAPI:
     _add_jobs(app, services)
     add_actions(app, services)
     add_quotas(app, services)
+    add_sweeps(app, services)
     _add_records(app, services)
     add_runs(app, services.tracker, services.changes)
     add_logs(app, services)

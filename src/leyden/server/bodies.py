@@ -145,6 +145,31 @@ class Report(Body):
     outcome: OutcomeBody | None = None
 
 
+class SweepSubmission(From):
+    """POST /api/sweeps. `job` and `sweep` are checked as a Job and a Sweep of their own, whose errors say more."""
+
+    job: Fields
+    sweep: Fields
+
+
+class SweepChanges(Body):
+    """POST /api/sweeps/{ref}/resume: limits that are other ones from now on. `time`, in seconds, counts from now."""
+
+    trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    time: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    target: Number | None = None
+    max_failures: Annotated[int, Field(ge=0, le=INT)] | None = None
+
+
+class Rung(Body):
+    """POST /api/attempts/{uid}/rung: values of metrics at so many epochs or steps; null is no number."""
+
+    fence: Annotated[int, Field(ge=0, le=BIG)]
+    resource: Annotated[float, Field(ge=0, le=BIG, allow_inf_nan=False)]
+    values: dict[Text, Number | None]
+
+
 class QuotaBody(Body):
     """PUT /api/quotas/{user}. None is no limit."""
 
@@ -152,7 +177,7 @@ class QuotaBody(Body):
     cpus: Annotated[int, Field(ge=0, le=INT)] | None = None
 
 
-_ALL = (Submission, Batch, Again, Report, OutcomeBody, QuotaBody)
+_ALL = (Submission, Batch, Again, Report, OutcomeBody, QuotaBody, SweepSubmission, SweepChanges, Rung)
 KNOWN = {name for kind in _ALL for name in kind.model_fields}
 
 

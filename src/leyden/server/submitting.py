@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from leyden.core.errors import NotFoundError, SpecError
 from leyden.core.ids import new_id
@@ -13,9 +14,11 @@ from leyden.core.states import State
 from leyden.jobs import life
 from leyden.jobs.placement import Size, refuse_impossible, settle
 from leyden.jobs.rows import JobRow, find_job
-from leyden.server.bodies import Batch, Submission
+from leyden.server.bodies import Batch, From, Submission
 from leyden.server.launching import code_file, keep_environ, renew
-from leyden.server.services import Services
+
+if TYPE_CHECKING:
+    from leyden.server.services import Services
 
 
 def submit(services: Services, body: Submission) -> tuple[JobRow, bool]:
@@ -24,14 +27,14 @@ def submit(services: Services, body: Submission) -> tuple[JobRow, bool]:
     if seen:
         return seen, False
     job = make_job(dict(body.job))
-    _check_place(services, body)
+    check_place(services, body)
     row = _row(services, job, body, key=body.key, environ=keep_environ(services.home, body.environ))
     return _record(services, [row])[0]
 
 
 def submit_many(services: Services, body: Batch) -> list[tuple[JobRow, bool]]:
     """All of them in one transaction, or none. Job number n has the key `<key>-<n>`. Raises as `submit` does."""
-    _check_place(services, body)
+    check_place(services, body)
     environ = keep_environ(services.home, body.environ)
     rows = []
     for number, fields in enumerate(body.jobs):
@@ -44,33 +47,64 @@ def again(
     services: Services, origin: JobRow, *, job: Job | None = None, resume_from: str = "", user: str, key: str
 ) -> tuple[JobRow, bool]:
     """A new job with the code and the environment of another; from a checkpoint, if one is named."""
-    spec = job or Job.model_validate_json(origin.spec)
-    size = settle(spec.resources, services.machine)
-    refuse_impossible(size, services.machine)
-    _refuse_pointless(spec, size)
-    services.prices.refuse_unpriced(spec, size)
+    spec = (job or Job.model_validate_json(origin.spec)).model_copy(update={"hold": False})
     kept = {name: getattr(origin, name) for name in ("code", "cwd", "submit_dir", "environ")}
-    fresh = JobRow(
-        **kept,
-        **vars(size),
+    settled = settle_job(services, spec)
+    row = new_row(
+        services, spec, settled, **kept, key=key, user=user or origin.user, origin=origin.id, resume_from=resume_from
+    )
+    return _record(services, [row])[0]
+
+
+def settle_job(services: Services, job: Job) -> Size:
+    """The size of a job, which this machine can run. Raises PlacementError, SpecError."""
+    size = settle(job.resources, services.machine)
+    refuse_impossible(size, services.machine)
+    _refuse_pointless(job, size)
+    services.prices.refuse_unpriced(job, size)
+    return size
+
+
+def new_row(
+    services: Services,
+    job: Job,
+    size: Size,
+    *,
+    key: str,
+    user: str,
+    code: str,
+    cwd: str,
+    submit_dir: str,
+    environ: str,
+    origin: str = "",
+    resume_from: str = "",
+    after: tuple[str, ...] = (),
+) -> JobRow:
+    """A job that waits, or is held; not on record yet."""
+    return JobRow(
         id=new_id(),
         key=key,
         version=1,
-        state=State.QUEUED,
-        reason=PLACING,
-        name=spec.title,
-        user=user or origin.user,
-        priority=spec.priority,
-        spec=spec.model_dump_json(),
+        state=State.HELD if job.hold else State.QUEUED,
+        reason="held until it is released" if job.hold else PLACING,
+        name=job.title,
+        user=user or "nobody",
+        priority=job.priority,
+        spec=job.model_dump_json(),
+        code=code,
+        cwd=cwd,
+        submit_dir=submit_dir,
+        **vars(size),
         attempt=0,
         fence=0,
         created_at=services.clock(),
-        origin=origin.id,
+        environ=environ,
+        origin=origin,
         resume_from=resume_from,
-        time_s=spec.time,
-        preempt_grace_s=spec.preempt.grace_s if spec.preempt else None,
+        after=after,
+        time_s=job.time,
+        preempt_grace_s=job.preempt.grace_s if job.preempt else None,
     )
-    return _record(services, [fresh])[0]
 
 
 def _record(services: Services, rows: Sequence[JobRow]) -> list[tuple[JobRow, bool]]:
@@ -80,35 +114,12 @@ def _record(services: Services, rows: Sequence[JobRow]) -> list[tuple[JobRow, bo
 
 
 def _row(services: Services, job: Job, body: Submission | Batch, *, key: str, environ: str) -> JobRow:
-    size = settle(job.resources, services.machine)
-    refuse_impossible(size, services.machine)
-    _refuse_pointless(job, size)
-    services.prices.refuse_unpriced(job, size)
+    size = settle_job(services, job)
     after: tuple[str, ...] = ()
     if job.after:
         after = services.store.read(lambda connection: tuple(find_job(connection, one).id for one in job.after))
-    return JobRow(
-        id=new_id(),
-        key=key,
-        version=1,
-        state=State.HELD if job.hold else State.QUEUED,
-        reason="held until it is released" if job.hold else PLACING,
-        name=job.title,
-        user=body.user or "nobody",
-        priority=job.priority,
-        spec=job.model_dump_json(),
-        code=body.code,
-        cwd=body.cwd,
-        submit_dir=body.submit_dir,
-        **vars(size),
-        attempt=0,
-        fence=0,
-        created_at=services.clock(),
-        environ=environ,
-        after=after,
-        time_s=job.time,
-        preempt_grace_s=job.preempt.grace_s if job.preempt else None,
-    )
+    place = {"code": body.code, "cwd": body.cwd, "submit_dir": body.submit_dir}
+    return new_row(services, job, size, **place, key=key, user=body.user, environ=environ, after=after)
 
 
 def _refuse_pointless(job: Job, size: Size) -> None:
@@ -120,7 +131,7 @@ def _refuse_pointless(job: Job, size: Size) -> None:
         )
 
 
-def _check_place(services: Services, body: Submission | Batch) -> None:
+def check_place(services: Services, body: From) -> None:
     folder = PurePosixPath(body.cwd)
     if body.code and (folder.is_absolute() or ".." in folder.parts):
         raise SpecError(

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from leyden.core.home import Home
 from leyden.engines.record import replace
 
-_REPORT = re.compile(rb"^/api/attempts/([^/]+)/report$")
+_REPORT = re.compile(rb"^/api/attempts/([^/]+)/(?:report|rung)$")
 SESSION_S: Final = 30 * 86400.0
 READING: Final = frozenset({"GET", "HEAD"})
 # The dashboard's files, which hold nobody's data.
