@@ -16,6 +16,7 @@ from math import inf
 from pathlib import Path
 from typing import Final, final
 
+from leyden.core.devices import index_of
 from leyden.core.home import Home
 from leyden.core.job import Job
 from leyden.engines.base import Launch
@@ -69,7 +70,7 @@ class Launching:
         make_run(run_dir, row, job)
         # The first Leyden kept it with the run.
         environ = _environ_file(self.home, row.environ) if row.environ else run_dir / "environ.json"
-        gpus = tuple(int(name.partition(":")[2]) for name in attempt.devices if name.startswith("gpu:"))
+        gpus = tuple(index_of(name) for name in attempt.devices if name.startswith("gpu:"))
         return Launch(
             engine_ref=attempt.engine_ref,
             job_id=row.id,
@@ -90,6 +91,7 @@ class Launching:
             python=job.python,
             script=job.script or "",
             gpus=gpus,
+            gpu_shared=row.share > 1,
             cpus=len(attempt.devices) - len(gpus),
             ranks=len(gpus) if row.gpus_most else row.ranks,
             # Without a word about ranks one process runs, so that Trainer(devices=2) can start its own.
