@@ -6,6 +6,7 @@ import math
 import random
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Generic, TypeVar
 
 from leyden.core.sweep_views import Value
@@ -96,7 +97,8 @@ class Uniform(_Domain[float]):
     def at(self, index: int) -> float:
         if self.step is None:
             raise IndexError("the values are continuous")
-        return min(self.high, float(f"{self.low + index * self.step:.12g}"))  # 0.3 rather than 0.30000000000000004
+        exact = Decimal(str(self.low)) + index * Decimal(str(self.step))  # 0.3, never 0.30000000000000004
+        return min(self.high, float(exact))
 
     def sample(self, rng: random.Random) -> float:
         if self.size is not None:
@@ -150,7 +152,7 @@ class Integers(_Domain[int]):
 
     def moved(self, value: int, rng: random.Random) -> int:
         factor = rng.choice(FACTORS)
-        here, there = (value - self.low) // self.step, round((value * factor - self.low) / self.step)
+        here, there = int(value - self.low) // self.step, round((value * factor - self.low) / self.step)
         return self.at(min(self.size - 1, max(0, _a_step(here, there, value, factor))))
 
     def __contains__(self, value: object) -> bool:

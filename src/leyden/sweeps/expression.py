@@ -26,7 +26,7 @@ _STRING: Final = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""", re.
 _INT: Final = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _FLOAT: Final = re.compile(r"[+-]?([0-9]+\.[0-9]*([eE][+-]?[0-9]+)?|\.[0-9]+([eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+)")
 _BRACKETS: Final = re.compile(  # an open quote takes all the rest: so much is read once
-    r"""[()\[\]{}]|'(?:[^'\\]|\\.)*+(?:'|\\?\Z)|"(?:[^"\\]|\\.)*+(?:"|\\?\Z)""", re.DOTALL
+    r"""[()]|'(?:[^'\\]|\\.)*+(?:'|\\?\Z)|"(?:[^"\\]|\\.)*+(?:"|\\?\Z)""", re.DOTALL
 )
 _CLOSING: Final = {"[": "]", "(": ")"}
 _SHOWN: Final = 100  # characters of a text that an error shows
@@ -240,7 +240,7 @@ class _Parser:
             found = next(brackets, None)
             if found is None:
                 self.source.refuse("this bracket is never closed: ) is missing", start - 1, "Add a )")
-            depth += (found[0] in "([{") - (found[0] in ")]}")
+            depth += (found[0] == "(") - (found[0] == ")")
             self.at = found.end()
         inside = self.text[start : self.at - 1]
         return Atom(at=start, text=inside, value=inside)

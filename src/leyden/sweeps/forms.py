@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final, NoReturn
 
 from leyden.core.sweep_views import Value
@@ -96,9 +97,12 @@ class _Meaning:
         """The domain, or so many values of it."""
         if count is None:
             return Parameter(domain=domain)
-        rng = random.Random(self.seed)
+        rng = self.rng()
         values = [domain.sample(rng) for _ in range(self.count(call, count))]
         return self.computed(values, call.at)  # type: ignore[arg-type]  # numbers
+
+    def rng(self) -> random.Random:
+        return random.Random(self.seed.encode("utf-8", "surrogatepass"))
 
     def count(self, call: Call, index: int) -> int:
         """Argument `index` as how many values there shall be."""
@@ -219,7 +223,7 @@ def _choice(means: _Meaning, call: Call) -> Parameter:
     if len(call.args) == 2 and not isinstance(call.args[0], Atom):  # numpy's: so many of them, with replacement
         some = means.listed(Call(at=call.at, name=call.name, args=call.args[:1], end=call.end))
         assert isinstance(some.domain, Choice)
-        rng, size = random.Random(means.seed), len(some.domain.values)
+        rng, size = means.rng(), len(some.domain.values)
         picks = [rng.randrange(size) for _ in range(means.count(call, 1))]
         values, texts = some.domain.values, some.texts
         return Parameter(
@@ -241,22 +245,25 @@ def _flag(means: _Meaning, call: Call) -> Parameter:
     return flags([True, False])
 
 
-def _spaced(means: _Meaning, call: Call) -> Parameter:
-    low, high, *_ = means.numbers(call, 3)
+def _linspace(means: _Meaning, call: Call) -> Parameter:
+    means.numbers(call, 3)
+    low, high = (Decimal(str(means.number(call, index))) for index in (0, 1))
     count = means.count(call, 2)
-    if call.name == "geomspace" and min(low, high) <= 0:
+    return means.computed([float(low + (high - low) * at / max(1, count - 1)) for at in range(count)], call.at)
+
+
+def _logspace(means: _Meaning, call: Call) -> Parameter:
+    low, high, _ = means.numbers(call, 3)
+    count, powers = means.count(call, 2), call.name == "logspace"
+    if not powers and min(low, high) <= 0:
         means.source.refuse(f"{min(low, high)} has no logarithm", call.args[0].at, "Use numbers above 0, or linspace.")
-    bend = {"linspace": float, "logspace": float, "geomspace": math.log10}[call.name]
-    try:
-        first, last = bend(low), bend(high)
-        places = [first + (last - first) * index / max(1, count - 1) for index in range(count)]
-        values = places if call.name == "linspace" else [10.0**place for place in places]
-    except OverflowError:
-        means.source.refuse("some of its values are infinite", call.at, "Use smaller numbers.")
-    values = [float(format(value, _DIGITS)) for value in values]
-    if call.name != "logspace":  # as written
-        values[0], values[-1] = float(low), float(high) if count > 1 else float(low)
-    return means.computed(values, call.at)
+    first, last = (low, high) if powers else (math.log10(low), math.log10(high))
+    if max(abs(first), abs(last)) > 308:
+        means.source.refuse(
+            f"10 to the power of {max(low, high)} is no number", call.at, f"Write {EXAMPLES[call.name]}."
+        )
+    values = [10.0 ** (first + (last - first) * at / max(1, count - 1)) for at in range(count)]
+    return means.computed([float(format(value, _DIGITS)) for value in values], call.at)
 
 
 def _of_numpy(means: _Meaning, call: Call) -> Parameter:
@@ -268,7 +275,7 @@ def _of_numpy(means: _Meaning, call: Call) -> Parameter:
     count = means.count(call, len(names))
     import numpy as np  # 100 ms that few expressions need
 
-    generator = np.random.default_rng(random.Random(means.seed).getrandbits(128))
+    generator = np.random.default_rng(means.rng().getrandbits(128))
     drawn: list[int] | list[float] = []
     try:
         drawn = getattr(generator, _ALIASES.get(call.name, call.name))(*given, size=count).tolist()
@@ -334,9 +341,9 @@ FORMS: Final[dict[str, Callable[[_Meaning, Call], Parameter]]] = {
     "choice": _choice,
     "zip": _zip,
     "flag": _flag,
-    "linspace": _spaced,
-    "logspace": _spaced,
-    "geomspace": _spaced,
+    "linspace": _linspace,
+    "logspace": _logspace,
+    "geomspace": _logspace,
 }
 EXAMPLES: Final = {
     **{name: f"{name}({', '.join([*told.split(), '5'])})" for name, told in _NUMPY.items()},

@@ -48,7 +48,7 @@ class _Slot:
 
     @property
     def shown(self) -> str:
-        return self.flag or self.prefix or "argument"
+        return self.flag or self.prefix.rstrip("=") or "argument"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +268,7 @@ class _Reading:
         return slot
 
     def _read(self, slot: _Slot, text: str) -> Parameter | str | None:
-        return read(Source(text=text, asked=slot.shown.rstrip("=")), f"{self.seed} {slot.name}")
+        return read(Source(text=text, asked=slot.shown), f"{self.seed} {slot.name}")
 
     def _declare(self, slot: _Slot, found: Parameter, text: str) -> None:
         if slot.name in self.found:
