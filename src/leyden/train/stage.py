@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from leyden import track
+from leyden.core.states import EXIT_PAUSE
 from leyden.track.life import KILLED
 from leyden.track.run import RUNS_FOLDER, Run
 from leyden.train import progress
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class Stage:
-    """A context around one call of the Trainer. `signal` is set once one of signals.py has come during fit."""
+    """A context around one call of the Trainer. `signal`: one of signals.py came during fit; EXIT_PAUSE: a rung."""
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class Stage:
         self.checkpoint = find_checkpoint(trainer, self._asked, fitting=self._name == "fit")
         trainer.callbacks = bring_along(trainer.callbacks, module)
         plan, run = self._meet()
-        trainer._plan, trainer.run = plan, run
+        trainer._plan, trainer.run, trainer._stage = plan, run, self
         trainer.progress = progress.choose(enabled=trainer.enable_progress_bar, first=plan.world.rank == 0)
         module._trainer = trainer
         trainer.stage, trainer.datamodule, trainer.model = self._name, datamodule, module
@@ -111,7 +112,7 @@ class Stage:
         other = None if self.signal else watchdog.explain(error)  # first of all: others wait for this rank
         self._undo.__exit__(kind, error, trace)
         trainer.progress.close()
-        trainer.sanity_checking, trainer.stage = False, None
+        trainer.sanity_checking, trainer.stage, trainer._stage = False, None, None
         if error is not None:
             if trainer._fit is not None:
                 with contextlib.suppress(Exception):  # what led there is the last that one wants to lose
@@ -132,7 +133,7 @@ class Stage:
             trainer.profiler.teardown(self._name)
             trainer.profiler.describe()
         if self._others is not None:
-            self._others.finalize("failed" if error else "success")
+            self._others.finalize("failed" if error and self.signal != EXIT_PAUSE else "success")
         module._book = module._stepper = None
         if trainer.run is not None:
             trainer.run.writer.flush()
@@ -160,9 +161,17 @@ class Stage:
             self.agree()
         return step == self._agreed[0]
 
+    def leave(self, *, pausing: bool) -> None:
+        """Training is to end at once, as after a signal where it pauses; every rank says so at the same moment."""
+        self._ask_at = 0
+        if pausing:
+            self.signal = EXIT_PAUSE
+
     def end_if_signalled(self) -> None:
         """Everything is saved: leave with the exit code that says why (signals.py). Collective."""
-        if self.agree():
+        if self.agree() == EXIT_PAUSE:
+            raise SystemExit(EXIT_PAUSE)
+        if self.signal:
             name, step = signal.Signals(self.signal).name, self._trainer.global_step
             if self._trainer.run is not None:
                 self._trainer.run.state = KILLED

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from leyden.train.fitting import Fit
     from leyden.train.loggers.base import Logger
     from leyden.train.module import DataModule, Module
+    from leyden.train.stage import Stage
 
 
 class TrainerState:
@@ -45,6 +46,7 @@ class TrainerState:
         self.datamodule: DataModule | None = None
         self.model: Module | None = None
         self._plan: Plan | None = None
+        self._stage: Stage | None = None
         self._fit: Fit | None = None
         self._evaluation: Evaluation | None = None
         self._saver = Saver()

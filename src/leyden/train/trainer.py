@@ -107,7 +107,9 @@ class Trainer(TrainerState):
         self.choices = Choices.of(locals())
         self.loggers = [logger] if isinstance(logger, Logger) else list(logger or ())
         self.profiler = choose(profiler)
-        self.callbacks = arrange(callbacks, time_s, saving=enable_checkpointing, summary=enable_model_summary)
+        self.callbacks = arrange(
+            callbacks, time_s, saving=enable_checkpointing, summary=enable_model_summary, pausing=not fast_dev_run
+        )
         self.accelerator, self.devices, self.num_nodes = accelerator, devices, num_nodes
         self.fast_dev_run = bool(fast_dev_run)
         self.enable_progress_bar = enable_progress_bar

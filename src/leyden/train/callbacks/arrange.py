@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from leyden.core.errors import ConfigurationError
+from leyden.track import trial
 from leyden.train.callbacks.base import Callback
 from leyden.train.callbacks.model_checkpoint import ModelCheckpoint
 from leyden.train.callbacks.model_summary import ModelSummary
+from leyden.train.callbacks.rungs import Rungs
 from leyden.train.callbacks.timer import Timer
 
 if TYPE_CHECKING:
@@ -20,11 +22,17 @@ class MaxTime(Timer):
 
 
 def arrange(
-    callbacks: Sequence[Callback] | Callback | None, time_s: float | None = None, *, saving: bool, summary: bool = False
+    callbacks: Sequence[Callback] | Callback | None,
+    time_s: float | None = None,
+    *,
+    saving: bool,
+    summary: bool = False,
+    pausing: bool = False,
 ) -> list[Callback]:
-    """The callbacks as a list, with those that arguments of the Trainer ask for.
+    """The callbacks as a list, with those that arguments of the Trainer ask for, and what pauses a trial of a sweep.
 
-    ModelCheckpoints come last, to save the others' state. Raises ConfigurationError where two would share a state.
+    ModelCheckpoints come late, to save the others' state; what pauses comes after them, to find what they saved.
+    Raises ConfigurationError where two would share a state.
     """
     given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
     if time_s is not None:
@@ -33,6 +41,8 @@ def arrange(
         given.append(ModelSummary())
     if saving and not any(isinstance(one, ModelCheckpoint) for one in given):
         given.append(ModelCheckpoint())
+    if pausing and (mine := trial.current()) is not None:
+        given.append(Rungs(mine))
     return _checked(given)
 
 
@@ -55,4 +65,4 @@ def _checked(given: list[Callback]) -> list[Callback]:
                 found="a checkpoint would keep the state of one of them only",
                 do="Give one of them a state_key of its own (override the property), or leave one out.",
             )
-    return sorted(given, key=lambda one: isinstance(one, ModelCheckpoint))
+    return sorted(given, key=lambda one: isinstance(one, ModelCheckpoint) + 2 * isinstance(one, Rungs))

@@ -27,12 +27,15 @@ class Saver:
         self._team = team.ALONE
         self._swept = False
         self._writing: tuple[Future[None], Done] | None = None
+        self.newest = (-1, -1, -1), Path()  # (epoch, batch, step) and folder of the last that training can go on from
 
     def save(self, fit: Fit, trainer: Trainer, path: Path, *, weights_only: bool, on_done: Done | None) -> None:
         """Write a checkpoint, in the background where `on_done` is to be told; collective over ranks."""
         self.wait()
         staging = self.staging if on_done is not None else None
         snapshot = snapshots.capture(fit, trainer, weights_only=weights_only, staging=staging)
+        if not weights_only:
+            self.newest = (trainer.current_epoch, fit.batch, trainer.global_step), path
         if trainer.run is not None:
             trainer.run.writer.flush()  # a resumed run has every point up to its checkpoint, whatever killed it
         if self._team.size == 1 and snapshots.writes_parts(fit):

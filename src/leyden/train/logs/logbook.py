@@ -170,6 +170,11 @@ class LogBook:
                 found |= {slot.name + "_step": slot.last_step, slot.name + "_epoch": slot.last_epoch}
         return {name: value for name, value in found.items() if value is not None}
 
+    def each_step(self, name: str) -> bool:
+        """Whether that metric is logged with a value of its own at every step."""
+        slot = self._slots.get(name) or self._slots.get(name.removesuffix("_step"))
+        return slot is not None and slot.settings.on_step
+
     def shown(self) -> dict[str, float]:
         """The values for the progress bar, as of the last transfer."""
         return {slot.name: slot.last for slot in self._slots.values() if slot.settings.prog_bar}
