@@ -125,6 +125,43 @@ def test_gpus_are_asked_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
+def test_of_a_shared_gpu_the_own_use_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for NVML again: this process and pid 1 use the GPU; then nobody does; then nobody is named."""
+    mine, seen_us = SimpleNamespace(pid=os.getpid(), timeStamp=7, smUtil=30), list[int]()
+    named, used = [mine, SimpleNamespace(pid=1)], [mine, SimpleNamespace(pid=1, timeStamp=9, smUtil=60)]
+
+    def uses(_: object, since_us: int) -> object:
+        seen_us.append(since_us)
+        if not used:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return used
+
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", lambda _: SimpleNamespace(gpu=87))
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", lambda _: SimpleNamespace(used=5_000_000_000))
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetPowerUsage", lambda _: 312_500)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetComputeRunningProcesses", lambda _: named)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetProcessUtilization", uses)
+    gauge = nvidia_gauge((0,), own=[os.getsid(0)])
+    assert gauge is not None
+    assert (gauge.sample([])[0].use_percent, gauge.sample([])[0].own_percent) == (87.0, 30.0)
+    used.clear()
+    assert gauge.sample([])[0].own_percent == 0.0
+    assert seen_us == [0, 9, 9]
+    named.clear()
+    assert gauge.sample([])[0].own_percent is None
+
+
+def test_a_shared_gpu_that_others_use_is_idle_by_the_own_use(tmp_path: Path) -> None:
+    """And by nothing where the driver does not tell that."""
+    usage = Usage(a_launch(tmp_path, "", gpus=(0,), gpu_shared=True), [], started_at=0.0)
+    assert usage._busiest({0: GpuUse(use_percent=90.0, memory_bytes=1.0, own_percent=0.0)}) == 0.0
+    assert usage._busiest({0: GpuUse(use_percent=0.0, memory_bytes=1.0)}) is None
+    alone = Usage(a_launch(tmp_path, "", gpus=(0,)), [], started_at=0.0)
+    assert alone._busiest({0: GpuUse(use_percent=90.0, memory_bytes=1.0)}) == 90.0
+
+
 def test_without_a_driver_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails() -> None:
         raise pynvml.NVMLError(pynvml.NVML_ERROR_DRIVER_NOT_LOADED)

@@ -13,6 +13,7 @@ from leyden.cli.common import print_json
 from leyden.cli.screen import BOLD, DIM, GREEN, RED, YELLOW, Cell, clean, columns, compact, painter, table
 from leyden.cli.usage import SETTINGS, json_option
 from leyden.client import embedded
+from leyden.core.devices import whole
 from leyden.core.home import Home
 from leyden.core.ids import short_id
 from leyden.core.machine_views import GpuTop, JobTop, TopView
@@ -66,33 +67,48 @@ def page(view: TopView) -> str:
     """All of it as text."""
     paint = painter(sys.stdout)
     title = f"{paint(clean(view.node), BOLD)}  {time.strftime('%H:%M:%S', time.localtime(view.at))}"
-    parts = [title, _gpus(view.gpus), _sums(view)]
+    parts = [title, _gpus(view), _sums(view)]
     others = [job for job in view.jobs if not any(device.startswith("gpu:") for device in job.devices)]
     if others:
         parts += ["", _jobs(others, view.at)]
     return "\n".join(part for part in [*parts, *_queue(view)] if part is not None)
 
 
-def _gpus(gpus: list[GpuTop]) -> str | None:
-    if not gpus:
+def _gpus(view: TopView) -> str | None:
+    if not view.gpus:
         return None
-    paint = painter(sys.stdout)
     heads = ("GPU", "MODEL", "USE", "MEMORY", "POWER", "JOB", "NAME", "USER", "")
-    rows = [
-        [
-            Cell(text=str(gpu.index), right=True),
-            Cell(text=gpu.name, paint=lambda text: paint(text, DIM)),
-            Cell(text=_percent(gpu.use_percent), right=True, paint=_use_colour(gpu)),
-            Cell(text=f"{_size(gpu.used_bytes)} of {format_size(gpu.memory_bytes)}".removeprefix(" of "), right=True),
-            Cell(text="" if gpu.power_w is None else f"{gpu.power_w:.0f} W", right=True),
-            Cell(text=short_id(gpu.job) if gpu.job else "free", paint=_bold_if(bool(gpu.job))),
-            Cell(text=gpu.job_name),
-            Cell(text=gpu.user),
-            Cell(text=_idle(gpu), paint=lambda text: paint(text, YELLOW)),
-        ]
-        for gpu in gpus
+    rows = [row for gpu in view.gpus for row in _of_one(gpu, view.jobs)]
+    return table(heads, rows, width=columns(sys.stdout), paint=painter(sys.stdout))
+
+
+def _of_one(gpu: GpuTop, jobs: list[JobTop]) -> list[list[Cell]]:
+    """The GPU with its job, and a line for each other job that has a part of it."""
+    theirs = {job.id: one for job in jobs for one in job.devices if whole(one) == f"gpu:{gpu.index}"}
+    name = theirs.get(gpu.job, str(gpu.index)).removeprefix("gpu:")
+    others = [job for job in jobs if job.id in theirs and job.id != gpu.job]
+    return [_gpu(gpu, name), *(_part(job, theirs[job.id].removeprefix("gpu:")) for job in others)]
+
+
+def _gpu(gpu: GpuTop, name: str) -> list[Cell]:
+    paint = painter(sys.stdout)
+    return [
+        Cell(text=name, right=True),
+        Cell(text=gpu.name, paint=lambda text: paint(text, DIM)),
+        Cell(text=_percent(gpu.use_percent), right=True, paint=_use_colour(gpu)),
+        Cell(text=f"{_size(gpu.used_bytes)} of {format_size(gpu.memory_bytes)}".removeprefix(" of "), right=True),
+        Cell(text="" if gpu.power_w is None else f"{gpu.power_w:.0f} W", right=True),
+        Cell(text=short_id(gpu.job) if gpu.job else "free", paint=_bold_if(bool(gpu.job))),
+        Cell(text=gpu.job_name),
+        Cell(text=gpu.user),
+        Cell(text=_idle(gpu), paint=lambda text: paint(text, YELLOW)),
     ]
-    return table(heads, rows, width=columns(sys.stdout), paint=paint)
+
+
+def _part(job: JobTop, name: str) -> list[Cell]:
+    nothing = [Cell(text="")] * 4
+    who = [Cell(text=short_id(job.id), paint=_bold_if(True)), Cell(text=job.name), Cell(text=job.user)]
+    return [Cell(text=name, right=True), *nothing, *who, Cell(text="")]
 
 
 def _sums(view: TopView) -> str:

@@ -60,14 +60,26 @@ def _count(found: dict[str, int]) -> str:
     """
     >>> _count({"gpus": 2, "cpus": 1}), _count({"gpus": 0, "cpus": 0}), _count({"gpus": 1, "gpus_most": 4, "cpus": 2})
     ('2 GPUs and 1 CPU', 'nothing', '1 to 4 GPUs and 2 CPUs')
+    >>> _count({"gpus": 1, "share": 4, "cpus": 2}), _count({"gpus": 1, "share": 4, "parts": 3, "cpus": 0})
+    ('1/4 of a GPU and 2 CPUs', '1 GPU and 3 times 1/4 of a GPU')
     """
-    words = []
-    for kind in ("gpus", "cpus"):
-        if fewest := found.get(kind, 0):
-            most = found.get(f"{kind}_most", fewest)
-            number = f"{fewest} to {most}" if most > fewest else str(fewest)
-            words.append(f"{number} {kind[:-1].upper()}{'s' * (most != 1)}")
+    words, share = [], found.get("share", 1)
+    if share > 1 and "parts" not in found:
+        words.append(f"1/{share} of a GPU")
+    elif found.get("gpus"):
+        words.append(_so_many(found, "gpus"))
+    if found.get("parts"):
+        words.append(f"{found['parts']} times 1/{share} of a GPU")
+    if found.get("cpus"):
+        words.append(_so_many(found, "cpus"))
     return " and ".join(words) or "nothing"
+
+
+def _so_many(found: dict[str, int], kind: str) -> str:
+    fewest = found[kind]
+    most = found.get(f"{kind}_most", fewest)
+    number = f"{fewest} to {most}" if most > fewest else str(fewest)
+    return f"{number} {kind[:-1].upper()}{'s' * (most != 1)}"
 
 
 def _when(low: float, high: float, now: float) -> str:

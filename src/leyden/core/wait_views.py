@@ -31,8 +31,8 @@ class WhyView:
     code: str  # of core.reasons; "" where it does not wait
     text: str
     priority: int
-    needs: dict[str, int]  # gpus, cpus
-    free: dict[str, int] = field(default_factory=dict)
+    needs: dict[str, int]  # gpus, cpus; gpus_most of an elastic job, share of one that takes a part of a GPU
+    free: dict[str, int] = field(default_factory=dict)  # the same; parts: of GPUs that are split in `share`
     holders: list[HolderView] = field(default_factory=list)
     position: int | None = None  # in line, from 1
     waiting: int = 0  # jobs in line

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection, func, select
 
+from leyden.core.devices import whole
 from leyden.core.home import Home
 from leyden.core.machine_views import GpuTop, JobTop, TopView
 from leyden.core.states import ACTIVE, State
@@ -43,13 +44,17 @@ def top_view(services: Services) -> TopView:
     found = services.store.read(lambda connection: _load(connection, services))
     samples = {row.id: _sample(home, found.attempts.get(row.id)) for row in found.active}
     by_id = {row.id: row for row in found.active}
+    holders: dict[str, list[str]] = {}
+    for device, job in sorted(found.held.items()):
+        if job in by_id:
+            holders.setdefault(whole(device), []).append(job)
     return TopView(
         at=services.clock(),
         node=machine.node,
         cpus=machine.cpus,
         cpus_held=sum(device.startswith("cpu:") for device in found.held),
         memory_bytes=machine.memory_bytes,
-        gpus=[_gpu(gpu, by_id.get(found.held.get(gpu.device, "")), samples) for gpu in machine.gpus],
+        gpus=[_gpu(gpu, [by_id[job] for job in holders.get(gpu.device, ())], samples) for gpu in machine.gpus],
         jobs=[_job(row, found.attempts.get(row.id), samples[row.id]) for row in found.active],
         waiting=found.waiting,
         waiting_count=found.waiting_count,
@@ -94,20 +99,23 @@ def _sample(home: Home, attempt: AttemptRow | None) -> Sample:
     return {name.removeprefix(PREFIX): value for name, value in found[1].items()}
 
 
-def _gpu(gpu: Gpu, job: JobRow | None, samples: Mapping[str, Sample]) -> GpuTop:
-    sample = samples[job.id] if job else {}
+def _gpu(gpu: Gpu, jobs: list[JobRow], samples: Mapping[str, Sample]) -> GpuTop:
+    """Several have it where it is shared: the first is named. All of them measure it; a fake one each for itself."""
     of_it = f"gpu{gpu.index}/"
+    use, idle = f"{of_it}use_percent", f"{of_it}idle_s"
+    sample = max((samples[one.id] for one in jobs), key=lambda one: (one.get(use, -1), one.get(idle, 0)), default={})
+    first = jobs[0] if jobs else None
     return GpuTop(
         index=gpu.index,
         name=gpu.name,
         memory_bytes=gpu.memory_bytes,
-        job=job.id if job else "",
-        job_name=job.name if job else "",
-        user=job.user if job else "",
-        use_percent=sample.get(f"{of_it}use_percent"),
+        job=first.id if first else "",
+        job_name=first.name if first else "",
+        user=first.user if first else "",
+        use_percent=sample.get(use),
         used_bytes=sample.get(f"{of_it}memory_bytes"),
         power_w=sample.get(f"{of_it}power_w"),
-        idle_s=sample.get(f"{of_it}idle_s"),
+        idle_s=sample.get(idle),
     )
 
 

@@ -17,6 +17,7 @@ from leyden.jobs.snapshot import Decisions
 from leyden.jobs.tables import jobs
 from leyden.server.services import Services
 from leyden.server.views import job_view
+from leyden.server.why import needs
 
 _WAITS = (State.QUEUED, State.HELD, State.PAUSED)
 _CODES = {State.HELD: ReasonCode.HELD, State.PAUSED: ReasonCode.PAUSED, State.QUEUED: ReasonCode.PLACING}
@@ -29,7 +30,7 @@ class WaitingView:
     job: JobView
     code: str  # of core.reasons
     text: str
-    needs: dict[str, int]  # gpus, cpus
+    needs: dict[str, int]  # gpus (gpus_most, share), cpus
     position: int | None  # in line, from 1; None for who is held or paused
     starts_after: float | None  # estimate
     starts_before: float | None
@@ -75,7 +76,7 @@ def _view(
         job=job_view(services.home, row, attempt),
         code=str(reason.code) if reason else code_of(row),
         text=reason.text if reason else row.reason,
-        needs={"gpus": row.gpus, "cpus": row.cpus},
+        needs=needs(row),
         position=place,
         starts_after=expected.low if expected else None,
         starts_before=expected.high if expected else None,

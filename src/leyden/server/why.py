@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
+from leyden.core.devices import parts, split_of, whole
 from leyden.core.reasons import ReasonCode
 from leyden.core.states import State
 from leyden.core.wait_views import HolderView, WhyView
@@ -35,16 +36,11 @@ def _plain(job: JobRow) -> WhyView:
         code=code_of(job),
         text=job.reason,
         priority=job.priority,
-        needs=_needs(job),
+        needs=needs(job),
     )
 
 
 def _waiting(job: JobRow, snapshot: Snapshot, decisions: Decisions) -> WhyView:
-    held = {device: one for one in snapshot.running for device in one.devices}
-    free = {
-        "gpus": sum(gpu.device not in held for gpu in snapshot.machine.gpus),
-        "cpus": sum(f"cpu:{number}" not in held for number in range(snapshot.machine.cpus)),
-    }
     reason = decisions.reasons.get(job.id)
     expected = decisions.expected.get(job.id)
     line, standing = decisions.order, decisions.standings.get(job.user)
@@ -55,8 +51,8 @@ def _waiting(job: JobRow, snapshot: Snapshot, decisions: Decisions) -> WhyView:
         code=str(reason.code if reason else ReasonCode.PLACING),
         text=reason.text if reason else job.reason,
         priority=job.priority,
-        needs=_needs(job),
-        free=free,
+        needs=needs(job),
+        free=_free(job, snapshot),
         holders=[_holder(one) for one in snapshot.running if _has(one, job)],
         position=line.index(job.id) + 1 if job.id in line else None,
         waiting=len(line),
@@ -66,9 +62,25 @@ def _waiting(job: JobRow, snapshot: Snapshot, decisions: Decisions) -> WhyView:
     )
 
 
-def _needs(job: JobRow) -> dict[str, int]:
+def needs(job: JobRow) -> dict[str, int]:
+    """GPUs, at most so many, or a part of one that is split in `share`; and CPUs."""
     most = {"gpus_most": job.gpus_most} if job.gpus_most else {}
-    return {"gpus": job.gpus, **most, "cpus": job.cpus}
+    share = {"share": job.share} if job.share > 1 else {}
+    return {"gpus": job.gpus, **most, **share, "cpus": job.cpus}
+
+
+def _free(job: JobRow, snapshot: Snapshot) -> dict[str, int]:
+    """What is held by nobody; for who takes a part of a GPU also the parts of those that are split so."""
+    held = {device for one in snapshot.running for device in one.devices}
+    split = {whole(device): split_of(device) for device in held}
+    gpus = [gpu.device for gpu in snapshot.machine.gpus]
+    shared = [device for device in gpus if job.share > 1 and split.get(device) == job.share]
+    left = sum(part not in held for device in shared for part in parts(device, job.share))
+    return {
+        "gpus": sum(device not in split for device in gpus),
+        **({"share": job.share, "parts": left} if job.share > 1 else {}),
+        "cpus": sum(f"cpu:{number}" not in held for number in range(snapshot.machine.cpus)),
+    }
 
 
 def _has(one: Running, job: JobRow) -> bool:

@@ -38,6 +38,7 @@ class GpuUse:
     use_percent: float | None  # of the time a kernel ran
     memory_bytes: float | None
     power_w: float | None = None
+    own_percent: float | None = None  # of a shared one: the part of it that is the job's own
 
 
 class GpuGauge(Protocol):
@@ -81,13 +82,13 @@ class RankGauges:
         )
 
 
-def nvidia_gauge(indices: Sequence[int]) -> GpuGauge | None:
-    """Asks the driver; None where it does not answer."""
+def nvidia_gauge(indices: Sequence[int], *, own: Sequence[int] = ()) -> GpuGauge | None:
+    """Asks the driver; None where it does not answer. `own`: sessions whose part of the use is to be told."""
     import pynvml  # 20 ms
 
     try:
         pynvml.nvmlInit()
-        return _NvidiaGauge({index: pynvml.nvmlDeviceGetHandleByIndex(index) for index in indices})
+        return _NvidiaGauge({index: pynvml.nvmlDeviceGetHandleByIndex(index) for index in indices}, own)
     except pynvml.NVMLError as error:
         print(f"the use of GPUs is not measured: {error}", file=sys.stderr)
         return None
@@ -95,8 +96,9 @@ def nvidia_gauge(indices: Sequence[int]) -> GpuGauge | None:
 
 @final
 class _NvidiaGauge:
-    def __init__(self, handles: Mapping[int, object]) -> None:
-        self._handles = handles
+    def __init__(self, handles: Mapping[int, object], own: Sequence[int]) -> None:
+        self._handles, self._own = handles, own
+        self._seen_us = dict.fromkeys(handles, 0)
 
     def sample(self, ranks: Sequence[Use]) -> dict[int, GpuUse]:
         import pynvml
@@ -113,24 +115,53 @@ class _NvidiaGauge:
                 use_percent=float(rates.gpu) if rates else None,
                 memory_bytes=float(memory.used) if memory else None,
                 power_w=None if power_mw is None else power_mw / 1000,
+                own_percent=self._own_percent(index, handle) if self._own else None,
             )
         return found
+
+    def _own_percent(self, index: int, handle: object) -> float | None:
+        """None where the driver names none of our processes, as in a container that numbers them anew."""
+        import pynvml
+
+        try:
+            mine = {one.pid for one in pynvml.nvmlDeviceGetComputeRunningProcesses(handle) if _of(one.pid, self._own)}
+        except pynvml.NVMLError:
+            return None
+        if not mine:
+            return None
+        try:
+            found = pynvml.nvmlDeviceGetProcessUtilization(handle, self._seen_us[index])
+        except pynvml.NVMLError as error:  # by pynvml "nothing" is an error too: nobody used it since the last time
+            return 0.0 if error.value in {pynvml.NVML_SUCCESS, pynvml.NVML_ERROR_NOT_FOUND} else None
+        self._seen_us[index] = max((one.timeStamp for one in found), default=self._seen_us[index])
+        newest = {one.pid: one.smUtil for one in sorted(found, key=lambda one: one.timeStamp)}
+        return min(100.0, float(sum(newest.get(pid, 0) for pid in mine)))
 
 
 @final
 class FakeGauge:
     """Of GPUs that are none: busy as the CPUs of the rank that has it, or of all ranks, are."""
 
-    def __init__(self, indices: Sequence[int]) -> None:
-        self._indices = indices
+    def __init__(self, indices: Sequence[int], *, shared: bool) -> None:
+        self._indices, self._shared = indices, shared
 
     def sample(self, ranks: Sequence[Use]) -> dict[int, GpuUse]:
-        """One rank a GPU, else all on each."""
+        """One rank a GPU, else all on each; of a shared one no more than the job's own."""
         each = ranks if len(ranks) == len(self._indices) else [_sum(ranks)] * len(self._indices)
+        percents = [min(100.0, use.cpu_percent) for use in each]
         return {
-            index: GpuUse(use_percent=min(100.0, use.cpu_percent), memory_bytes=use.memory_bytes)
-            for index, use in zip(self._indices, each, strict=True)
+            index: GpuUse(
+                use_percent=percent, memory_bytes=use.memory_bytes, own_percent=percent if self._shared else None
+            )
+            for index, use, percent in zip(self._indices, each, percents, strict=True)
         }
+
+
+def _of(pid: int, sessions: Sequence[int]) -> bool:
+    try:
+        return os.getsid(pid) in sessions
+    except OSError:  # it has ended, or is of another user
+        return False
 
 
 def _sum(ranks: Sequence[Use]) -> Use:

@@ -81,11 +81,16 @@ class Usage(threading.Thread):
                 found = gpus.sample(used)
                 for index, one in found.items():
                     row |= _of_gpu(index, one, marks[index].seconds(one.use_percent, now=now))
-                percents = [one.use_percent for one in found.values() if one.use_percent is not None]
-                self.idle_s = nothing.seconds(max(percents) if len(percents) == len(found) else None, now=now)
+                self.idle_s = nothing.seconds(self._busiest(found), now=now)
             book.add(row, now)
             if self._closing.wait(self._every_s):
                 return
+
+    def _busiest(self, found: Mapping[int, GpuUse]) -> float | None:
+        """By what the job itself does: on a shared GPU others work too. None where that is not known of each."""
+        each = [one.own_percent if self._launch.gpu_shared else one.use_percent for one in found.values()]
+        known = [percent for percent in each if percent is not None]
+        return max(known) if len(known) == len(each) else None
 
     def _gpu_gauge(self) -> tuple[GpuGauge | None, float]:
         """What reads its GPUs, and below how many percent they do nothing."""
@@ -94,8 +99,9 @@ class Usage(threading.Thread):
         if not self._launch.gpus:
             return None, NOTHING_PERCENT
         if self._launch.fake_gpus:
-            return FakeGauge(self._launch.gpus), NOTHING_FAKE_PERCENT
-        return nvidia_gauge(self._launch.gpus), NOTHING_PERCENT
+            return FakeGauge(self._launch.gpus, shared=self._launch.gpu_shared), NOTHING_FAKE_PERCENT
+        own = self._sessions if self._launch.gpu_shared else ()
+        return nvidia_gauge(self._launch.gpus, own=own), NOTHING_PERCENT
 
 
 @final

@@ -68,8 +68,8 @@ function Part({ title, rows }: { title: string; rows: readonly Waiting[] }) {
 }
 
 function needed(needs: Record<string, number>): string {
-  const { gpus = 0, cpus = 0 } = needs;
-  return [gpus && plural(gpus, "GPU"), cpus && plural(cpus, "CPU")].filter(Boolean).join(", ");
+  const { gpus = 0, share = 1, cpus = 0 } = needs;
+  return [share > 1 ? `1/${share} GPU` : gpus && plural(gpus, "GPU"), cpus && plural(cpus, "CPU")].filter(Boolean).join(", ");
 }
 
 function expected(from: number | null, to: number | null): string {
