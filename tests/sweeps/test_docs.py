@@ -34,9 +34,9 @@ def test_the_grid_is_as_shown(command: str, shown: str, tmp_path: Path) -> None:
 
 def test_every_form_is_told_and_parses() -> None:
     assert len(EXAMPLES) == 6
-    assert {one.partition("(")[0] for one in CALLS if one[0] != "["} - {"unifrom"} == set(FORMS)
+    assert {one.partition("(")[0] for one in CALLS if one[0] != "["} - {"unifomr"} == set(FORMS)
     for one in CALLS:
-        if one == "unifrom(0, 1)":
+        if one == "unifomr(0, 1)":
             continue
         space = Space.parse(["--x", one])
         assert space.names == ("x",), one

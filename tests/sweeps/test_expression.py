@@ -179,7 +179,7 @@ def test_drawn_numbers_are_distributed_as_told() -> None:
         ("zip(average(3))", 4, "no known form"),
         ("list(3)", 0, "one list"),
         ("flag(1)", 0, "takes nothing"),
-        ("unifrom(0, 1)", 0, "no known form"),
+        ("unifomr(0, 1)", 0, "no known form"),
         ("LogUniform(1, 2)", 0, "no known form"),
         ("np.linspce(1, 2, 3)", 3, "no known form"),
         ("[模型, é,,x]", 7, "missing before"),
@@ -199,7 +199,7 @@ def test_errors_point_at_the_character(text: str, at: int, found: str) -> None:
 
 def test_a_slip_is_named() -> None:
     with pytest.raises(SpecError, match="Did you mean 'uniform'"):
-        read(Source(text="unifrom(0, 1)", asked="--x"), "")
+        read(Source(text="unifomr(0, 1)", asked="--x"), "")
 
 
 def test_a_long_text_is_cut_around_the_place() -> None:

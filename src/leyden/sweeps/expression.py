@@ -251,7 +251,7 @@ class _Parser:
 
 
 def _is_close(name: str, forms: Collection[str]) -> bool:
-    """Whether it is rather a slip than another word: `unifrom`, not `format`."""
+    """Whether it is rather a slip than another word: `unifomr`, not `format`."""
     import difflib
 
     return bool(difflib.get_close_matches(name, forms, n=1, cutoff=0.8))
@@ -259,7 +259,7 @@ def _is_close(name: str, forms: Collection[str]) -> bool:
 
 def _advice(name: str, forms: Collection[str]) -> str:
     """
-    >>> _advice("unifrom", ["uniform"]), _advice("x", ["uniform", "zip"])
+    >>> _advice("unifomr", ["uniform"]), _advice("x", ["uniform", "zip"])
     ("Did you mean 'uniform'?", 'Known: uniform, zip.')
     """
     advice = nearest(name.lower(), forms)
