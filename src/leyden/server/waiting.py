@@ -17,7 +17,6 @@ from leyden.jobs.snapshot import Decisions
 from leyden.jobs.tables import jobs
 from leyden.server.services import Services
 from leyden.server.views import job_view
-from leyden.server.why import needs
 
 _WAITS = (State.QUEUED, State.HELD, State.PAUSED)
 _CODES = {State.HELD: ReasonCode.HELD, State.PAUSED: ReasonCode.PAUSED, State.QUEUED: ReasonCode.PLACING}
@@ -59,6 +58,13 @@ def queue(services: Services, limit: int) -> list[WaitingView]:
     decisions = last[1] if last else None
     places = {job_id: place for place, job_id in enumerate(decisions.order, 1)} if decisions else {}
     return services.store.read(work)
+
+
+def needs(job: JobRow) -> dict[str, int]:
+    """GPUs, at most so many, or a part of one that is split in `share`; and CPUs."""
+    most = {"gpus_most": job.gpus_most} if job.gpus_most else {}
+    share = {"share": job.share} if job.share > 1 else {}
+    return {"gpus": job.gpus, **most, **share, "cpus": job.cpus}
 
 
 def code_of(row: JobRow) -> str:

@@ -12,7 +12,7 @@ from leyden.jobs.fairness import describe
 from leyden.jobs.rows import JobRow, find_job
 from leyden.jobs.snapshot import Decisions, Running, Snapshot
 from leyden.server.services import Services
-from leyden.server.waiting import code_of
+from leyden.server.waiting import code_of, needs
 
 
 def why(services: Services, ref: str) -> WhyView:
@@ -60,13 +60,6 @@ def _waiting(job: JobRow, snapshot: Snapshot, decisions: Decisions) -> WhyView:
         starts_after=expected.low if expected else None,
         starts_before=expected.high if expected else None,
     )
-
-
-def needs(job: JobRow) -> dict[str, int]:
-    """GPUs, at most so many, or a part of one that is split in `share`; and CPUs."""
-    most = {"gpus_most": job.gpus_most} if job.gpus_most else {}
-    share = {"share": job.share} if job.share > 1 else {}
-    return {"gpus": job.gpus, **most, **share, "cpus": job.cpus}
 
 
 def _free(job: JobRow, snapshot: Snapshot) -> dict[str, int]:
