@@ -1,7 +1,7 @@
 """Takes docs/pictures/dashboard-*.png from real runs of the digits example: python docs/pictures/dashboard.py
 
 It starts a server of its own in a temporary home, with four GPUs that are none, so that a queue forms. Needs the
-`dev` extra and Chromium (apt-get install chromium); two minutes on two cores.
+`dev` extra and Chromium (apt-get install chromium); four minutes on two cores.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
@@ -34,6 +35,9 @@ SHOTS = {
     "logs": ("/runs/{trial}?tab=logs&find=val", 1280, "light"),
     "compare": ("/compare?q=name%3Dsweep&smooth=0.5", 1280, "light"),
     "parameters": ("/compare?q=name%3Dsweep&view=parameters", 1280, "light"),
+    "sweeps": ("/sweeps", 1280, "light"),
+    "sweep": ("/sweeps/{sweep}", 1280, "light"),
+    "trials": ("/sweeps/{sweep}?tab=trials&sort=value", 1280, "dark"),
     "cluster": ("/cluster", 1280, "light"),
     "queue": ("/queue", 1280, "light"),
     "runs-narrow": ("/runs", 400, "light"),
@@ -96,7 +100,7 @@ def _server(home: Path) -> Iterator[dict[str, str]]:
 
 
 def _runs(environ: dict[str, str]) -> dict[str, str]:
-    """A small sweep that has ended, one that failed, one that goes on, three that wait. Their ids by what they are."""
+    """Ten runs and a sweep that ended, a run that failed, two that go on, three that wait. Ids of some."""
     sweep = [
         _submit(environ, "sweep", ("--gpus", "1"), "--lr", lr, "--width", width, "--max-epochs", "12")
         for lr in RATES
@@ -104,18 +108,39 @@ def _runs(environ: dict[str, str]) -> dict[str, str]:
     ]
     _submit(environ, "mistyped", ("--gpus", "1"), "--learning-rate", "0.1")
     _wait(environ, sweep)
+    asha = _sweep(environ)
     live = _submit(environ, "digits-long", ("--gpus", "1", "--time", "1h"), "--max-epochs", "400", "--width", "32")
     _submit(environ, "digits-wide", ("--gpus", "1", "--time", "2h"), "--max-epochs", "400", "--width", "48")
     for name, gpus in (("needs-four", "4"), ("needs-three", "3"), ("after-those", "4")):
         _submit(environ, name, ("--gpus", gpus, "--time", "30m"), "--max-epochs", "12")
     _until(lambda: sum(job["state"] == "running" for job in _jobs(environ)) == 2)
     time.sleep(20)  # so that there is something to see of what they use
-    return {"trial": sweep[4], "live": live}
+    return {"trial": sweep[4], "live": live, "sweep": asha}
 
 
 def _submit(environ: dict[str, str], name: str, flags: tuple[str, ...], *arguments: str) -> str:
     command = [LEYDEN, "submit", "--name", name, *flags, "train.py", *arguments]
     return subprocess.run(command, cwd=EXAMPLE, env=environ, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _sweep(environ: dict[str, str]) -> str:
+    """The id of one that has ended, by ASHA."""
+    space = ["--lr", "loguniform(1e-4,1e-1)", "--width", "[2,4,8,16]", "--max-epochs", "9"]
+    job = {"script": "train.py", "name": "digits-asha", "gpus": 1, "args": space}
+    rungs = {"strategy": "asha", "metric": "val_loss:min", "max_resource": 9, "trials": 27}
+    body = {"job": job, "sweep": rungs, "cwd": str(EXAMPLE), "environ": environ, "user": "ada", "key": "dashboard"}
+    sweep = str(_ask(environ, "/api/sweeps", body)["id"])
+    _until(lambda: _ask(environ, f"/api/sweeps/{sweep}")["sweep"]["state"] != "running", deadline_s=600.0)
+    return sweep
+
+
+def _ask(environ: dict[str, str], path: str, body: object = None) -> Any:
+    """The server's answer; with a body to a POST."""
+    server = json.loads((Path(environ["LEYDEN_HOME"]) / "server.json").read_text())
+    headers = {"Authorization": f"Bearer {server['token']}", "Content-Type": "application/json"}
+    data = None if body is None else json.dumps(body).encode()
+    with urlopen(Request(server["url"] + path, data, headers)) as answer:
+        return json.load(answer)
 
 
 def _jobs(environ: dict[str, str]) -> list[dict[str, Any]]:
@@ -134,7 +159,7 @@ def _until(holds: Any, *, deadline_s: float = 120.0) -> None:
     end = time.monotonic() + deadline_s
     while not holds():
         if time.monotonic() > end:
-            raise TimeoutError("the jobs did not start in time")
+            raise TimeoutError("the jobs did not start, or end, in time")
         time.sleep(0.5)
 
 

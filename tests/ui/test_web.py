@@ -68,7 +68,10 @@ def test_a_cookie_ends_with_the_session(shared: Running) -> None:
     assert "Max-Age=0" in headers["Set-Cookie"]
 
 
-@pytest.mark.parametrize("path", ["/", "/login", "/runs", "/runs/abc", "/compare?runs=a,b", "/cluster", "/queue"])
+PAGES = ["/", "/login", "/runs", "/runs/abc", "/compare?runs=a,b", "/sweeps", "/sweeps/abc", "/cluster", "/queue"]
+
+
+@pytest.mark.parametrize("path", PAGES)
 def test_pages_are_for_everybody_and_run_nothing_but_their_own_script(shared: Running, path: str) -> None:
     status, headers, page = ask(shared, "GET", path)
     assert status == (200 if ui.built() else 501)

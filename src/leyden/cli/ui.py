@@ -17,18 +17,18 @@ from leyden.client.transport import Endpoint, Transport
 from leyden.core.home import Home
 from leyden.core.login import login
 
-PAGES = ("runs", "cluster", "queue")
+PAGES = ("runs", "sweeps", "cluster", "queue")
 OPENS = """<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer">
 <meta http-equiv="refresh" content="0;url={url}"><title>Leyden</title>
 """
 
 
 @click.command(context_settings=SETTINGS)
-@click.argument("what", metavar="[RUN | cluster | queue]", required=False)
+@click.argument("what", metavar="[RUN | sweeps | cluster | queue]", required=False)
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @json_option
 def command(what: str | None, no_browser: bool, output: str) -> None:
-    """Open the dashboard in a browser, at all runs, one run, the cluster or the queue; starts the server if need be.
+    """Open the dashboard in a browser, at all runs, one run, sweeps, the cluster or the queue; starts the server if needed.
 
     \b
     leyden ui                the runs
