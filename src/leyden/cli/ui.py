@@ -28,7 +28,7 @@ OPENS = """<!doctype html><meta charset="utf-8"><meta name="referrer" content="n
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @json_option
 def command(what: str | None, no_browser: bool, output: str) -> None:
-    """Open the dashboard in a browser, at all runs, one run, sweeps, the cluster or the queue; starts the server if needed.
+    """Open the dashboard in a browser: runs, one run, sweeps, the cluster or the queue; starts the server if need be.
 
     \b
     leyden ui                the runs
