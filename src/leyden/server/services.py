@@ -17,6 +17,7 @@ from leyden.engines.gpus import FAKE_GPUS
 from leyden.engines.local import LocalEngine
 from leyden.jobs.failpoint import Failpoint
 from leyden.jobs.keeper import Keeper
+from leyden.jobs.placement import Size
 from leyden.jobs.rows import all_attempts
 from leyden.jobs.snapshot import Decisions, Snapshot
 from leyden.jobs.store import Store
@@ -25,6 +26,7 @@ from leyden.server.files.keeping import Files
 from leyden.server.launching import Launching
 from leyden.server.prices import Prices
 from leyden.server.settings import LOCAL, Settings
+from leyden.server.sweeps.sweeper import Sweeper
 from leyden.server.tokens import Tokens
 from leyden.server.tracking.archive import Archive
 from leyden.server.tracking.tracker import Tracker
@@ -82,6 +84,7 @@ class Services:
     settings: Settings
     files: Files  # that jobs leave
     tracker: Tracker  # of runs
+    sweeper: Sweeper  # of sweeps
     warm: Callable[[], int]  # how many preloaded processes stand ready
     last_pass: Callable[[], tuple[Snapshot, Decisions] | None]  # of the scheduler
     clock: Callable[[], float]
@@ -103,7 +106,13 @@ class Services:
         changes, tokens, engine = Changes(), Tokens(home), LocalEngine({**os.environ, **fake}, plain=True)
         where = home.database if settings.database == LOCAL else settings.database
         failpoint = Failpoint.parse(os.environ.get("LEYDEN_FAILPOINT", ""))
-        store = Store(where, on_commit=changes.ring, failpoint=failpoint)
+        sweeper = Sweeper()
+
+        def committed() -> None:
+            changes.ring()
+            sweeper.wake()
+
+        store = Store(where, on_commit=committed, failpoint=failpoint)
         machine = engine.inventory()
         prices = Prices(gpu_hour=settings.price_gpu_hour, cpu_hour=settings.price_cpu_hour)
         launching = Launching(
@@ -113,6 +122,7 @@ class Services:
             stop_grace_s=stop_grace_s,
             prices=prices,
             attempts=lambda job_id: store.read(lambda connection: all_attempts(connection, job_id)),
+            trial=sweeper.launch_of,
         )
         files = Files.open(home, store, settings, clock)
         archive = Archive(home.runs, files.blobs, files.busy)
@@ -136,6 +146,7 @@ class Services:
             settings=settings,
             files=files,
             tracker=Tracker(home, store, prices, clock, lambda: changes.commits, archive),
+            sweeper=sweeper,
             warm=lambda: engine.standing,
             last_pass=lambda: keeper.last,
             clock=clock,
@@ -146,9 +157,16 @@ class Services:
         """What clients of the owner show."""
         return self.tokens.server
 
+    def room(self, size: Size) -> int:
+        """How many jobs of that size the machine runs at a time."""
+        if size.gpus:
+            return max(1, sum(size.takes(gpu) for gpu in self.machine.gpus) * size.share // size.gpus)
+        return max(1, self.machine.cpus // size.cpus)
+
     def start(self) -> None:
         """Begin to make passes. Call it on the event loop."""
         self.changes.attach(lambda after: self.store.read(partial(look, after=after)))
+        self.sweeper.open(self)
         self.keeper.start()
         self.files.keeping.start()
         self.tracker.start()
@@ -156,6 +174,7 @@ class Services:
     def close(self) -> None:
         """Let go of everything; jobs go on."""
         self.keeper.close()
+        self.sweeper.close()
         self.files.keeping.close()
         self.tracker.close()
         self.store.close()
