@@ -8,8 +8,9 @@ import random
 import pytest
 
 from leyden.core.sweep_views import Value
-from leyden.sweeps.coordinates import coordinates
-from leyden.sweeps.space import Space
+from leyden.sweeps.coordinates import Coordinate, coordinates
+from leyden.sweeps.domains import Integers
+from leyden.sweeps.space import Axis, Space
 
 SPACE = Space.parse(
     [
@@ -41,6 +42,12 @@ def test_each_axis_by_hand() -> None:
 
 
 NORMAL_84 = 0.8413447  # of a normal distribution lie below one standard deviation
+
+
+def test_logarithmic_integers_own_what_rounds_to_them() -> None:
+    one = Coordinate(Axis(names=("k",), domain=Integers(low=1, high=8, log=True)))
+    assert (one.low, one.high, one.count) == (math.log(0.5), math.log(8.5), None)
+    assert [one.params(place) for place in (one.low, math.log(2.4), one.high)] == [{"k": 1}, {"k": 2}, {"k": 8}]
 
 
 def test_there_and_back() -> None:
@@ -78,4 +85,5 @@ def test_very_many_categories_are_an_order() -> None:
     """TPE's memory grows as trials times categories."""
     (many,) = coordinates(Space.parse([], rows=[{"file": f"f{number}.pt"} for number in range(257)]))
     (few,) = coordinates(Space.parse([], rows=[{"file": f"f{number}.pt"} for number in range(256)]))
-    assert (many.ordered, few.ordered) == (True, False)
+    (flag,) = coordinates(Space.parse(["--amp", "[true, false]"]))
+    assert (many.ordered, few.ordered, flag.ordered) == (True, False, False)

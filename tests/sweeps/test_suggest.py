@@ -110,11 +110,12 @@ def test_the_last_measured_value_counts() -> None:
     assert suggester("tpe").ask(30, moved) == suggester("tpe").ask(30, random_trials(30))
 
 
-def test_measured_again_is_told_again() -> None:
-    asking, trials = suggester("tpe"), random_trials(30)
+@pytest.mark.parametrize("kind", ["tpe", "cmaes"])
+def test_measured_again_is_told_again(kind: str) -> None:
+    asking, trials = suggester(kind), random_trials(30)
     before = asking.ask(30, trials)
     worse = [replace(trial, final=(-trial.final[0],)) for trial in trials if trial.final]
-    assert asking.ask(30, worse) == suggester("tpe").ask(30, worse) != before
+    assert asking.ask(30, worse) == suggester(kind).ask(30, worse) != before
 
 
 def test_several_metrics() -> None:
@@ -155,7 +156,10 @@ def test_cmaes_waits_for_a_generation_and_counts_failed_ones() -> None:
     assert suggester("cmaes").ask(12, trials[:5]) == start, "the generation is not complete"
     assert suggester("cmaes").ask(12, [*trials[:5], Trial(number=5, params=trials[5].params)]) == start
     crashed = Trial(number=5, params=trials[5].params, standing=Standing.FAILED)
-    assert suggester("cmaes").ask(12, [*trials[:5], crashed]) != start
+    worst = done(5, trials[5].params, 1e9)
+    assert (
+        suggester("cmaes").ask(12, [*trials[:5], crashed]) == suggester("cmaes").ask(12, [*trials[:5], worst]) != start
+    )
     assert suggester("cmaes").ask(12, trials[6:]) != start, "a later one may be told before an earlier one"
 
 
@@ -199,4 +203,5 @@ def test_nobody_hears_of_it(capfd: pytest.CaptureFixture[str]) -> None:
     before = (root.level, list(root.handlers))
     suggester("tpe").ask(30, random_trials(30))
     assert (root.level, list(root.handlers)) == before
+    assert logging.getLogger("optuna").getEffectiveLevel() == logging.ERROR, "it tells of each study otherwise"
     assert capfd.readouterr() == ("", "")
