@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from leyden.core.errors import ConfigurationError, TrainingError
 from leyden.train.callbacks.loss_guard import LossGuard
+from leyden.train.checkpoints.inherit import Given
 from leyden.train.feeding.feed import TrainFeed
 from leyden.train.hooks import Hook, collect
 from leyden.train.large_batch import scale_rates
@@ -103,6 +104,7 @@ class Fit:
             self.profile(session.profiler)
         self.way = choose_way(self)
         self.large_batch = scale_rates(trainer, self)
+        self.given = Given(optimization)
         self.share = Share(trainer, lambda: share_of_fit(trainer, self))
 
     def call(self, *moments: str) -> None:

@@ -22,6 +22,7 @@ from leyden.train.callbacks.lr_monitor import LearningRateMonitor
 from leyden.train.callbacks.throughput import ThroughputMonitor
 from leyden.train.callbacks.timer import Timer
 from leyden.train.checkpoints import checkpoint, optimizer_state
+from leyden.train.checkpoints.inherit import is_of_another_job
 from leyden.train.checkpoints.staging import Staging
 from leyden.train.checkpoints.tensorfile import Box, local
 from leyden.train.feeding import dealing
@@ -132,6 +133,7 @@ def _training(fit: Fit, trainer: Trainer, alone: bool) -> dict[str, Any]:
         "ranks": [mine] if alone else fit.plan.world.gather(mine),
         "shares": fit.plan.data_size,
         "schedules": [one.scheduler.state_dict() for one in fit.stepper.optimization.schedules],
+        "given": fit.given.plain(),
     }
     if fit.stepper.scaler is not None:
         training["scaler"] = fit.stepper.scaler.state_dict()
@@ -192,6 +194,8 @@ def restore(fit: Fit, trainer: Trainer, snapshot: checkpoint.Snapshot, path: Pat
     optimization = fit.stepper.optimization
     optimizer_state.put_together(fit.module, optimization.optimizers, snapshot.optimizer, training["optimizers"])
     optimization.load_schedules(training["schedules"])
+    if is_of_another_job(path) and (changes := fit.given.keep(training.get("given"))):
+        trainer.say(f"with settings of its own: {', '.join(changes)}")
     if fit.stepper.scaler is not None and "scaler" in training:
         fit.stepper.scaler.load_state_dict(training["scaler"])
     if fit.session.datamodule and training.get("datamodule"):
