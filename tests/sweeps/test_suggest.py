@@ -181,6 +181,12 @@ def test_a_finite_space_is_drawn_without_repetition(asked: int | None) -> None:
     assert points[:100] != [tuple(GRID.point(number).values()) for number in range(100)]
 
 
+def test_half_of_a_space_or_more_is_shuffled() -> None:
+    """Known from the numbers alone."""
+    asking = suggester("random", space=GRID, asked=150)
+    assert len({tuple(asking.ask(number, []).values()) for number in range(300)}) == 300
+
+
 def test_a_space_without_parameters() -> None:
     empty = Space.parse(["--epochs", "3"])
     assert suggester("tpe", space=empty).ask(3, [done(0, {}, 0.1)]) == {}
