@@ -16,6 +16,7 @@ import { metricName, type SweepDetail, type Trial } from "./types";
 
 const MOST = 1000; // trials of a figure: more are neither seen nor quickly drawn
 const MOST_POINTS = 3000;
+const MOST_BRACKETS = 6; // Hyperband goes round: hundreds of trials make dozens
 
 export function ChartsTab({ detail }: { detail: SweepDetail }) {
   const { sweep, rungs } = detail;
@@ -34,6 +35,7 @@ function Rungs({ detail }: { detail: SweepDetail }) {
   const xLog = query.has("x") ? query.get("x") === "log" : byFactors(resources);
   const brackets = [...new Set(rungs.map((one) => one.bracket))].sort((a, b) => a - b);
   const chosen = brackets.find((one) => String(one) === query.get("bracket")) ?? null;
+  const shown = chosen === null ? brackets.slice(-MOST_BRACKETS) : [chosen];
   const metric = metricName(sweep.metrics[0]);
   const drawn = useMemo(() => drawnOf(detail), [detail]);
   const mine = drawn.filter((one) => chosen === null || one.bracket === chosen);
@@ -51,13 +53,16 @@ function Rungs({ detail }: { detail: SweepDetail }) {
             </select>
           </label>
         )}
+        {chosen === null && shown.length < brackets.length && <span class="muted">the last {shown.length} of {brackets.length}</span>}
         <button class={xLog ? "on" : ""} aria-pressed={xLog} onClick={() => change({ x: !xLog === byFactors(resources) ? null : xLog ? "linear" : "log" })}>log x</button>
         <button class={yLog ? "on" : ""} aria-pressed={yLog} onClick={() => change({ log: yLog ? null : "y" })}>log y</button>
         {drawn.length < detail.trials.filter((one) => one.curve.length).length && <span class="muted">the best {MOST} trials are drawn</span>}
       </div>
-      {brackets.filter((one) => chosen === null || one === chosen).map((bracket) => (
-        <RungPanel key={bracket} detail={detail} bracket={brackets.length > 1 ? bracket : null} columns={columnsOf(rungs, drawn, bracket)} y={y} metric={metric} />
-      ))}
+      <div class={shown.length > 1 ? "brackets" : ""}>
+        {shown.map((bracket) => (
+          <RungPanel key={bracket} detail={detail} bracket={brackets.length > 1 ? bracket : null} columns={columnsOf(rungs, drawn, bracket)} y={y} metric={metric} />
+        ))}
+      </div>
       <section class="panel" aria-label="Learning curves">
         <h2>
           Learning curves <span class="muted">a line a trial</span> <span class="grow" />

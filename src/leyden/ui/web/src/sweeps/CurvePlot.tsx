@@ -45,7 +45,7 @@ export function CurvePlot({ sweep, trials, x, y, metric }: { sweep: Sweep; trial
             >
               <path class="reach" d={way(one)} />
               <path d={way(one)} />
-              <circle cx={px(one.curve.at(-1)![0])} cy={py(one.curve.at(-1)![1])} r={2.5} />
+              <circle cx={px(one.curve.at(-1)![0])} cy={py(one.curve.at(-1)![1])} r={one.number === best ? 4 : 2.5} />
             </g>
           ))}
           {pointed && <g class="curve at"><path d={way(pointed)} /><circle cx={px(pointed.curve.at(-1)![0])} cy={py(pointed.curve.at(-1)![1])} r={4} /></g>}

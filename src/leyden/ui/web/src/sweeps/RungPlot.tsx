@@ -8,9 +8,9 @@ import { useWidth } from "../lib/width";
 import { type Column, beside } from "./rungs";
 import { said, type Sweep, type Trial } from "./types";
 
-const HIGH = 320;
-const [TOP, BOTTOM, LEFT, EDGE] = [40, 26, 64, 12];
-const LEAST_PX = 132; // of a column: what stands above it must fit
+const HIGH = 336;
+const [TOP, BOTTOM, LEFT, EDGE] = [56, 26, 64, 12];
+const LEAST_PX = 84; // of a column: what stands above it must fit
 const [SPARSE, DENSE] = [60, 300]; // trials of a column
 
 export function RungPlot({ sweep, columns, y, metric }: { sweep: Sweep; columns: readonly Column[]; y: Dimension; metric: string }) {
@@ -63,11 +63,10 @@ function Heading({ column, sweep, x, left }: { column: Column; sweep: Sweep; x: 
   const { rung, coming } = column;
   return (
     <g>
-      {left > LEFT && <line class="grid" x1={left} x2={left} y1={TOP - 30} y2={HIGH - BOTTOM} />}
+      {left > LEFT && <line class="grid" x1={left} x2={left} y1={TOP - 46} y2={HIGH - BOTTOM} />}
       <text class="name" x={x} y={14} text-anchor="middle">{rung.reached.toLocaleString("en")} reached</text>
-      <text x={x} y={29} text-anchor="middle">
-        {rung.gone_on > 0 ? `${rung.gone_on.toLocaleString("en")} gone on` : ""}{rung.gone_on > 0 && coming > 0 ? ", " : ""}{coming > 0 ? `${coming} coming` : ""}
-      </text>
+      <text x={x} y={29} text-anchor="middle">{rung.gone_on > 0 && `${rung.gone_on.toLocaleString("en")} gone on`}</text>
+      <text x={x} y={43} text-anchor="middle">{coming > 0 && `${coming} coming`}</text>
       <text class="name" x={x} y={HIGH - 8} text-anchor="middle">{sweep.resource} {rung.resource.toLocaleString("en")}</text>
     </g>
   );

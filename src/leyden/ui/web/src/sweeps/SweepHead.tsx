@@ -18,7 +18,7 @@ export function SweepHead({ detail, onChanged }: { detail: SweepDetail; onChange
   const { sweep } = detail;
   const [fault, setFault] = useState<Fault | null>(null);
   const act = (what: string): void => {
-    if (what === "stop" && !confirm(`Stop ${sweep.name} (${short(sweep.id)})? It can be resumed.`)) return;
+    if (what === "stop" && !confirm(`Stop ${sweep.name} (${short(sweep.id)})? Its trials pause; it can be resumed.`)) return;
     send("POST", url(`/api/sweeps/${sweep.id}/${what}`, { user: localStorage.getItem(USER) })).then(
       () => {
         setFault(null);
@@ -41,7 +41,7 @@ export function SweepHead({ detail, onChanged }: { detail: SweepDetail; onChange
         <span class="num">{progress(sweep)}</span>
         <Counts sweep={sweep} wide />
       </div>
-      {sweep.reason && <p class={`reason ${sweep.state}`}>{sweep.reason}</p>}
+      {sweep.reason && !(sweep.best && sweep.reason.startsWith("best: ")) && <p class={`reason ${sweep.state}`}>{sweep.reason}</p>}
       {sweep.metrics.length > 1 ? <Front detail={detail} /> : sweep.best && <Best sweep={sweep} best={sweep.best} command={detail.best_command} />}
       <dl class="facts">
         <Fact name="strategy" value={sweep.strategy} />
