@@ -42,7 +42,7 @@ def milestones(*at: int) -> Make:
 def plateau(patience: int = 0) -> Make:
     def make(module: Line) -> Any:
         schedule = lr_scheduler.ReduceLROnPlateau(
-            SGD(module.parameters(), lr=module.lr), threshold=9, patience=patience
+            SGD(module.parameters(), lr=module.lr), threshold=1e9, threshold_mode="abs", patience=patience
         )
         return {"optimizer": schedule.optimizer, "lr_scheduler": {"scheduler": schedule, "monitor": "val_loss"}}
 
