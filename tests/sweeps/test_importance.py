@@ -45,6 +45,7 @@ def test_categories_and_columns_that_vary_together() -> None:
         ["--opt", "[sgd, adam]", "--z", "uniform(0, 1)"], rows=[{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
     )
     shares = importance(space, tried(space, lambda params: 3.0 * (params["opt"] == "sgd") + number(params, "a")))
+    assert list(shares) == ["opt", "a, b", "z"]
     assert shares["opt"] == pytest.approx(9 / 13, abs=0.1), "variances of 9/4 and 4/4"
     assert shares["a, b"] == pytest.approx(4 / 13, abs=0.1)
 
