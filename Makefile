@@ -6,7 +6,7 @@ export PYTHONDONTWRITEBYTECODE := # or each of the tests' thousand programs woul
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help run test check bench bench-loader bench-tracking clean
+.PHONY: help run test check bench bench-loader bench-tracking bench-sweeps clean
 
 help:
 	@echo "make run      install into .venv and train the digits example through 'leyden run'"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench    measure the cost of a training step beside Lightning and Accelerate"
 	@echo "make bench-loader  Leyden's Loader beside eight others (installs them into .bench; a quarter of an hour)"
 	@echo "make bench-tracking  the cost of logging beside TensorBoard, MLflow and trackio; the dashboard under load (ten minutes)"
+	@echo "make bench-sweeps  time to a good enough model beside Optuna and Ray Tune (installs them into .bench-sweeps; half an hour)"
 	@echo "make clean    remove .venv and caches"
 
 # torch first and by version, so that no other package pulls a build for hardware that is not here.
@@ -63,5 +64,10 @@ bench-tracking: $(INSTALLED)
 	.bench-tracking/bin/python benchmarks/tracking.py
 	$(BIN)/python benchmarks/dashboard.py
 
+bench-sweeps: $(INSTALLED)
+	$(BIN)/python benchmarks/sweep_time_to_target.py --install .bench-sweeps
+	.bench-sweeps/bin/python benchmarks/sweep_time_to_target.py
+	.bench-sweeps/bin/python benchmarks/sweep_overhead.py
+
 clean:
-	rm -rf $(VENV) .bench .bench-tracking .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .bench .bench-tracking .bench-sweeps .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

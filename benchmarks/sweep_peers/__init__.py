@@ -1,0 +1,1 @@
+"""What do sweeps search in the benchmark, and who else searches it?"""

@@ -1,0 +1,104 @@
+"""Ray Tune's ASHA: a local Ray without its dashboard, actors that are used again, the points that Leyden draws.
+
+Its trials do not pause: one that is not among the best third at a rung when it comes there is stopped for good.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+os.environ |= {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # it need not write CSV, JSON and TensorBoard files
+    "TUNE_WARN_THRESHOLD_S": "60",
+}
+import ray
+from benchmarks.sweep_peers.common import ETA, MOST, Outcome, Task
+from benchmarks.sweep_peers.problems import PROBLEMS, Journal, Training
+from benchmarks.sweep_peers.space import first, of_ray
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+from ray.tune.search.basic_variant import BasicVariantGenerator
+
+OBJECTS_BYTES = 100_000_000
+
+
+def start(workers: int) -> None:
+    """A Ray of our own, with a process a worker that has imported torch already."""
+    ray.init(
+        num_cpus=workers,
+        include_dashboard=False,
+        object_store_memory=OBJECTS_BYTES,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+
+    @ray.remote(num_cpus=1)  # type: ignore[untyped-decorator, unused-ignore]
+    def ready() -> int:
+        import benchmarks.sweep_peers.problems  # noqa: F401
+
+        time.sleep(0.5)  # until the others run too
+        return os.getpid()
+
+    ray.get([ready.remote() for _ in range(workers)])
+
+
+def stop() -> None:
+    """Its processes go."""
+    ray.shutdown()
+
+
+class Reached(tune.Stopper):  # type: ignore[misc, unused-ignore]
+    """Ends all once one trial is good enough."""
+
+    def __init__(self, problem: Any) -> None:
+        self.metric, self.enough, self.is_reached = problem.metric, problem.reached, False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        self.is_reached = self.is_reached or self.enough(result[self.metric])
+        return self.is_reached
+
+    def stop_all(self) -> bool:
+        return self.is_reached
+
+
+def run(task: Task, scheduler: str) -> Outcome:
+    """One sweep."""
+    begin = time.time()
+    start(task.workers)
+    problem = task.problem
+    name, seed, data, journal = problem.name, task.seed, task.data, task.journal.file
+
+    def train(config: dict[str, Any]) -> None:
+        noted, training = Journal(journal), Training(PROBLEMS[name], config, seed=seed, data=data)
+        trial = tune.get_context().get_trial_id()
+        while training.epoch < training.problem.epochs:
+            score = training.one_epoch()
+            noted.note(trial, training.epoch, score)
+            tune.report({training.problem.metric: score})
+
+    asha = ASHAScheduler(max_t=problem.epochs, grace_period=task.first_rung, reduction_factor=ETA)
+    points = first(problem.space, task.seed, MOST)
+    tuner = tune.Tuner(
+        tune.with_resources(train, {"cpu": 1}),
+        param_space=of_ray(problem.space),
+        tune_config=tune.TuneConfig(
+            metric=problem.metric,
+            mode=problem.goal,
+            search_alg=BasicVariantGenerator(points_to_evaluate=points, max_concurrent=task.workers),
+            scheduler=asha if scheduler == "asha" else FIFOScheduler(),
+            num_samples=MOST,
+            time_budget_s=task.cap_s,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(storage_path=str(task.scratch), stop=Reached(problem), verbose=0),
+    )
+    began_at = time.time()
+    tuner.fit()
+    ended_at = time.time()
+    stop()
+    held = [(began_at, ended_at)] * task.workers  # its actors are kept from one trial to the next
+    return Outcome(start_s=began_at - begin, began_at=began_at, ended_at=ended_at, held=held)
