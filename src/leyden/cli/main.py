@@ -15,6 +15,8 @@ from leyden.core.errors import LeydenError, UsageError, nearest
 COMMANDS = {
     "run": "run a script or program as a job, and watch it until it ends",
     "submit": "hand a job in, print its id and return",
+    "sweep": "try many values of a script's arguments; list, stop and resume sweeps",
+    "plan": "what a sweep would do: its trials, how long, how dear",
     "ps": "list jobs: what runs, what waits and why",
     "show": "everything about one job: state, devices, attempts, events, folders",
     "logs": "print a job's output; -f follows it",

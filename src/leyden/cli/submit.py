@@ -37,12 +37,12 @@ def command(words: tuple[str, ...], output: str, **flags: Any) -> None:
     hints([(f"leyden logs {short_id(job.id)} -f", "follows it")])
 
 
-_POLICIES = ("preempt", "retry", "after", "hold", "stall", "idle", "cost")
+POLICIES = ("preempt", "retry", "after", "hold", "stall", "idle", "cost")
 
 
 def hand_in(words: tuple[str, ...], *, in_place: bool, var: tuple[str, ...], **given: Any) -> JobView:
     """Check what is to run, then submit it from the current folder."""
-    policies = target.policies(**{key: given.pop(key) for key in _POLICIES})
+    policies = target.policies(**{key: given.pop(key) for key in POLICIES})
     job = target.make(words, {**given, **policies, "vars": target.variables(var) or None})
     try:
         return submission.submit(functools.cache(ensured), job, folder=Path.cwd(), in_place=in_place, say=note)

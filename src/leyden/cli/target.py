@@ -82,7 +82,7 @@ def _title(value: str) -> str:
     return "" if value else "it is empty"
 
 
-_DURATION = _checked("duration", _duration)
+DURATION = _checked("duration", _duration)
 _FLAGS = (
     click.argument("words", metavar="SCRIPT [ARGS]…", nargs=-1, type=click.UNPROCESSED),
     click.option(
@@ -93,12 +93,12 @@ _FLAGS = (
     ),
     click.option("--cpus", type=click.IntRange(1), metavar="N", help="CPU cores."),
     click.option("--ranks", type=click.IntRange(1, 1024), metavar="N", help="Processes; one a GPU by default."),
-    click.option("--time", metavar="T", callback=_DURATION, help="Stop it after that long: 90s, 10m, 1h30m."),
+    click.option("--time", metavar="T", callback=DURATION, help="Stop it after that long: 90s, 10m, 1h30m."),
     click.option("--priority", type=click.IntRange(0, 100), metavar="N", help="0 to 100, higher first; 50 by default."),
     click.option(
         "--preempt",
         metavar="T",
-        callback=_DURATION,
+        callback=DURATION,
         help="It may be interrupted: it gets so long to save a checkpoint first.",
     ),
     click.option(
@@ -112,13 +112,13 @@ _FLAGS = (
     click.option(
         "--stall",
         metavar="T",
-        callback=_DURATION,
+        callback=DURATION,
         help="Stop it after so long without a step or a line of output; then retry.",
     ),
     click.option(
         "--idle",
         metavar="T",
-        callback=_DURATION,
+        callback=DURATION,
         help="Stop it after so long without any use of its GPUs.",
     ),
     click.option(
@@ -174,10 +174,11 @@ def policies(
     }
 
 
-def make(words: Sequence[str], given: dict[str, Any]) -> Job:
+def make(words: Sequence[str], given: dict[str, Any], *, aside: dict[str, Any] | None = None) -> Job:
     """The job of these words, with the flags that were given laid over a job file's keys.
 
-    Raises NotFoundError for a missing script or program, SpecError for what a job cannot be.
+    What the file says under `sweep` goes into `aside`. Raises NotFoundError for a missing script or program, SpecError
+    for what a job cannot be.
     """
     from leyden.core.job import load_job_file, make_job  # pydantic: 60 ms that the other commands need not pay
     from leyden.core.sbatch import SUFFIXES, read_sbatch
@@ -190,6 +191,7 @@ def make(words: Sequence[str], given: dict[str, Any]) -> Job:
     if first.endswith(JOB_FILES):
         _check_file(first)
         fields, source = load_job_file(Path(first)), first
+        _set_aside(fields, aside, first)
         given = _laid_over(fields, given, rest)
     elif first.endswith(SUFFIXES):
         _check_file(first)
@@ -203,6 +205,20 @@ def make(words: Sequence[str], given: dict[str, Any]) -> Job:
     if not job.git:  # what a repository holds is known once it is here
         _check_program(job)
     return job.model_copy(update={"name": job.title})
+
+
+def _set_aside(fields: dict[str, Any], aside: dict[str, Any] | None, file: str) -> None:
+    sweep = fields.pop("sweep", None)
+    if sweep is None:
+        return
+    if aside is None:
+        found = "it describes a sweep"
+        raise UsageError(asked=f"job file {file}", found=found, do=f"Use `leyden sweep {file}`.")
+    if not isinstance(sweep, dict):
+        raise SpecError(
+            asked=f"job file {file}", found="its `sweep` holds no keys", do="Write e.g. [sweep] trials = 20."
+        )
+    aside.update(sweep)
 
 
 def _whole(git: str | None) -> bool:

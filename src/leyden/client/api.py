@@ -18,6 +18,7 @@ from leyden.core.login import login
 from leyden.core.views import AttemptView, EventView, HealthView, JobDetail, JobView
 
 if TYPE_CHECKING:  # each view costs a command that does not ask for it a millisecond
+    from leyden.client.sweeps import Sweeps
     from leyden.core.environment import EnvironmentView
     from leyden.core.file_views import ArtifactsView, CheckpointView
     from leyden.core.house import CleanView, ServerView
@@ -38,15 +39,22 @@ class Client:
         self.endpoint = endpoint
         self._transport = Transport(endpoint, timeout_s=timeout_s)
 
+    @property
+    def sweeps(self) -> Sweeps:
+        """What can be asked about sweeps."""
+        from leyden.client.sweeps import Sweeps
+
+        return Sweeps(self._transport)
+
     def health(self) -> HealthView:
         """Whether the server lives, and which it is."""
-        return _view(HealthView, self._get("/api/health"))
+        return view(HealthView, self._get("/api/health"))
 
     def server(self) -> ServerView:
         """The server, its rules, what it keeps, how much room there is."""
         from leyden.core.house import ServerView
 
-        return _view(ServerView, self._get("/api/server"))
+        return view(ServerView, self._get("/api/server"))
 
     def clean(self, *, days: float | None = None, really: bool = False) -> CleanView:
         """What nobody needs any more; `really`: removed. `days`: for so long unused, of what can be made again."""
@@ -54,14 +62,14 @@ class Client:
 
         query: Query = {} if days is None else {"days": days}
         fields = self._transport.json("POST" if really else "GET", "/api/clean", query=query, timeout_s=3600)
-        return _view(CleanView, {**fields, "waste": [_view(WasteView, one) for one in fields["waste"]]})
+        return view(CleanView, {**fields, "waste": [view(WasteView, one) for one in fields["waste"]]})
 
     def machine(self) -> MachineView:
         """What the server's machine has, and which job holds each device."""
         from leyden.core.machine_views import GpuView, MachineView
 
         fields = self._get("/api/machine")
-        return _view(MachineView, {**fields, "gpus": [_view(GpuView, gpu) for gpu in fields["gpus"]]})
+        return view(MachineView, {**fields, "gpus": [view(GpuView, gpu) for gpu in fields["gpus"]]})
 
     def top(self) -> TopView:
         """The machine just now: who is on which GPU, how busy it is, and who comes next."""
@@ -69,11 +77,11 @@ class Client:
 
         fields = self._get("/api/top")
         parts = {
-            "gpus": [_view(GpuTop, one) for one in fields["gpus"]],
-            "jobs": [_view(JobTop, one) for one in fields["jobs"]],
-            "waiting": [_view(JobView, one) for one in fields["waiting"]],
+            "gpus": [view(GpuTop, one) for one in fields["gpus"]],
+            "jobs": [view(JobTop, one) for one in fields["jobs"]],
+            "waiting": [view(JobView, one) for one in fields["waiting"]],
         }
-        return _view(TopView, {**fields, **parts})
+        return view(TopView, {**fields, **parts})
 
     def has_code(self, sha256: str) -> bool:
         """Whether a tree of that content hash was uploaded before."""
@@ -120,22 +128,22 @@ class Client:
             fields = self._transport.json("POST", "/api/jobs", body=body)
         except UnreachableError:
             fields = self._transport.json("POST", "/api/jobs", body=body)
-        return _view(JobView, fields)
+        return view(JobView, fields)
 
     def jobs(self, *, include_ended: bool = False, limit: int = 1000) -> list[JobView]:
         """Newest first; without `include_ended` those not ended, or ended in the last ten minutes."""
         rows = self._get("/api/jobs", {"all": int(include_ended), "limit": limit})
-        return [_view(JobView, row) for row in rows]
+        return [view(JobView, row) for row in rows]
 
     def job(self, ref: str) -> JobDetail:
         """One job by id, by a unique ending or beginning of it, or the newest ("last")."""
         fields = self._get(f"/api/jobs/{_quoted(ref)}")
         return JobDetail(
-            job=_view(JobView, fields["job"]),
+            job=view(JobView, fields["job"]),
             spec=fields["spec"],
             code=fields["code"],
-            attempts=[_view(AttemptView, one) for one in fields["attempts"]],
-            events=[_view(EventView, one) for one in fields["events"]],
+            attempts=[view(AttemptView, one) for one in fields["attempts"]],
+            events=[view(EventView, one) for one in fields["events"]],
             commit=_commit(fields.get("commit")),
             cost=fields.get("cost"),
         )
@@ -180,7 +188,7 @@ class Client:
         from leyden.core.log_views import TailView
 
         query: Query = {"rank": rank, "attempt": attempt, "lines": lines}
-        return _view(TailView, self._get(f"/api/jobs/{_quoted(ref)}/logs/tail", query))
+        return view(TailView, self._get(f"/api/jobs/{_quoted(ref)}/logs/tail", query))
 
     def stamps(self, ref: str, *, rank: int, attempt: int, after: int) -> list[tuple[int, float]]:
         """When the rank's output was how long: the first pairs that reach beyond byte `after`."""
@@ -191,21 +199,21 @@ class Client:
         """The job as soon as it has ended, or as it is after the timeout."""
         query: Query = {"timeout_s": timeout_s}
         path = f"/api/jobs/{_quoted(ref)}/wait"
-        return _view(JobView, self._transport.json("GET", path, query=query, timeout_s=timeout_s + 30))
+        return view(JobView, self._transport.json("GET", path, query=query, timeout_s=timeout_s + 30))
 
     def metrics(self, ref: str) -> list[MetricView]:
         """Every metric of a job in one line each."""
         from leyden.core.log_views import MetricView
 
         rows = self._get(f"/api/jobs/{_quoted(ref)}/metrics")
-        return [_view(MetricView, _numbers(row, "last", "least", "greatest")) for row in rows]
+        return [view(MetricView, _numbers(row, "last", "least", "greatest")) for row in rows]
 
     def series(self, ref: str, name: str, *, max_points: int = 1000) -> SeriesView:
         """The points of one metric."""
         from leyden.core.log_views import SeriesView
 
         fields = self._get(f"/api/jobs/{_quoted(ref)}/metrics/series", {"name": name, "points": max_points})
-        return _view(SeriesView, {**fields, "values": [_number(value) for value in fields["values"]]})
+        return view(SeriesView, {**fields, "values": [_number(value) for value in fields["values"]]})
 
     def cancel(self, ref: str) -> JobView:
         """Ask a job to stop."""
@@ -242,7 +250,7 @@ class Client:
         from leyden.core.wait_views import HolderView, WhyView
 
         fields = self._get(f"/api/jobs/{_quoted(ref)}/why")
-        return _view(WhyView, {**fields, "holders": [_view(HolderView, one) for one in fields["holders"]]})
+        return view(WhyView, {**fields, "holders": [view(HolderView, one) for one in fields["holders"]]})
 
     def events(self, *, after: int = 0, ref: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:
         """Changes of jobs' states with numbers above `after`, in order."""
@@ -268,9 +276,9 @@ class Client:
 
         query: Query = {} if attempt is None else {"attempt": attempt}
         fields = self._get(f"/api/jobs/{_quoted(ref)}/artifacts", query)
-        files = [_view(ArtifactView, one) for one in fields["artifacts"]]
-        refused = [_view(RefusedView, one) for one in fields["refused"]]
-        return _view(ArtifactsView, {**fields, "artifacts": files, "refused": refused})
+        files = [view(ArtifactView, one) for one in fields["artifacts"]]
+        refused = [view(RefusedView, one) for one in fields["refused"]]
+        return view(ArtifactsView, {**fields, "artifacts": files, "refused": refused})
 
     def checkpoints(self, ref: str) -> list[CheckpointView]:
         """The checkpoints of a job, newest first."""
@@ -307,7 +315,7 @@ class Client:
         """Every user with a quota or with something used of late."""
         from leyden.core.machine_views import QuotaView
 
-        return [_view(QuotaView, row) for row in self._get("/api/quotas")]
+        return [view(QuotaView, row) for row in self._get("/api/quotas")]
 
     def set_quota(self, user: str, *, gpus: int | None, cpus: int | None) -> None:
         """The most the user may hold at a time; "*" for whoever has no quota of their own, None for no limit."""
@@ -319,17 +327,17 @@ class Client:
 
     def _change(self, ref: str, what: str) -> JobView:
         path = f"/api/jobs/{_quoted(ref)}/{what}"
-        return _view(JobView, self._transport.json("POST", path, query={"user": login()}))
+        return view(JobView, self._transport.json("POST", path, query={"user": login()}))
 
     def _again(self, ref: str, what: str, body: dict[str, object]) -> JobView:
         body |= {"key": os.urandom(16).hex(), "user": body["user"] or login()}
-        return _view(JobView, self._transport.json("POST", f"/api/jobs/{_quoted(ref)}/{what}", body=body))
+        return view(JobView, self._transport.json("POST", f"/api/jobs/{_quoted(ref)}/{what}", body=body))
 
     def _get(self, path: str, query: Query | None = None) -> Any:
         return self._transport.json("GET", path, query=query)
 
 
-def _view(kind: type[View], fields: Mapping[str, Any]) -> View:
+def view(kind: type[View], fields: Mapping[str, Any]) -> View:
     """The dataclass of these fields; ones that a newer server added are left out."""
     known = {one.name for one in dataclasses.fields(kind)}  # type: ignore[arg-type]  # every view is a dataclass
     return kind(**{key: value for key, value in fields.items() if key in known})
@@ -338,8 +346,8 @@ def _view(kind: type[View], fields: Mapping[str, Any]) -> View:
 def _checkpoint(fields: Mapping[str, Any]) -> CheckpointView:
     from leyden.core.file_views import CheckpointFileView, CheckpointView
 
-    files = [_view(CheckpointFileView, one) for one in fields["files"]]
-    return _view(CheckpointView, {**fields, "files": files})
+    files = [view(CheckpointFileView, one) for one in fields["files"]]
+    return view(CheckpointView, {**fields, "files": files})
 
 
 def _commit(fields: dict[str, Any] | None) -> Origin | None:

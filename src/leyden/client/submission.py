@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from leyden.client import capture
 from leyden.client.api import Client
@@ -21,6 +21,9 @@ from leyden.core.views import JobView
 if TYPE_CHECKING:
     from leyden.core.job import Job
 
+View = TypeVar("View")
+View_co = TypeVar("View_co", covariant=True)
+
 # What the platform itself sets for a rank: a job submitted from within a job starts without them.
 _RANK_VARIABLES = frozenset({
     *("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK"),
@@ -29,6 +32,23 @@ _RANK_VARIABLES = frozenset({
 })  # fmt: skip
 _LARGE_BYTES = 20_000_000
 _NO_FILE = frozenset({Kind.INHERIT, Kind.SCRIPT, Kind.INFER})
+
+
+class Send(Protocol[View_co]):
+    """Hands a job in whose code the server has, by itself or as what a sweep varies."""
+
+    def __call__(
+        self,
+        client: Client,
+        job: Job,
+        /,
+        *,
+        code: str,
+        cwd: str,
+        submit_dir: str,
+        environ: Mapping[str, str],
+        user: str,
+    ) -> View_co: ...
 
 
 def submit(
@@ -40,6 +60,21 @@ def submit(
     in_place: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> JobView:
+    """Hand a job in: `bring` with the client's own `submit`."""
+    send: Send[JobView] = Client.submit
+    return bring(connect, job, send, folder=folder, environ=environ, in_place=in_place, say=say)
+
+
+def bring(
+    connect: Callable[[], Client],
+    job: Job,
+    send: Send[View],
+    *,
+    folder: Path,
+    environ: Mapping[str, str] = os.environ,
+    in_place: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> View:
     """Capture the tree around `folder`, or that of the job's `git`, upload it if the server lacks it; hand the job in.
 
     `in_place` runs the job in `folder` itself, without a copy. The server is looked for, or started, only once the
@@ -49,26 +84,27 @@ def submit(
     if in_place:
         _check_in_place(job, folder)
         here = str(folder)
-        return connect().submit(job, code="", cwd=here, submit_dir=here, environ=inherited, user=login(environ))
+        return send(connect(), job, code="", cwd=here, submit_dir=here, environ=inherited, user=login(environ))
     home = Home.from_environ(environ)
     if job.git:
         from leyden.client.checkout import checked_out
 
         with checked_out(home, parse_git(job.git), folder=folder, say=say) as found:
             job = job.model_copy(update={"git": found.address.without_path()})
-            return _hand_in(connect, job, found.tree, folder, inherited, say)
+            return _hand_in(connect, job, send, found.tree, folder, inherited, say)
     tree = capture.find_tree(folder, leave_out=home.root)  # copies would hold copies
-    return _hand_in(connect, job, tree, folder, inherited, say)
+    return _hand_in(connect, job, send, tree, folder, inherited, say)
 
 
 def _hand_in(
     connect: Callable[[], Client],
     job: Job,
+    send: Send[View],
     tree: capture.Tree,
     folder: Path,
     environ: Mapping[str, str],
     say: Callable[[str], None],
-) -> JobView:
+) -> View:
     job = _located(job, tree)
     notes = _inferred(job, tree, say)
     client = connect()
@@ -80,7 +116,8 @@ def _hand_in(
         if not client.has_code(archive.sha256):
             client.put_code(archive.sha256, archive.file, archive.size_bytes)
     user = login(environ)
-    return client.submit(job, code=archive.sha256, cwd=tree.cwd, submit_dir=str(folder), environ=environ, user=user)
+    place = {"code": archive.sha256, "cwd": tree.cwd, "submit_dir": str(folder)}
+    return send(client, job, **place, environ=environ, user=user)
 
 
 def _located(job: Job, tree: capture.Tree) -> Job:

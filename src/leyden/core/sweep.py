@@ -124,7 +124,7 @@ class Sweep(BaseModel):
         """Lists of a job file as the text that says the same."""
         if not isinstance(value, Mapping):
             return value
-        return {str(name): one if isinstance(one, str) else _as_text(one) for name, one in value.items()}
+        return {str(name): as_text(one) for name, one in value.items()}
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -182,9 +182,10 @@ def make_sweep(fields: Mapping[str, Any], *, source: str = "the sweep") -> Sweep
         ) from None
 
 
-def _as_text(value: object) -> str:
-    """
-    >>> _as_text([32, "a b", True])
-    "[32, 'a b', True]"
+def as_text(value: object) -> str:
+    """A value of a job file's space as the expression that says the same.
+
+    >>> as_text([32, "a b", True]), as_text("uniform(0, 1)")
+    ("[32, 'a b', True]", 'uniform(0, 1)')
     """
     return repr(list(value)) if isinstance(value, list | tuple) else str(value)

@@ -26,7 +26,8 @@ from leyden.server.sweeps import rows
 from leyden.server.sweeps.answers import Answer, Then
 from leyden.server.sweeps.rows import SweepRow, SweepState
 from leyden.server.sweeps.steering import Steering
-from leyden.server.sweeps.study import Study, jobs_of, plan
+from leyden.server.sweeps.study import Study, jobs_of
+from leyden.sweeps.planning import plan
 from leyden.sweeps.state import Standing
 
 if TYPE_CHECKING:
@@ -209,10 +210,19 @@ class Sweeper(threading.Thread):
         try:
             if steering.look(numbers):
                 self._services.keeper.wake()
-        except Exception:
-            traceback.print_exc()
+            self._say(steering.study, "")
+        except Exception as error:
+            if f"{error}" not in steering.study.row.reason:
+                traceback.print_exc()
+            self._say(steering.study, f"cannot go on for now: {error}"[:500])
         if steering.study.settled:
             self._let_go(steering)
+
+    def _say(self, study: Study, trouble: str) -> None:
+        """Let a sweep that runs tell what is in its way."""
+        row = study.row
+        if row.state is SweepState.RUNNING and row.reason != trouble:
+            study.row = self._services.store.write(lambda connection: rows.set_sweep(connection, row, reason=trouble))
 
     def _adopt(self, study: Study) -> None:
         steering = Steering(self._services, study)

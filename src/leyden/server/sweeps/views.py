@@ -15,9 +15,10 @@ from leyden.jobs.rows import AttemptRow
 from leyden.jobs.usage import spent
 from leyden.server.prices import Prices
 from leyden.server.sweeps.rows import ReportRow, SweepRow, TrialRow, attempts_of, reports_of, trials_of
-from leyden.server.sweeps.study import TrialJob, jobs_of, plan
+from leyden.server.sweeps.study import TrialJob, jobs_of
 from leyden.sweeps.courses import make_course
 from leyden.sweeps.pareto import front
+from leyden.sweeps.planning import plan
 from leyden.sweeps.state import Standing
 
 _PAUSED = frozenset({State.PAUSED, State.HELD})
