@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import final
 
 import numpy as np
-from cmaes import CMA  # type: ignore[import-untyped]
+from cmaes import CMA
 
 from leyden.sweeps.coordinates import Coordinate
 
