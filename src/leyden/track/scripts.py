@@ -106,7 +106,7 @@ def latest_checkpoint() -> Path | None:
     """What this script last gave to `checkpoint`, to go on from; None to start anew.
 
     After a pause, a preemption or a crash that is the run's own newest; where the job was forked, or took over from
-    another trial, the one that it begins with. A checkpoint of a Trainer is a folder (docs/reference/formats.md).
+    another trial, the one that it begins with. A checkpoint of a Trainer is its folder.
     """
     given = os.environ.get("LEYDEN_CHECKPOINT_DIR")
     own = Path(given) if given else run.current().checkpoints if run.opened() else None
