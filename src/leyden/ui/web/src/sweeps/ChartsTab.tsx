@@ -4,6 +4,7 @@ import { useMemo } from "preact/hooks";
 import { type Dimension, dimension } from "../compare/parameters";
 import { ScatterPlot } from "../compare/ScatterPlot";
 import { change, useAddress } from "../lib/address";
+import { plural } from "../lib/format";
 import { csv, saveText } from "../lib/save";
 import { Picture } from "../parts/Picture";
 import { Empty } from "../parts/messages";
@@ -56,7 +57,7 @@ function Rungs({ detail }: { detail: SweepDetail }) {
         {chosen === null && shown.length < brackets.length && <span class="muted">the last {shown.length} of {brackets.length}</span>}
         <button class={xLog ? "on" : ""} aria-pressed={xLog} onClick={() => change({ x: !xLog === byFactors(resources) ? null : xLog ? "linear" : "log" })}>log x</button>
         <button class={yLog ? "on" : ""} aria-pressed={yLog} onClick={() => change({ log: yLog ? null : "y" })}>log y</button>
-        {drawn.length < detail.trials.filter((one) => one.curve.length).length && <span class="muted">the best {MOST} trials are drawn</span>}
+        {drawn.length < detail.trials.filter((one) => one.curve.length).length && <span class="muted">the best {MOST.toLocaleString("en")} of {plural(detail.trials.length, "trial")} are drawn</span>}
       </div>
       <div class={shown.length > 1 ? "brackets" : ""}>
         {shown.map((bracket) => (
@@ -67,7 +68,7 @@ function Rungs({ detail }: { detail: SweepDetail }) {
         <h2>
           Learning curves <span class="muted">a line a trial</span> <span class="grow" />
           <Picture title={`${sweep.name} curves`} />
-          <button class="plain" title="The values of each trial at each rung" onClick={() => saveText(`${sweep.name}-curves.csv`, curvesCsv(mine, sweep.resource, metric))}>CSV</button>
+          <button class="plain" title="The values of each trial at each rung" onClick={() => saveText(`${sweep.name}-curves.csv`, curvesCsv(detail.trials.filter((one) => chosen === null || one.bracket === chosen), sweep.resource, metric))}>CSV</button>
         </h2>
         <CurvePlot sweep={sweep} trials={mine} x={x} y={y} metric={metric} />
       </section>

@@ -8,6 +8,7 @@ import { useWidth } from "../lib/width";
 import { said, type Sweep, type Trial } from "./types";
 
 const HIGH = 320;
+const CROWD = 200; // lines: fainter, so that one can be told from another
 const [TOP, BOTTOM, LEFT, EDGE] = [12, 36, 64, 20];
 
 export function CurvePlot({ sweep, trials, x, y, metric }: { sweep: Sweep; trials: readonly Trial[]; x: Dimension; y: Dimension; metric: string }) {
@@ -24,7 +25,7 @@ export function CurvePlot({ sweep, trials, x, y, metric }: { sweep: Sweep; trial
   return (
     <>
       <div ref={box}>
-        <svg class="figure curves" height={HIGH} role="img" aria-label={`${metric} over ${sweep.resource}s, a line a trial`}>
+        <svg class={`figure curves${trials.length > CROWD ? " crowd" : ""}`} height={HIGH} role="img" aria-label={`${metric} over ${sweep.resource}s, a line a trial`}>
           {ticks(y).map((value) => (
             <g key={value}>
               <line class="grid" x1={LEFT} x2={width - EDGE} y1={py(value)} y2={py(value)} />

@@ -62,6 +62,8 @@ export function axis(name: string, values: readonly number[], log: boolean): Dim
   return { name, label: name, values: [...values], words: null, log: log && low > 0, low, high };
 }
 
+const GOLDEN = 0.618; // its multiples fall evenly, and in no rows
+
 /** How far beside the middle of its column each dot lies, so that none covers another; `heights` grow or fall. */
 export function beside(heights: readonly number[], radius: number, room: number): number[] {
   const step = radius + 0.5;
@@ -77,7 +79,7 @@ export function beside(heights: readonly number[], radius: number, room: number)
     };
     let offset = 0;
     for (let at = 0; !free(offset) && Math.abs(offset) <= room / 2; at++) offset = (at % 2 ? -1 : 1) * (Math.floor(at / 2) + 1) * step;
-    found.push(Math.abs(offset) <= room / 2 ? offset : ((index * 7919) % room) - room / 2); // full: they lie over each other
+    found.push(Math.abs(offset) <= room / 2 ? offset : (((index * GOLDEN) % 1) - 0.5) * room); // full: they lie over each other
   });
   return found;
 }
