@@ -48,7 +48,7 @@ JOBS = st.fixed_dictionaries(
         "priority": st.sampled_from([0, 50, 100]),
         "gpus": st.integers(0, 2),
         "gpus_most": st.sampled_from([0, 0, 2]),
-        "share": st.sampled_from([1, 2, 4]),
+        "share": st.sampled_from([1, 1, 2, 4]),
         "cpus": st.integers(1, 4),
         "user": st.sampled_from(["ada", "bob"]),
         "preempt_grace_s": st.sampled_from([None, 5.0]),
