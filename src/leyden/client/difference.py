@@ -24,7 +24,7 @@ MAX_TEXT_BYTES = 1_000_000  # beyond it a file is data, and comparing its lines 
 HIDDEN: Final = "(hidden)"
 NOT_KNOWN: Final = "(not on record)"
 _SECRET = re.compile(r"token|secret|key|passw|credential", re.IGNORECASE)
-_SIZE: Final = ("gpus", "cpus", "ranks")
+_SIZE: Final = ("gpus", "share", "cpus", "ranks")
 _ELSEWHERE: Final = frozenset({"script", "command", "args", "vars", "env", "python", "git", *_SIZE})
 
 
