@@ -49,7 +49,7 @@ def command(task: Task, strategy: str) -> list[str]:
         *(*LEYDEN, "sweep", f"--strategy={strategy}", f"--metric={problem.metric}:{problem.goal}"),
         *(f"--trials={MOST}", f"--parallel={task.workers}", "--cpus=1", f"--seed={task.seed}"),
         *(rungs if strategy in {"asha", "hyperband"} else []),
-        *(f"--target={problem.target}", f"--time={task.cap_s:.0f}s"),
+        *(f"--target={problem.target}", f"--stop-after={task.cap_s:.0f}s"),
         *("leyden_trial.py", f"--problem={problem.name}", f"--data={task.data}", f"--journal={task.journal.file}"),
         *(f"--seed={task.seed}", *flags(problem.space)),
     ]

@@ -1,10 +1,12 @@
 """Ray Tune's ASHA: a local Ray without its dashboard, actors that are used again, the points that Leyden draws.
 
-Its trials do not pause: one that is not among the best third at a rung when it comes there is stopped for good.
+Its actors are new processes that import torch once the sweep has begun. The others have that behind them, so here the
+sweep's time begins with the first trial's function too. Its trials do not pause: one that is not among the best third at a rung when it comes there is stopped for good.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import Any
@@ -27,7 +29,7 @@ OBJECTS_BYTES = 100_000_000
 
 
 def start(workers: int) -> None:
-    """A Ray of our own, with a process a worker that has imported torch already."""
+    """A Ray of our own."""
     ray.init(
         num_cpus=workers,
         include_dashboard=False,
@@ -36,15 +38,6 @@ def start(workers: int) -> None:
         logging_level="ERROR",
     )
 
-    @ray.remote(num_cpus=1)  # type: ignore[untyped-decorator, unused-ignore]
-    def ready() -> int:
-        import benchmarks.sweep_peers.problems  # noqa: F401
-
-        time.sleep(0.5)  # until the others run too
-        return os.getpid()
-
-    ray.get([ready.remote() for _ in range(workers)])
-
 
 def stop() -> None:
     """Its processes go."""
@@ -52,13 +45,15 @@ def stop() -> None:
 
 
 class Reached(tune.Stopper):  # type: ignore[misc, unused-ignore]
-    """Ends all once one trial is good enough."""
+    """Ends all once one trial is good enough, or it has taken too long."""
 
-    def __init__(self, problem: Any) -> None:
-        self.metric, self.enough, self.is_reached = problem.metric, problem.reached, False
+    def __init__(self, task: Task) -> None:
+        self.metric, self.enough, self.is_reached = task.problem.metric, task.problem.reached, False
+        self.cap_s, self.until = task.cap_s, 0.0
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        self.is_reached = self.is_reached or self.enough(result[self.metric])
+        self.until = self.until or time.time() + self.cap_s
+        self.is_reached = self.is_reached or self.enough(result[self.metric]) or time.time() > self.until
         return self.is_reached
 
     def stop_all(self) -> bool:
@@ -70,9 +65,11 @@ def run(task: Task, scheduler: str) -> Outcome:
     begin = time.time()
     start(task.workers)
     problem = task.problem
-    name, seed, data, journal = problem.name, task.seed, task.data, task.journal.file
+    name, seed, data, journal, first_at = problem.name, task.seed, task.data, task.journal.file, task.scratch / "first"
 
     def train(config: dict[str, Any]) -> None:
+        with contextlib.suppress(FileExistsError), first_at.open("x") as file:
+            file.write(str(time.time()))
         noted, training = Journal(journal), Training(PROBLEMS[name], config, seed=seed, data=data)
         trial = tune.get_context().get_trial_id()
         while training.epoch < training.problem.epochs:
@@ -91,14 +88,12 @@ def run(task: Task, scheduler: str) -> Outcome:
             search_alg=BasicVariantGenerator(points_to_evaluate=points, max_concurrent=task.workers),
             scheduler=asha if scheduler == "asha" else FIFOScheduler(),
             num_samples=MOST,
-            time_budget_s=task.cap_s,
             reuse_actors=True,
         ),
-        run_config=tune.RunConfig(storage_path=str(task.scratch), stop=Reached(problem), verbose=0),
+        run_config=tune.RunConfig(storage_path=str(task.scratch), stop=Reached(task), verbose=0),
     )
-    began_at = time.time()
     tuner.fit()
-    ended_at = time.time()
+    ended_at, began_at = time.time(), float(first_at.read_text())
     stop()
     held = [(began_at, ended_at)] * task.workers  # its actors are kept from one trial to the next
     return Outcome(start_s=began_at - begin, began_at=began_at, ended_at=ended_at, held=held)
