@@ -34,7 +34,7 @@ class TrialView:
     resource: int  # how far it has come, as of its last rung
     parent: int | None  # trial from whose checkpoint it began (PBT)
     attempts: int
-    device_s: float  # seconds it held devices, times the devices (a shared GPU counts by its part)
+    device_s: float  # seconds times the GPUs held (a shared one by its part); times the CPUs where there were none
     started_at: float | None
     ended_at: float | None
 

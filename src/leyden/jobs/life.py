@@ -122,13 +122,13 @@ def started(connection: Connection, attempt: AttemptRow, *, pid: int | None, at:
         transition(connection, job, State.RUNNING, at=at, who="worker", why="the ranks run", started_at=first)
 
 
-def cancel(connection: Connection, job_id: str, *, at: float, who: str) -> JobRow:
+def cancel(connection: Connection, job_id: str, *, at: float, who: str, why: str = "cancelled") -> JobRow:
     """Take it out of the queue, or have the server stop it; a job that has ended stays as it is."""
     job = get_job(connection, job_id)
     if job.state in {State.QUEUED, State.HELD, State.PAUSED}:
-        transition(connection, job, State.CANCELLED, at=at, who=who, why="cancelled", reason="cancelled", ended_at=at)
+        transition(connection, job, State.CANCELLED, at=at, who=who, why=why, reason=why, ended_at=at)
     elif job.state.active:
-        _stop(connection, job, Intent.CANCEL, at=at, who=who, why="cancelled", reason="being cancelled")
+        _stop(connection, job, Intent.CANCEL, at=at, who=who, why=why, reason="being cancelled")
     return get_job(connection, job_id)
 
 

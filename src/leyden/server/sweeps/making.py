@@ -58,8 +58,10 @@ def trial_job(
     return replace(made, resume_from=str(begin))
 
 
-def begin_from(services: Services, job_id: str, *, resource: str, at: float) -> str:
-    """The whole checkpoint of a trial that was saved at that epoch or step; "" where there is none."""
+def newest_checkpoint(services: Services, job_id: str) -> str:
+    """The newest whole one of a trial. Raises FileNotFoundError where it has none."""
     folder = services.home.runs / job_id / FOLDER
-    saved = [one for one in found(folder) if not one.damaged and getattr(one, resource) == at]
-    return str(folder / saved[0].name) if saved else ""
+    saved = next((one for one in found(folder) if not one.damaged), None)
+    if saved is None:
+        raise FileNotFoundError(folder)
+    return str(folder / saved.name)

@@ -20,7 +20,7 @@ from leyden.jobs.placement import Size
 from leyden.jobs.rows import JobRow, get_job
 from leyden.server.sweeps import rows, values
 from leyden.server.sweeps.answers import Answer, Then
-from leyden.server.sweeps.making import begin_from, size_of, trial_job
+from leyden.server.sweeps.making import newest_checkpoint, size_of, trial_job
 from leyden.server.sweeps.rows import ReportRow, SweepState, TrialRow
 from leyden.server.sweeps.study import Study, TrialJob
 from leyden.sweeps.pbt import Pbt
@@ -118,7 +118,7 @@ class Steering:
         def write(connection: Connection) -> None:
             rows.close_trial(connection, trial)
             if paused:
-                life.cancel(connection, trial.job_id, at=self._clock(), who=WHO)
+                life.cancel(connection, trial.job_id, at=self._clock(), who=WHO, why=note or "its trial is done")
 
         self._store.write(write)
         self._study.put(trial)
@@ -136,7 +136,7 @@ class Steering:
             return Answer(then=Then.END)
         if study.row.state is not SweepState.RUNNING:
             return Answer(then=Then.PAUSE)
-        if study.measured(number) > study.trials[number].allowed and not self._replaced(number):
+        if study.measured(number) > study.trials[number].allowed and not study.others_behind(number):
             self._promote(only=number)
         if study.measured(number) > study.trials[number].allowed or study.trials[number].standing is not Standing.GOING:
             return Answer(then=Then.PAUSE)
@@ -170,9 +170,10 @@ class Steering:
             room = self._limit_of_flight() - study.in_flight()
             waiting = [number for number in study.trials if study.waits_to_go_on(number)]  # decided, but not done yet
             chosen = [*waiting, *chosen][: max(0, room)]
-        if not chosen:
-            return 0
-        raised = {one: study.trials[one] for one in chosen}
+        replaced = [one for one in chosen if study.measured(one) > study.trials[one].allowed and self._replaced(one)]
+        raised = {one: study.trials[one] for one in chosen if one not in replaced}
+        if not raised:
+            return len(replaced)
         for number, trial in raised.items():
             if study.measured(number) > trial.allowed:
                 raised[number] = replace(trial, allowed=trial.allowed + 1)
@@ -186,7 +187,7 @@ class Steering:
         self._store.write(write)
         for trial in raised.values():
             study.put(trial)
-        return len(raised)
+        return len(chosen)
 
     def _start(self) -> int:
         """Start trials while there is room; how many."""
@@ -215,17 +216,15 @@ class Steering:
         source = study.course.exploit(study.trial(number), study.seen(), chance)
         if source is None:
             return False
-        rung = study.measured(number)
-        copied = study.reports[source][:rung]
-        best = study.trials[source]
-        begins = begin_from(self._services, best.job_id, resource=study.spec.resource, at=copied[-1].resource)
+        best, copied = study.trials[source], study.reports[source]
+        if self._at_the_top(source):
+            return False  # nothing would be left to train
         params = study.space.perturb(best.params, chance)
         try:
-            made = self._new(len(study.trials), params, parent=number, allowed=rung, resume_from=begins)
+            begins = newest_checkpoint(self._services, best.job_id)  # of its last rung, or later
+            made = self._new(len(study.trials), params, parent=number, allowed=len(copied), resume_from=begins)
         except FileNotFoundError:
-            begins = ""
-        if not begins:
-            return False  # the better one has no checkpoint of that rung any more
+            return False  # it has none, or has removed it just now
         note = f"replaced by trial {made[0].number}, which goes on from trial {source}"
         loser = replace(study.trials[number], standing=Standing.DROPPED, note=note)
         begun = [replace(one, number=made[0].number) for one in copied]
@@ -289,7 +288,7 @@ class Steering:
             for one in left:
                 job = get_job(connection, one.job_id)
                 if finished:
-                    life.cancel(connection, job.id, at=at, who=WHO)
+                    life.cancel(connection, job.id, at=at, who=WHO, why=self._left_behind(one))
                 elif not job.state.final and job.state is not State.HELD:
                     life.pause(connection, job.id, at=at, who=WHO)
             for one in dropped:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from leyden.core.devices import count_of
 from leyden.core.job import Job
 from leyden.core.states import State
 from leyden.core.sweep import Metric, Sweep
 from leyden.core.sweep_views import RungView, SweepDetail, SweepView, TrialView
 from leyden.jobs.rows import AttemptRow
-from leyden.jobs.usage import spent
 from leyden.server.prices import Prices
 from leyden.server.sweeps.rows import ReportRow, SweepRow, TrialRow, attempts_of, reports_of, trials_of
 from leyden.server.sweeps.study import TrialJob, jobs_of
@@ -128,12 +128,17 @@ def _trial(found: Loaded, trial: TrialRow, now: float) -> TrialView:
         resource=int(measured[-1]) if measured else 0,
         parent=trial.parent,
         attempts=len(attempts),
-        device_s=sum(
-            spent(one.devices, one.created_at, now if one.ended_at is None else one.ended_at) for one in attempts
-        ),
+        device_s=sum(_device_s(one, now) for one in attempts),
         started_at=min((one.started_at for one in attempts if one.started_at is not None), default=None),
         ended_at=None if job is None else job.ended_at,
     )
+
+
+def _device_s(attempt: AttemptRow, now: float) -> float:
+    """Of GPUs, a part counted as such; of CPUs where it has no GPU."""
+    held_s = max(0.0, (now if attempt.ended_at is None else attempt.ended_at) - attempt.created_at)
+    gpus, cpus = count_of(attempt.devices)
+    return (gpus or cpus) * held_s
 
 
 def _state(trial: TrialRow, job: TrialJob | None) -> str:
