@@ -79,7 +79,7 @@ def main() -> None:
     files = {name: PROBLEMS[name].data(options.data) for name in options.problems}
     load, began_at = os.getloadavg()[0], time.monotonic()
     results: Results = {(problem, name): [] for problem in options.problems for name in names}
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         for problem, name in results:
             found = measure(METHODS[name], PROBLEMS[problem], seed, files[problem], options)
             results[problem, name].append(found)
@@ -98,8 +98,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--install", metavar="VENV", type=Path, help="make an environment with every library, and end")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--cap-s", type=float, default=90.0, help="of a sweep; it counts as that long")
+    parser.add_argument("--cap-s", type=float, default=75.0, help="of a sweep; it counts as that long")
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NAME", help="methods whose names contain one of these"
     )

@@ -1,7 +1,8 @@
 """Ray Tune's ASHA: a local Ray without its dashboard, actors that are used again, the points that Leyden draws.
 
 Its actors are new processes that import torch once the sweep has begun. The others have that behind them, so here the
-sweep's time begins with the first trial's function too. Its trials do not pause: one that is not among the best third at a rung when it comes there is stopped for good.
+sweep's time begins with the first trial's function too. Its trials do not pause: one that is not among the best third
+at a rung when it comes there is stopped for good.
 """
 
 from __future__ import annotations
