@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -33,7 +34,8 @@ Ref = Annotated[
         description='A sweep: its id, a unique ending or beginning of that, the newest of a name, or "last".',
     ),
 ]
-Limit = Annotated[int, Query(ge=1, le=1000)]
+Uid = Annotated[str, Path(max_length=120, pattern=TEXT, description="An attempt.")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
 Asker = Annotated[str, Query(max_length=120, pattern=TEXT, description="Who asks for it: a name, not a proof.")]
 _SEEN: dict[int | str, dict[str, Any]] = {
     200: {"model": SweepView, "description": "The sweep that the key made before."}
@@ -42,7 +44,7 @@ _SEEN: dict[int | str, dict[str, Any]] = {
 
 def add_sweeps(app: FastAPI, services: Services) -> None:
     """/api/sweeps…, and POST /api/attempts/{uid}/rung."""
-    store, sweeper = services.store, services.sweeper
+    store = services.store
 
     def shown(row: SweepRow) -> dict[str, Any]:
         found = store.read(lambda connection: load(connection, row))
@@ -53,7 +55,7 @@ def add_sweeps(app: FastAPI, services: Services) -> None:
         """Begin a sweep."""
         job, spec = _checked(body)
         check_place(services, body)
-        row, new = sweeper.submit(_row(services, body, job, spec, keep_environ(services.home, body.environ)))
+        row, new = services.sweeper.submit(_row(services, body, job, spec, keep_environ(services.home, body.environ)))
         return JSONResponse(shown(row), 201 if new else 200)
 
     @app.post("/api/sweeps/plan", response_model=SweepPlan)
@@ -85,6 +87,12 @@ def add_sweeps(app: FastAPI, services: Services) -> None:
         row = store.read(lambda connection: find_sweep(connection, ref))
         return JSONResponse(asdict(_importance(store.read(lambda connection: Study.load(connection, row)))))
 
+    _add_changes(app, services, shown)
+
+
+def _add_changes(app: FastAPI, services: Services, shown: Callable[[SweepRow], dict[str, Any]]) -> None:
+    store, sweeper = services.store, services.sweeper
+
     @app.post("/api/sweeps/{ref}/stop", response_model=SweepView)
     def stop_sweep(ref: Ref, user: Asker = "") -> Response:
         """Pause its trials, until it is resumed."""
@@ -99,7 +107,7 @@ def add_sweeps(app: FastAPI, services: Services) -> None:
         return JSONResponse(shown(sweeper.resume(row, changes, user or "user")))
 
     @app.post("/api/attempts/{uid}/rung", response_model=Answer)
-    def post_rung(uid: str, body: Rung) -> Response:
+    def post_rung(uid: Uid, body: Rung) -> Response:
         """A trial has trained as far as it may, and asks what it does next."""
         return JSONResponse(asdict(sweeper.measured(uid, body.fence, body.resource, body.values)))
 

@@ -136,7 +136,7 @@ class Steering:
             return Answer(then=Then.END)
         if study.row.state is not SweepState.RUNNING:
             return Answer(then=Then.PAUSE)
-        if study.measured(number) > study.trials[number].allowed and not study.others_behind(number):
+        if study.measured(number) > study.trials[number].allowed:
             self._promote(only=number)
         if study.measured(number) > study.trials[number].allowed or study.trials[number].standing is not Standing.GOING:
             return Answer(then=Then.PAUSE)
@@ -165,7 +165,7 @@ class Steering:
         """Let trials train to their next rung; how many."""
         study = self._study
         chosen = study.course.promotable(study.seen())
-        chosen = [one for one in chosen if only in (None, one)]
+        chosen = [one for one in chosen if only in (None, one) and not self._too_far(one)]
         if only is None:
             room = self._limit_of_flight() - study.in_flight()
             waiting = [number for number in study.trials if study.waits_to_go_on(number)]  # decided, but not done yet
@@ -327,6 +327,14 @@ class Steering:
     def _summary(self) -> str:
         best, metric = self._study.best(), self._study.spec.metric
         return f"best: trial {best[0]} with {metric[0].name} {best[1]:.6g}" if best else "all trials have ended"
+
+    def _too_far(self, number: int) -> bool:
+        """Whether it waits for others: a population that cannot train at once takes turns, or it could not compare."""
+        study = self._study
+        if not isinstance(study.course, Pbt) or self._services.room(self._size) >= (study.asked or 0):
+            return False
+        going = study.by_standing[Standing.GOING]
+        return study.begun < (study.asked or 0) or any(study.measured(one) < study.measured(number) for one in going)
 
     def _limit_of_flight(self) -> int:
         """How many trials may hold devices or wait for some."""

@@ -20,7 +20,6 @@ from leyden.jobs.tables import jobs
 from leyden.server.sweeps.rows import AT_ONCE, ReportRow, SweepRow, SweepState, TrialRow, reports_of, trials_of
 from leyden.server.sweeps.values import score
 from leyden.sweeps.courses import make_course
-from leyden.sweeps.pbt import Pbt
 from leyden.sweeps.planning import plan
 from leyden.sweeps.state import Standing, Trial
 from leyden.sweeps.suggest import Suggester
@@ -137,14 +136,6 @@ class Study:
         """How many hold devices, or wait for some."""
         return sum(self._flies(number) for number in self.by_standing[Standing.GOING])
 
-    def others_behind(self, number: int) -> bool:
-        """Whether it should make room for less trained ones: a population stays together, or nobody can be compared."""
-        if not isinstance(self.course, Pbt):
-            return False
-        mine = self.measured(number)
-        behind = [one for one in self.by_standing[Standing.GOING] if self.measured(one) < mine]
-        return any(self._stands_still(one) for one in behind) or self.begun < (self.asked or 0)
-
     def best(self) -> tuple[int, float] | None:
         """The trial with the best value of the first metric, and that value; None where there is none yet."""
         sign = self.spec.metric[0].sign if self.spec.metric else None
@@ -164,10 +155,6 @@ class Study:
         if before := self.trials.get(number):
             self.by_standing[before.standing].discard(number)
             self.begun -= before.parent is None
-
-    def _stands_still(self, number: int) -> bool:
-        job = self.jobs.get(number)
-        return job is None or job.state in {State.QUEUED, State.PAUSED}
 
     def _flies(self, number: int) -> bool:
         job = self.jobs.get(number)
