@@ -38,6 +38,7 @@ _HOMES = {
     "seed_everything": "leyden.train",
     "submit": "leyden.client.handle",
     "summary": "leyden.track",
+    "sweep": "leyden.client.searching",
     "tag": "leyden.track",
 }
 
@@ -45,6 +46,7 @@ __all__ = [*_HOMES]  # noqa: PLE0604  strings all of them
 
 if TYPE_CHECKING:
     from leyden.client.handle import submit as submit
+    from leyden.client.searching import sweep as sweep
     from leyden.core.errors import LeydenError as LeydenError
     from leyden.core.job import Job as Job
     from leyden.track import checkpoint as checkpoint

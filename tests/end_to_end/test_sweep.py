@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -230,6 +231,24 @@ def test_a_table_a_job_file_and_words_as_they_are(lab: Platform) -> None:
     wrong = lab.leyden("sweep", "point.py", "--lr", "loguniform(1e-4,)", check=2).stderr
     assert "loguniform(1e-4,)\n" in wrong
     assert "^" in wrong.splitlines()[2]
+
+
+PROGRAM = """
+import leyden
+handle = leyden.sweep(
+    leyden.Job(script="point.py", args=("--width", "[1, 2]"), cpus=1),
+    space={"lr": [0.25, 0.5]}, strategy="grid", metric="val_loss:min",
+)
+found = handle.wait()
+print(found.sweep.state, [one.value for one in found.trials], handle.best().params)
+"""
+
+
+def test_a_python_program_searches(lab: Platform) -> None:
+    lab.write("search.py", PROGRAM)
+    words = [sys.executable, "search.py"]
+    done = subprocess.run(words, cwd=lab.project, env=lab.environ, capture_output=True, text=True, check=True)
+    assert done.stdout == "finished [1.0, 1.25, 2.0, 2.25] {'width': 1, 'lr': 0.25}\n"
 
 
 def test_ctrl_c_leaves_it_running_and_another_stops_it(lab: Platform, tmp_path: Path) -> None:

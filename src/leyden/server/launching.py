@@ -62,11 +62,13 @@ class Launching:
     stop_grace_s: float
     prices: Prices
     attempts: Callable[[str], Sequence[AttemptRow]]  # of a job, this one too
+    trial: Callable[[str], tuple[str, str]] = lambda _: ("", "")  # how far a job may train, and by which metrics
 
     def prepare(self, row: JobRow, attempt: AttemptRow) -> Launch:
         """Everything the worker needs to know. Raises OSError where the run's folder is gone."""
         job = Job.model_validate_json(row.spec)
         run_dir = self.home.runs / row.id
+        budget, objective = self.trial(row.id)
         make_run(run_dir, row, job)
         # The first Leyden kept it with the run.
         environ = _environ_file(self.home, row.environ) if row.environ else run_dir / "environ.json"
@@ -106,6 +108,8 @@ class Launching:
             save_grace_s=job.preempt.grace_s if job.preempt else SAVE_GRACE_S,
             resume_from=_newest_checkpoint(run_dir) or row.resume_from,
             warm=job.warm,
+            budget=budget,
+            objective=objective,
         )
 
     def _budget_s(self, job: Job, attempt: AttemptRow) -> float | None:

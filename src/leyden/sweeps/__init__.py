@@ -1,1 +1,1 @@
-"""Which trials does a sweep run, how far does each go, and which is best? Pure decisions, without clock, files or jobs."""
+"""Which trials does a sweep run, how far does each go, which is best? Pure decisions, without clock, files or jobs."""
