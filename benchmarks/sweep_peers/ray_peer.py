@@ -7,8 +7,11 @@ at a rung when it comes there is stopped for good.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import shutil
+import tempfile
 import time
 from typing import Any
 
@@ -27,6 +30,8 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
 OBJECTS_BYTES = 100_000_000
+_FOLDER = tempfile.mkdtemp(prefix="ray-")  # a short path: it holds sockets
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 
 
 def start(workers: int) -> None:
@@ -37,6 +42,7 @@ def start(workers: int) -> None:
         object_store_memory=OBJECTS_BYTES,
         log_to_driver=False,
         logging_level="ERROR",
+        _temp_dir=_FOLDER,
     )
 
 
