@@ -24,7 +24,7 @@ from leyden.core.states import State
 HERE = Path(__file__).resolve().parent
 # By this interpreter's name: `python` and `python3` are different ones to the server, each to be preloaded.
 LEYDEN = (sys.executable, str(Path(sys.executable).with_name("leyden")))
-WARM = "import sys\nwarm = 'torch' in sys.modules\nimport torch, time\nprint(warm, flush=True)\nwarm or time.sleep(3)\n"
+WARM = "import sys\nwarm = 'torch' in sys.modules\nimport torch, time\nprint(warm, flush=True)\nwarm or time.sleep(1)\n"
 DEADLINE_S = 90.0
 OPEN = frozenset({"admitted", "starting", "running", "stopping"})  # states in which a job holds its devices
 
