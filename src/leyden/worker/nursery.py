@@ -8,6 +8,7 @@ short, and as soon as anything it has imported was installed anew.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import json
@@ -35,6 +36,7 @@ WORKER = ("-P", "-m", "leyden.worker")
 
 def main() -> None:
     """Import, allow ranks to be forked, bear."""
+    atexit.register(script.let_go)
     control = control_socket()
     environ = dict(os.environ)  # before torch adds to it
     foreign = script.python_path(environ, Path("/"))  # the server's; and the first entry is what -m put there
