@@ -8,7 +8,6 @@ short, and as soon as anything it has imported was installed anew.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import gc
 import json
@@ -36,7 +35,6 @@ WORKER = ("-P", "-m", "leyden.worker")
 
 def main() -> None:
     """Import, allow ranks to be forked, bear."""
-    atexit.register(script.let_go)
     control = control_socket()
     environ = dict(os.environ)  # before torch adds to it
     foreign = script.python_path(environ, Path("/"))  # the server's; and the first entry is what -m put there
@@ -68,6 +66,7 @@ def live(control: socket.socket, name: str) -> None:
     """Greet, then bear."""
     set_title([sys.executable, "-m", name])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers are nobody's to wait for
+    script.note_modules()
     gc.collect()
     gc.freeze()  # or the first collection of every child would touch, and so copy, all of it
     if why := _unfit():

@@ -1,7 +1,7 @@
 """How does a process that is already Python do what `python script.py …` does?
 
-The interpreter's own functions run the file and end the process, so tracebacks, exit codes, atexit, threads and files
-left open are treated as always. Only what stood in `sys` before the first line is put there by hand.
+The interpreter's own function runs the file, so tracebacks are its own. What stood in `sys` before the first line is
+put there by hand, so is what happens at the end: threads, atexit, files left open, the exit code.
 """
 
 from __future__ import annotations
@@ -9,19 +9,22 @@ from __future__ import annotations
 import builtins
 import contextlib
 import ctypes
+import gc
 import importlib
+import io
+import itertools
 import os
 import signal
 import sys
 import types
+import weakref
 from collections.abc import Mapping, Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any, NoReturn
 
-_NEEDED = frozenset(
-    {"__main__", "__mp_main__", "sys", "builtins", "io", "_io", "os", "abc", "codecs", "encodings", "site"}
-)
-_preloaded: list[str] = []  # modules that were here before the script, once it runs
+_FILE_INPUT = 257  # Py_file_input
+_preloaded: set[str] = set()  # modules that were here before the fork
 _AT_START = frozenset({"sitecustomize", "usercustomize"})  # modules Python imports by itself, if it finds them
 
 
@@ -69,42 +72,7 @@ def run(argv: Sequence[str]) -> NoReturn:
         name for name, module in sys.modules.items() if module is before
     ]:  # multiprocessing calls it __mp_main__
         sys.modules[name] = main
-    _leave_fast()
-    status = _run_file(path)
-    if status and _interrupted():
-        _die_of_interrupt()
-    _exit(status)
-
-
-def let_go() -> None:
-    """Keep what was preloaded out of the interpreter's clearing up, at the end of a script's process.
-
-    To be registered with atexit before anything else is, so that it is called last. Half of a short trial's time went
-    into taking torch apart, all of it copied from the nursery's memory as it is touched (docs/log.md, 2026-11-22).
-    What the script made and imported is cleared as always.
-    """
-    import gc
-    import io
-
-    keep: Any = ctypes.pythonapi.Py_IncRef
-    keep.argtypes = [ctypes.py_object]
-    for name in _preloaded:
-        if (module := sys.modules.pop(name, None)) is not None:
-            keep(module)
-    if _preloaded:
-        for one in gc.get_objects():  # without those of the nursery, which are frozen
-            if isinstance(one, io.BufferedWriter | io.TextIOWrapper) and not one.closed:
-                with contextlib.suppress(Exception):  # one that a preloaded module has come to hold
-                    one.flush()
-
-
-def _leave_fast() -> None:
-    """At the process's end C's files are flushed, and no library that was loaded before the script is taken down."""
-    _preloaded[:] = [name for name in sys.modules if name.partition(".")[0] not in _NEEDED]
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "on_exit") and hasattr(libc, "fcloseall"):  # glibc; called in reverse order, with the exit code
-        libc.on_exit(libc._exit, None)
-        libc.on_exit(libc.fcloseall, None)
+    end(_run_file(path, main))
 
 
 def _main_module() -> types.ModuleType:
@@ -123,40 +91,96 @@ def _fresh_modules() -> None:
         vars(tempfile).update(tempdir=None, _name_sequence=None)
 
 
-def _run_file(path: str) -> int:
-    """What Python's own main does with a script. Prints what goes wrong; ends the process itself on SystemExit."""
+def _run_file(path: str, main: types.ModuleType) -> int:
+    """What Python's own main does with a script; the exit code, -SIGINT after Ctrl-C. Prints what goes wrong."""
     libc = ctypes.CDLL(None)
     libc.fopen.restype = ctypes.c_void_p
     file = libc.fopen(os.fsencode(path), b"rb")
     if not file:
         raise FileNotFoundError(path)
-    run_file = ctypes.pythonapi.PyRun_SimpleFileExFlags
-    run_file.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p]
-    return 1 if run_file(file, os.fsencode(path), 1, None) else 0
+    vars(main).update(__file__=path, __cached__=None, __loader__=SourceFileLoader("__main__", path))
+    run_file = ctypes.pythonapi.PyRun_FileExFlags
+    run_file.restype = ctypes.py_object  # NULL raises here what the script has raised
+    run_file.argtypes = [
+        *(ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int),
+        *(ctypes.py_object, ctypes.py_object, ctypes.c_int, ctypes.c_void_p),
+    ]
+    try:
+        run_file(file, os.fsencode(path), _FILE_INPUT, vars(main), vars(main), 1, None)
+    except SystemExit as stop:
+        return _code_of(stop)
+    except BaseException as error:
+        _show(error)
+        return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    return 0
 
 
-def _interrupted() -> bool:
-    kind = getattr(sys, "last_type", None)
-    return isinstance(kind, type) and issubclass(kind, KeyboardInterrupt)
+def note_modules() -> None:
+    """These are not the script's. Before the fork: to look at each in a child would copy the memory it lies in."""
+    _preloaded.update(sys.modules)
+    for one in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        one.atexit = False  # what is to be done at this process's end is not to be done at that of each of its children
 
 
-def _die_of_interrupt() -> NoReturn:
-    """As Python ends after Ctrl-C: cleaned up, and killed by that signal, so that who waits knows."""
+def _code_of(stop: SystemExit) -> int:
+    """What `sys.exit(…)` means, as Python has it."""
+    if stop.code is None or isinstance(stop.code, int):
+        return (stop.code or 0) & 0xFF
+    print(stop.code, file=sys.stderr)
+    return 1
+
+
+def _show(error: BaseException) -> None:
+    """As Python shows what nobody caught; without this file's own frame."""
+    trace = error.__traceback__.tb_next if error.__traceback__ else None
+    error.__traceback__ = trace
+    sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace
+    try:
+        sys.excepthook(type(error), error, trace)
+    except BaseException as other:
+        print("Error in sys.excepthook:", file=sys.stderr)
+        sys.__excepthook__(type(other), other, other.__traceback__)
+        print("\nOriginal exception was:", file=sys.stderr)
+        sys.__excepthook__(type(error), error, trace)
+
+
+def end(status: int) -> NoReturn:
+    """What Python does at the end of a program, as far as the script can tell; what was preloaded is left alone.
+
+    To take it down cost a forked rank 200 ms, most of it to copy the nursery's memory, as each object was touched.
+    """
     import atexit
     import threading
 
-    with contextlib.suppress(BaseException):
-        threading._shutdown()  # type: ignore[attr-defined]
-    with contextlib.suppress(BaseException):
-        atexit._run_exitfuncs()
-    vars(sys.modules["__main__"]).clear()  # closes files that only the script's variables held
-    sys.stdout.flush()
-    sys.stderr.flush()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGINT)
-    os._exit(130)
-
-
-def _exit(status: int) -> NoReturn:
-    ctypes.pythonapi.Py_Exit(status)
+    for leave in (threading._shutdown, atexit._run_exitfuncs):  # type: ignore[attr-defined]
+        with contextlib.suppress(BaseException):  # atexit has printed it
+            leave()
+    _flush(sys.stdout, sys.stderr)
+    for name in ["__main__", *itertools.takewhile(lambda one: one not in _preloaded, reversed(sys.modules))]:
+        _clear(sys.modules.get(name))
+    gc.collect()
+    _flush(*(one for one in gc.get_objects() if isinstance(one, io.BufferedWriter | io.TextIOWrapper)))
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "on_exit") and hasattr(libc, "fcloseall"):  # glibc's; called in reverse order, with the exit code
+        libc.on_exit(libc._exit, None)
+        libc.on_exit(libc.fcloseall, None)
+    libc.exit(status)
     os._exit(status)
+
+
+def _clear(module: object) -> None:
+    """Let go of what it holds: names with one underscore first, as Python does."""
+    names = getattr(module, "__dict__", {})
+    for first in (True, False):
+        for name in [one for one in names if (one[:1] == "_" and one[1:2] != "_") is first and one != "__builtins__"]:
+            names[name] = None
+
+
+def _flush(*files: object) -> None:
+    for one in files:
+        with contextlib.suppress(Exception):  # closed, or it has nowhere to go
+            if one is not None and not one.closed:  # type: ignore[attr-defined]
+                one.flush()  # type: ignore[attr-defined]
