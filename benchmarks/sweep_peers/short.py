@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import statistics
 import subprocess
 import sys
@@ -37,7 +38,9 @@ def leyden(folder: Path, trials: int, parallel: int, work_s: float, torch: bool)
     project.mkdir()
     (project / "warm.py").write_text(peer.WARM)
     (project / "trial.py").write_text(TRIAL.format(work_s=work_s, imports="import torch" if torch else ""))
-    asked = ["sweep", "--strategy=random", "--metric=value:min", f"--trials={trials}", f"--parallel={parallel}"]
+    asked = ["sweep", "--strategy=random", "--metric=value:min", f"--trials={trials}"]
+    if parallel != os.cpu_count():  # else one CPU a trial says it, and others wait ready behind those that run
+        asked.append(f"--parallel={parallel}")
     with peer.served(folder / "home", project) as client:
         begin = time.perf_counter()
         command = [*peer.LEYDEN, *asked, "--cpus=1", "trial.py", "--x", "uniform(0,1)"]
