@@ -151,6 +151,14 @@ def test_failures_are_told_apart_and_the_sweep_goes_on(lab: Platform) -> None:
     assert "null" not in lab.leyden("sweep", "show").stdout
 
 
+def test_a_script_that_pauses_without_a_word_is_not_started_for_ever(lab: Platform) -> None:
+    lab.write("mute.py", "import sys; sys.exit(76)")
+    words = ("--strategy", "asha", "--max-epochs", "3", "--metric", "val_loss:min", "mute.py", "--lr", "[1]")
+    found = sweep(lab, "--trials", "1", *words)
+    assert found["trials"][0]["state"] == "failed"
+    assert found["trials"][0]["note"] == "paused 11 times, but was measured at no new rung"
+
+
 def test_too_many_failures_end_it_and_it_can_be_resumed(lab: Platform) -> None:
     words = ("--metric", "val_loss:min", "--parallel", "1", "--max-failures", "1", "point.py")
     found = sweep(lab, *words, "--lr", "[7, 7, 0.25, 7, 0.5]", check=1)
@@ -199,6 +207,7 @@ def test_a_loser_is_replaced_by_a_changed_copy_of_a_better_one(lab: Platform) ->
         loser = found["trials"][one["parent"]]
         assert loser["state"] == "dropped"
         assert loser["note"].startswith(f"replaced by trial {one['number']}, ")
+        assert lab.json("show", loser["job_id"])["job"]["state"] == "cancelled"
         source = found["trials"][int(loser["note"].rpartition(" ")[2])]
         rung = len(loser["curve"])
         assert one["curve"][:rung] == source["curve"][:rung], "it begins with what its source was measured at"

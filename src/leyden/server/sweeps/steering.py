@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from leyden.server.services import Services
 
 HOPELESS: Final = 5  # so many failed, and nothing came of any other: the script is broken
+IN_VAIN: Final = 10  # attempts more than rungs; preemptions count too
 WHO: Final = "sweep"
 _BLIND: Final = frozenset({Strategy.GRID, Strategy.RANDOM})  # learn nothing from one trial for the next
 
@@ -80,6 +81,8 @@ class Steering:
             self._ended(number, job)
         elif job.state is State.PAUSED and job.at_rung and self._at_the_top(number):
             self._close(number, Standing.DONE, finals=[study.reports[number][-1].value])
+        elif study.waits_to_go_on(number) and job.attempt > study.measured(number) + IN_VAIN:
+            self._close(number, Standing.FAILED, note=f"paused {job.attempt} times, but was measured at no new rung")
 
     def _catch_up(self, number: int) -> None:
         """Reports that the trial wrote down, but could not send."""
@@ -271,6 +274,7 @@ class Steering:
                 rows.add_reports(connection, reports)
             if loser is not None:
                 rows.close_trial(connection, loser)
+                life.cancel(connection, loser.job_id, at=self._clock(), who=WHO, why=loser.note)
 
         self._store.write(write)
         self._services.sweeper.belongs(self, [job.id for _, job in made])
