@@ -107,6 +107,8 @@ def test_a_grid_runs_every_point_and_the_best_one_can_be_typed(lab: Platform) ->
     rows = list(csv.DictReader(io.StringIO(lab.leyden("sweep", "export", found["sweep"]["id"]).stdout)))
     assert [float(row["val_loss"]) for row in rows] == [one["value"] for one in found["trials"]]
     assert rows[5]["job"] == found["trials"][5]["job_id"]
+    shares = dict(csv.reader(io.StringIO(lab.leyden("sweep", "export", found["sweep"]["id"], "--importance").stdout)))
+    assert float(shares["width"]) > 0.3 > float(shares["lr"]), "width and amp vary by 1, lr by 0.15"
     assert found["sweep"]["id"] in [one["id"] for one in lab.json("sweep", "list")]
 
 
@@ -274,6 +276,58 @@ def test_ctrl_c_leaves_it_running_and_another_stops_it(lab: Platform, tmp_path: 
     (tmp_path / "gate").touch()
     lab.leyden("sweep", "resume", "last")
     until(lambda: lab.json("sweep", "show")["sweep"]["state"] == "finished", "the end of the sweep")
+
+
+TRAINER = """
+import argparse, leyden, torch
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float)
+args = parser.parse_args()
+torch.set_num_threads(1)
+
+
+class Net(leyden.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Linear(4, 1)
+
+    def loss(self, batch):
+        return torch.nn.functional.mse_loss(self.net(batch[0]), batch[1])
+
+    def training_step(self, batch):
+        return self.loss(batch)
+
+    def validation_step(self, batch):
+        self.log("val_loss", self.loss(batch))
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=args.lr)
+
+
+leyden.seed_everything(1)
+x = torch.randn(64, 4)
+loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, x.sum(1, keepdim=True)), 8, shuffle=True)
+leyden.Trainer(max_epochs=4, enable_progress_bar=False, num_sanity_val_steps=0).fit(Net(), loader, loader)
+"""
+
+
+@pytest.mark.slow
+def test_a_script_with_a_trainer_pauses_unchanged_and_ends_as_if_it_never_had(lab: Platform) -> None:
+    lab.write("train.py", TRAINER)
+    words = ("--strategy", "hyperband", "--eta", "2", "--max-epochs", "4", "--trials", "4", "--metric", "val_loss:min")
+    found = sweep(lab, *words, "train.py", "--lr", "[0.001, 0.003, 0.01, 0.03]")
+    assert [(one["resource"], one["reached"]) for one in found["rungs"]] == [(1, 4), (2, 2), (4, 1)]
+    best = found["trials"][found["sweep"]["best"]["number"]]
+    assert best["state"] == "done"
+    assert best["attempts"] >= 2, "it was paused at least once"
+    lab.leyden("run", "train.py", "--lr", str(best["params"]["lr"]))
+    of = {
+        ref: next(one for one in lab.json("metrics", ref) if one["name"] == "val_loss")
+        for ref in ("last", best["job_id"])
+    }
+    alone, paused = of.values()
+    assert len(alone["values"]) == 4
+    assert (paused["steps"], paused["values"]) == (alone["steps"], alone["values"]), "to the last bit"
 
 
 @pytest.mark.slow

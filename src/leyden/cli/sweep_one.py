@@ -14,7 +14,7 @@ from leyden.cli.sweep_tables import headline, params_said, rung_table, trial_tab
 from leyden.cli.usage import SETTINGS, json_option
 from leyden.core.errors import NotFoundError
 from leyden.core.ids import short_id
-from leyden.core.sweep_views import SweepDetail
+from leyden.core.sweep_views import ImportanceView, SweepDetail
 
 
 @click.command(context_settings=SETTINGS)
@@ -68,9 +68,13 @@ def best(sweep: str, output: str) -> None:
 @click.argument("sweep", metavar="[SWEEP]", default="last")
 @click.option("-f", "--file", type=click.File("w"), default="-", help="Where to; stdout by default.")
 @click.option("--curves", is_flag=True, help="A row for each rung that each trial reached, instead of one a trial.")
+@click.option("--importance", is_flag=True, help="How much each parameter explains (fANOVA), instead of the trials.")
 @json_option
-def export(sweep: str, file: TextIO, curves: bool, output: str) -> None:
+def export(sweep: str, file: TextIO, curves: bool, importance: bool, output: str) -> None:
     """Write all trials as CSV: number, job, state, parameters, values, what they took."""
+    if importance:
+        _write_importance(known().sweeps.importance(sweep), file, output)
+        return
     found = known().sweeps.get(sweep)
     if output == "json":
         print_json(found.trials)
@@ -88,6 +92,17 @@ def _write(found: SweepDetail, file: TextIO) -> None:
         params = [one.params.get(name, "") for name in names]
         rest = [one.resource, round(one.device_s, 3), "" if one.parent is None else one.parent, one.note]
         rows.writerow([one.number, one.job_id, one.state, *params, *values, *rest])
+
+
+def _write_importance(found: ImportanceView, file: TextIO, output: str) -> None:
+    if output == "json":
+        print_json(found)
+        return
+    if found.note:
+        note(found.note)
+    rows = csv.writer(file)
+    rows.writerow(["parameter", "importance"])
+    rows.writerows(found.shares.items())
 
 
 def _write_curves(found: SweepDetail, file: TextIO) -> None:
