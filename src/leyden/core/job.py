@@ -11,12 +11,12 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from leyden.core.address import parse_git
 from leyden.core.environment import Kind, interpreter, kind_of
-from leyden.core.errors import NotFoundError, SpecError, nearest
-from leyden.core.policy import Limits, Preempt, Retry, Seconds
+from leyden.core.errors import NotFoundError, SpecError
+from leyden.core.policy import Limits, Preempt, Retry, Seconds, checked
 from leyden.core.units import format_size, parse_size
 
 DEFAULT_PRIORITY = 50
@@ -225,23 +225,7 @@ def make_job(fields: dict[str, Any], *, source: str = "job") -> Job:
     Traceback (most recent call last):
     leyden.core.errors.SpecError: job has a key 'pririty'; a job has no such key. Check it: did you mean 'priority'?
     """
-    for key in fields:
-        if key not in Job.model_fields:
-            raise SpecError(
-                asked=f"{source} has a key {key!r}",
-                found="a job has no such key",
-                do=f"Check it: {nearest(key, Job.model_fields)}",
-            )
-    try:
-        return Job.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "it"
-        raise SpecError(
-            asked=f"{source} sets {where} to {first['input']!r}",
-            found=first["msg"][0].lower() + first["msg"][1:],
-            do=f"Correct {where}.",
-        ) from None
+    return checked(Job, fields, noun="job", source=source)
 
 
 def load_job_file(path: Path) -> dict[str, Any]:

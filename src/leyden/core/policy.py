@@ -5,12 +5,13 @@ Durations are written "90s", "10m" or "1h30m", or as seconds.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from leyden.core.errors import SpecError
+from leyden.core.errors import SpecError, nearest
 from leyden.core.units import parse_duration
 
 
@@ -21,7 +22,29 @@ def _seconds(value: object) -> object:
         raise PydanticCustomError("duration", "that is no duration like 90s, 30m, 1h30m, 2d or 1:30:00") from None
 
 
+Model = TypeVar("Model", bound=BaseModel)
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_seconds)]
+
+
+def checked(kind: type[Model], fields: Mapping[str, Any], *, noun: str, source: str) -> Model:
+    """The fields as a Job, or a Sweep; raises SpecError naming `source`, the key and what to do."""
+    for key in fields:
+        if key not in kind.model_fields:
+            raise SpecError(
+                asked=f"{source} has a key {key!r}",
+                found=f"a {noun} has no such key",
+                do=f"Check it: {nearest(key, kind.model_fields)}",
+            )
+    try:
+        return kind.model_validate(dict(fields))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "it"
+        raise SpecError(
+            asked=f"{source} sets {where} to {first['input']!r}",
+            found=first["msg"][0].lower() + first["msg"][1:],
+            do=f"Correct {where}.",
+        ) from None
 
 
 class Policy(BaseModel):

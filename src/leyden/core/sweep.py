@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from leyden.core.errors import SpecError, nearest
-from leyden.core.policy import Seconds
+from leyden.core.errors import SpecError
+from leyden.core.policy import Seconds, checked
 
 
 class Strategy(StrEnum):
@@ -163,23 +163,7 @@ class Sweep(BaseModel):
 
 def make_sweep(fields: Mapping[str, Any], *, source: str = "the sweep") -> Sweep:
     """A Sweep from plain data; raises SpecError naming `source`, the key and what to do."""
-    for key in fields:
-        if key not in Sweep.model_fields:
-            raise SpecError(
-                asked=f"{source} has a key {key!r}",
-                found="a sweep has no such key",
-                do=f"Check it: {nearest(key, Sweep.model_fields)}",
-            )
-    try:
-        return Sweep.model_validate(dict(fields))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "it"
-        raise SpecError(
-            asked=f"{source} sets {where} to {first['input']!r}",
-            found=first["msg"][0].lower() + first["msg"][1:],
-            do=f"Correct {where}.",
-        ) from None
+    return checked(Sweep, fields, noun="sweep", source=source)
 
 
 def as_text(value: object) -> str:

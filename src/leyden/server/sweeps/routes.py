@@ -15,6 +15,7 @@ from leyden.core.ids import new_id
 from leyden.core.job import Job, make_job
 from leyden.core.sweep import Sweep, make_sweep
 from leyden.core.sweep_views import ImportanceView, SweepDetail, SweepPlan, SweepView
+from leyden.server.actions import Asker
 from leyden.server.bodies import TEXT, Rung, SweepChanges, SweepSubmission
 from leyden.server.launching import keep_environ
 from leyden.server.services import Services
@@ -36,7 +37,6 @@ Ref = Annotated[
 ]
 Uid = Annotated[str, Path(max_length=120, pattern=TEXT, description="An attempt.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
-Asker = Annotated[str, Query(max_length=120, pattern=TEXT, description="Who asks for it: a name, not a proof.")]
 _SEEN: dict[int | str, dict[str, Any]] = {
     200: {"model": SweepView, "description": "The sweep that the key made before."}
 }
