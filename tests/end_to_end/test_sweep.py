@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,15 @@ def sweep(platform: Platform, *words: str, check: int = 0) -> dict[str, Any]:
 
 
 def has_measured(platform: Platform, enough: int, *, other_than: str) -> bool:
-    found = platform.json("sweep", "show", "last")
+    found = now(platform)
     return found["sweep"]["id"] != other_than and sum(len(one["curve"]) for one in found["trials"]) >= enough
+
+
+def now(platform: Platform) -> dict[str, Any]:
+    """The newest sweep, asked for without a command: it is asked for often."""
+    client = embedded.connect(platform.home)
+    assert client is not None
+    return asdict(client.sweeps.get("last"))
 
 
 def by_state(found: dict[str, Any]) -> dict[str, list[int]]:
@@ -168,8 +176,8 @@ def test_too_many_failures_end_it_and_it_can_be_resumed(lab: Platform) -> None:
     assert "2 trials failed, the last (1)" in found["sweep"]["reason"]
     resumed = lab.json("sweep", "resume", "last", "--max-failures", "5")
     assert resumed["state"] == "running"
-    until(lambda: lab.json("sweep", "show")["sweep"]["state"] == "finished", "the end of the sweep")
-    again = lab.json("sweep", "show")
+    until(lambda: now(lab)["sweep"]["state"] == "finished", "the end of the sweep")
+    again = now(lab)
     assert by_state(again) == {"failed": [0, 1, 3], "done": [2, 4]}
     broken = sweep(lab, "--metric", "val_loss:min", "point.py", "--lr", f"[{'7, ' * 30}7]", check=1)
     assert 5 <= len(broken["trials"]) <= 12, "a script that always fails is not run forty times"
@@ -186,13 +194,13 @@ def test_stop_pauses_its_trials_and_resume_lets_them_go_on(lab: Platform, tmp_pa
     gate = tmp_path / "gate"
     words = ("--parallel", "2", "--metric", "val_loss:min", "slow.py", "--until", str(gate), "--lr", "[1, 2, 3]")
     lab.leyden("sweep", "-d", "--cpus", "1", *words)
-    until(lambda: lab.json("sweep", "show")["sweep"]["counts"]["running"] == 2, "two trials that run")
+    until(lambda: now(lab)["sweep"]["counts"]["running"] == 2, "two trials that run")
     assert lab.json("sweep", "stop")["state"] == "stopped"
-    until(lambda: lab.json("sweep", "show")["sweep"]["counts"]["paused"] == 2, "both paused")
+    until(lambda: now(lab)["sweep"]["counts"]["paused"] == 2, "both paused")
     assert "may go on" not in lab.leyden("sweep", "resume", "last").stdout
     gate.touch()
-    until(lambda: lab.json("sweep", "show")["sweep"]["state"] == "finished", "the end of the sweep")
-    found = lab.json("sweep", "show")
+    until(lambda: now(lab)["sweep"]["state"] == "finished", "the end of the sweep")
+    found = now(lab)
     assert [one["value"] for one in found["trials"]] == [1.0, 2.0, 3.0]
     assert [one["attempts"] for one in found["trials"]] == [2, 2, 1]
     refused = lab.leyden("sweep", "stop", "last", check=None)
@@ -230,7 +238,7 @@ def test_a_table_a_job_file_and_words_as_they_are(lab: Platform) -> None:
         'space = {lr = [0.25, 0.75], width = "range(1, 3)"}\n',
     )
     lab.leyden("sweep", "job.toml")
-    found = lab.json("sweep", "show")
+    found = now(lab)
     assert [one["value"] for one in found["trials"]] == [1.0, 2.0, 1.5, 2.5]
     assert "leyden sweep job.toml" in lab.leyden("run", "job.toml", check=2).stderr
     lab.write("words.py", "import sys; print(sys.argv[1:])")
@@ -265,17 +273,17 @@ def test_a_python_program_searches(lab: Platform) -> None:
 def test_ctrl_c_leaves_it_running_and_another_stops_it(lab: Platform, tmp_path: Path) -> None:
     words = ("--cpus", "1", "--metric", "val_loss:min", "slow.py", "--until", str(tmp_path / "gate"), "--lr", "[1, 2]")
     watching = lab.start("sweep", *words, preexec_fn=os.setsid)
-    until(lambda: lab.json("sweep", "show")["sweep"]["counts"]["running"], "a trial that runs")
+    until(lambda: now(lab)["sweep"]["counts"]["running"], "a trial that runs")
     watching.send_signal(signal.SIGINT)
     assert watching.stderr is not None
     lines = iter(watching.stderr.readline, b"")
     assert any(b"goes on without this terminal" in line for line in lines)
     watching.send_signal(signal.SIGINT)
     assert watching.wait(30) == 105
-    until(lambda: lab.json("sweep", "show")["sweep"]["counts"]["paused"] == 2, "both paused")
+    until(lambda: now(lab)["sweep"]["counts"]["paused"] == 2, "both paused")
     (tmp_path / "gate").touch()
     lab.leyden("sweep", "resume", "last")
-    until(lambda: lab.json("sweep", "show")["sweep"]["state"] == "finished", "the end of the sweep")
+    until(lambda: now(lab)["sweep"]["state"] == "finished", "the end of the sweep")
 
 
 TRAINER = """
@@ -345,7 +353,7 @@ def test_a_server_killed_twice_goes_on_with_the_same_trials_to_the_same_result(p
         os.kill(server.pid, signal.SIGKILL)
         subprocess.run([LEYDEN, "server", "start"], env=platform.environ, check=True, capture_output=True)
     assert watching.wait(60) == 0
-    again = platform.json("sweep", "show")
+    again = now(platform)
     assert again["sweep"]["id"] != whole["sweep"]["id"]
     kept = ("number", "params", "curve", "state", "value")
     assert [[one[key] for key in kept] for one in again["trials"]] == [
@@ -362,9 +370,9 @@ def test_several_trials_share_one_gpu(platform: Platform, tmp_path: Path) -> Non
     gate = tmp_path / "gate"
     words = ("--per-gpu", "2", "--metric", "val_loss:min", "slow.py", "--until", str(gate), "--lr", "range(1, 6)")
     platform.leyden("sweep", "-d", *words)
-    until(lambda: platform.json("sweep", "show")["sweep"]["counts"]["running"] == 2, "two trials at a time")
+    until(lambda: now(platform)["sweep"]["counts"]["running"] == 2, "two trials at a time")
     devices = {device for job in platform.json("ps") for device in job["devices"] if device.startswith("gpu")}
     assert devices == {"gpu:0/2.0", "gpu:0/2.1"}
     gate.touch()
-    until(lambda: platform.json("sweep", "show")["sweep"]["state"] == "finished", "the end of the sweep")
-    assert json.dumps([one["value"] for one in platform.json("sweep", "show")["trials"]]) == "[1.0, 2.0, 3.0, 4.0, 5.0]"
+    until(lambda: now(platform)["sweep"]["state"] == "finished", "the end of the sweep")
+    assert json.dumps([one["value"] for one in now(platform)["trials"]]) == "[1.0, 2.0, 3.0, 4.0, 5.0]"

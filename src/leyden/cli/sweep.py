@@ -42,11 +42,11 @@ def command(words: tuple[str, ...], output: str, detach: bool, in_place: bool, *
     """Run a script many times with other arguments, and watch. Expressions among its arguments say what varies.
 
     \b
-    leyden sweep train.py --lr "[0.1, 0.01]" --width "[32, 64]"            a grid: all four
-    leyden sweep --trials 50 --metric val_loss:min --strategy tpe train.py --lr "loguniform(1e-4, 1e-1)"
-    leyden sweep --strategy asha --max-epochs 27 --trials 100 --metric val_acc:max train.py --lr "loguniform(1e-4, 1)"
-    leyden sweep train.py @trials.csv                                      a row a trial, a column a flag
-    leyden sweep job.toml                                                  with keys under [sweep]
+    leyden sweep train.py --lr "[0.1, 0.01]" --width "[32, 64]"         a grid: all four
+    leyden sweep --trials 50 --metric val_loss:min --strategy tpe train.py --lr "loguniform(1e-4, 1)"
+    leyden sweep --strategy hyperband --max-epochs 27 --metric acc:max train.py --lr "uniform(0, 1)"
+    leyden sweep train.py @trials.csv                                   a row a trial, a column a flag
+    leyden sweep job.toml                                               with keys under [sweep]
 
     \b
     leyden sweep list                   sweeps, newest first

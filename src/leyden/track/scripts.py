@@ -33,7 +33,7 @@ from leyden.track.names import Metrics, as_step, flat
 from leyden.track.trial import Answer, Then
 
 _KEPT: Final = 2  # checkpoints: the newest, and one before it should that be damaged
-_ASKED: Final = "rung.json"  # in the attempt's folder: what rank 0 was told, for the others
+_ASKED: Final = "rung-{}.json"  # in the attempt's folder: what rank 0 was told at that step, for the others
 _TOLD_WITHIN_S: Final = 60.0
 _warned: list[str] = []
 
@@ -142,17 +142,17 @@ def _what_is_kept(folder: Path) -> str:
 def _shared(mine: trial.Trial, at: int, values: Mapping[str, float]) -> Answer:
     """Rank 0 asks; the others read what it was told."""
     one = run.current()
-    path = one.path / f"attempts/a{one.attempt}" / _ASKED
+    path = one.path / f"attempts/a{one.attempt}" / _ASKED.format(at)
     if one.rank == 0:
         answer = mine.ask(at, values)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             path.parent.mkdir(parents=True, exist_ok=True)
-            facts.write(path, json.dumps({"step": at, "then": answer.then, "budget": answer.budget}))
+            facts.write(path, json.dumps({"then": answer.then, "budget": answer.budget}))
         return answer
     give_up = time.monotonic() + _TOLD_WITHIN_S
     while time.monotonic() < give_up:
         told: dict[str, Any] = facts.read(path)
-        if told.get("step") == at:
+        if told:
             return Answer(then=Then(told["then"]), budget=told["budget"])
         time.sleep(0.02)
     return Answer(then=Then.PAUSE, why="rank 0 did not say what the sweep answered")
