@@ -126,9 +126,10 @@ def test_gpus_are_asked_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_of_a_shared_gpu_the_own_use_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for NVML again: this process and pid 1 use the GPU; then nobody does; then nobody is named."""
-    mine, seen_us = SimpleNamespace(pid=os.getpid(), timeStamp=7, smUtil=30), list[int]()
-    named, used = [mine, SimpleNamespace(pid=1)], [mine, SimpleNamespace(pid=1, timeStamp=9, smUtil=60)]
+    """A stand-in for NVML again: two sessions use the GPU; then nobody does; then nobody is named."""
+    ours, theirs = (subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(2))
+    mine, seen_us = SimpleNamespace(pid=ours.pid, timeStamp=7, smUtil=30), list[int]()
+    named, used = [mine, SimpleNamespace(pid=theirs.pid)], [mine, SimpleNamespace(pid=theirs.pid, timeStamp=9, smUtil=60)]
 
     def uses(_: object, since_us: int) -> object:
         seen_us.append(since_us)
@@ -143,14 +144,19 @@ def test_of_a_shared_gpu_the_own_use_is_told_apart(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(pynvml, "nvmlDeviceGetPowerUsage", lambda _: 312_500)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetComputeRunningProcesses", lambda _: named)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetProcessUtilization", uses)
-    gauge = nvidia_gauge((0,), own=[os.getsid(0)])
+    gauge = nvidia_gauge((0,), own=[ours.pid])
     assert gauge is not None
-    assert (gauge.sample([])[0].use_percent, gauge.sample([])[0].own_percent) == (87.0, 30.0)
-    used.clear()
-    assert gauge.sample([])[0].own_percent == 0.0
-    assert seen_us == [0, 9, 9]
-    named.clear()
-    assert gauge.sample([])[0].own_percent is None
+    try:
+        assert (gauge.sample([])[0].use_percent, gauge.sample([])[0].own_percent) == (87.0, 30.0)
+        used.clear()
+        assert gauge.sample([])[0].own_percent == 0.0
+        assert seen_us == [0, 9, 9]
+        named.clear()
+        assert gauge.sample([])[0].own_percent is None
+    finally:
+        for one in (ours, theirs):
+            one.kill()
+            one.wait()
 
 
 def test_a_shared_gpu_that_others_use_is_idle_by_the_own_use(tmp_path: Path) -> None:
