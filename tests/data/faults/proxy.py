@@ -118,6 +118,7 @@ class Proxy:
             for task in tasks:
                 task.cancel()
             self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self._loop.run_until_complete(asyncio.sleep(0.01))  # what they closed closes now
         self._loop.close()
 
     async def _listen(self) -> asyncio.Server:

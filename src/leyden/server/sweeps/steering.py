@@ -197,12 +197,12 @@ class Steering:
         study, asked = self._study, self._study.asked
         room = self._limit_of_flight() - study.in_flight()
         made: list[tuple[TrialRow, JobRow]] = []
-        while len(made) < room and (asked is None or study.begun < asked) and study.course.room(study.seen()):
-            number = len(study.trials)
-            params = study.suggester.ask(number, study.seen())
-            made.append(self._new(number, params))
-            study.put(made[-1][0])  # the next one is chosen beside it
         try:
+            while len(made) < room and (asked is None or study.begun < asked) and study.course.room(study.seen()):
+                number = len(study.trials)
+                params = study.suggester.ask(number, study.seen())
+                made.append(self._new(number, params))
+                study.put(made[-1][0])  # the next one is chosen beside it
             self._put_on_record(made)
         except BaseException:
             for trial, _ in made:
@@ -231,9 +231,13 @@ class Steering:
         note = f"replaced by trial {made[0].number}, which goes on from trial {source}"
         loser = replace(study.trials[number], standing=Standing.DROPPED, note=note)
         begun = [replace(one, number=made[0].number) for one in copied]
-        self._put_on_record([made], loser=loser, reports=begun)
-        study.put(loser)
         study.put(made[0])
+        try:
+            self._put_on_record([made], loser=loser, reports=begun)
+        except BaseException:
+            study.drop(made[0].number)
+            raise
+        study.put(loser)
         for one in begun:
             study.report(one)
         return True
@@ -264,8 +268,10 @@ class Steering:
     def _put_on_record(
         self, made: list[tuple[TrialRow, JobRow]], *, loser: TrialRow | None = None, reports: Sequence[ReportRow] = ()
     ) -> None:
+        """The study knows them by now: a job may be launched, and told how far to train, once it is on record."""
         if not made:
             return
+        self._services.sweeper.belongs(self, [job.id for _, job in made])
 
         def write(connection: Connection) -> None:
             life.submit_many(connection, [job for _, job in made])
@@ -277,7 +283,6 @@ class Steering:
                 life.cancel(connection, loser.job_id, at=self._clock(), who=WHO, why=loser.note)
 
         self._store.write(write)
-        self._services.sweeper.belongs(self, [job.id for _, job in made])
 
     # Its end ------------------------------------------------------------------------------------------------------
 
