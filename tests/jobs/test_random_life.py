@@ -83,7 +83,7 @@ class Lives(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def _open(self) -> None:
-        self.store = Store(self.folder / "leyden.db", on_commit=self.changed.set)
+        self.store = Store(self.folder / "leyden.db", on_commit=lambda changed: self.changed.set())
         self._start()
 
     def _start(self) -> None:

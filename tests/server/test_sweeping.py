@@ -36,9 +36,20 @@ def test_a_trial_on_record_is_told_how_far_to_train(tmp_path: Path, monkeypatch:
         {"strategy": "asha", "metric": "loss:min", "trials": 4, "max_resource": 9, "space": {"lr": [1, 2, 3, 4]}}
     )
     row = SweepRow(
-        **{"id": new_id(), "key": "k", "version": 1, "state": SweepState.RUNNING, "reason": "", "name": "one"},
-        **{"user": "ada", "job": Job(script="train.py", cpus=1).model_dump_json(), "spec": spec.model_dump_json()},
-        **{"code": "", "cwd": str(tmp_path), "submit_dir": str(tmp_path), "environ": "", "created_at": 1.0},
+        id=new_id(),
+        key="k",
+        version=1,
+        state=SweepState.RUNNING,
+        reason="",
+        name="one",
+        user="ada",
+        job=Job(script="train.py", cpus=1).model_dump_json(),
+        spec=spec.model_dump_json(),
+        code="",
+        cwd=str(tmp_path),
+        submit_dir=str(tmp_path),
+        environ="",
+        created_at=1.0,
     )
     try:
         services.sweeper.submit(row)

@@ -129,7 +129,10 @@ def test_of_a_shared_gpu_the_own_use_is_told_apart(monkeypatch: pytest.MonkeyPat
     """A stand-in for NVML again: two sessions use the GPU; then nobody does; then nobody is named."""
     ours, theirs = (subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(2))
     mine, seen_us = SimpleNamespace(pid=ours.pid, timeStamp=7, smUtil=30), list[int]()
-    named, used = [mine, SimpleNamespace(pid=theirs.pid)], [mine, SimpleNamespace(pid=theirs.pid, timeStamp=9, smUtil=60)]
+    named, used = (
+        [mine, SimpleNamespace(pid=theirs.pid)],
+        [mine, SimpleNamespace(pid=theirs.pid, timeStamp=9, smUtil=60)],
+    )
 
     def uses(_: object, since_us: int) -> object:
         seen_us.append(since_us)

@@ -22,6 +22,7 @@ from leyden.core.errors import ServerError
 from leyden.jobs.database import Database, open_database
 from leyden.jobs.failpoint import Failpoint
 from leyden.jobs.migrations import bring_forward
+from leyden.jobs.transition import CHANGED, Changed
 
 T = TypeVar("T")
 GROUP = 256  # pieces of work in one commit
@@ -29,10 +30,17 @@ GROUP = 256  # pieces of work in one commit
 
 @final
 class Store:
-    """The jobs on record, in the database at a path or URL (see database.py). Raises ServerError, UsageError."""
+    """The jobs on record, in the database at a path or URL (see database.py). Raises ServerError, UsageError.
+
+    `on_commit` is called after each commit, by the thread that writes, with the jobs whose state has changed in it.
+    """
 
     def __init__(
-        self, where: Path | str, on_commit: Callable[[], None] = lambda: None, *, failpoint: Failpoint | None = None
+        self,
+        where: Path | str,
+        on_commit: Callable[[Changed], None] = lambda changed: None,
+        *,
+        failpoint: Failpoint | None = None,
     ) -> None:
         self._on_commit = on_commit
         self._failpoint = failpoint
@@ -81,8 +89,10 @@ class Store:
                 return
 
     def _commit(self, group: list[_Piece]) -> None:
+        changed: Changed = {}
         try:
             with self._database.writer.begin() as connection:
+                connection.info[CHANGED] = changed
                 for piece in group:
                     piece.run(connection, alone=len(group) == 1)
                     if piece.error and (len(group) == 1 or self._database.gave_up(connection)):
@@ -96,7 +106,7 @@ class Store:
                 piece.error = error
         for piece in group:
             piece.tell()
-        self._on_commit()
+        self._on_commit(changed)
 
 
 @final

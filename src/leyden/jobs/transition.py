@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from sqlalchemy import Connection, insert, update
 
 from leyden.core.states import Intent, State, may_follow
 from leyden.jobs.rows import JobRow
 from leyden.jobs.tables import events, jobs
+
+Changed = dict[str, set[State]]  # job → the states it has left and come into
+CHANGED: Final = "leyden.changed"  # where a connection keeps what its transaction has changed: see Store
 
 
 class LostRaceError(Exception):
@@ -23,6 +27,7 @@ def create(connection: Connection, new: Sequence[JobRow]) -> None:
         for job in new
     ]
     connection.execute(insert(events).inline(), first)
+    connection.info.setdefault(CHANGED, {}).update({job.id: {job.state} for job in new})
 
 
 def transition(
@@ -64,7 +69,8 @@ def retarget(
     _note(connection, job.id, at=at, before=job.state, after=job.state, who=who, why=why)
 
 
-def _note(connection: Connection, job_id: str, *, at: float, before: str, after: str, who: str, why: str) -> None:
+def _note(connection: Connection, job_id: str, *, at: float, before: State, after: State, who: str, why: str) -> None:
     # As parameters, not as .values(), which SQLAlchemy would compile anew: half the time of a submit.
     row = {"job_id": job_id, "at": at, "before": before, "after": after, "who": who, "why": why}
     connection.execute(insert(events).inline(), row)
+    connection.info.setdefault(CHANGED, {}).setdefault(job_id, set()).update((before, after))

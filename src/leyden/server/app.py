@@ -208,14 +208,14 @@ async def _wait(services: Services, ref: str, timeout_s: float) -> JobView:
     end = asyncio.get_running_loop().time() + timeout_s
     job = await run_in_threadpool(services.store.read, lambda connection: find_job(connection, ref))
     while True:
-        change = services.changes.of(job.id)  # before looking, so that no change is missed
-        view = await run_in_threadpool(
-            services.store.read, lambda connection: views.one_job(connection, services.home, job.id)
-        )
-        left = end - asyncio.get_running_loop().time()
-        if State(view.state).final or left <= 0 or services.changes.closing:
-            return view
-        await wait_for(change, left)
+        with services.changes.of(job.id) as change:  # before looking, so that no change is missed
+            view = await run_in_threadpool(
+                services.store.read, lambda connection: views.one_job(connection, services.home, job.id)
+            )
+            left = end - asyncio.get_running_loop().time()
+            if State(view.state).final or left <= 0 or services.changes.closing:
+                return view
+            await wait_for(change, left)
 
 
 def _json(view: Any, status: int = 200) -> Response:

@@ -124,20 +124,21 @@ async def stream(
     reader = _Reader(_log(services, job, rank=rank, attempt=attempt), offset)
     try:
         while True:
-            change, pause = services.changes.of(job.id), FAST_S  # when a job starts, its first line is near
-            # Asked before reading: whatever an attempt wrote was written before it was over.
-            now = await run_in_threadpool(services.store.read, partial(get_job, job_id=job.id))
-            over = not follow or now.state.final or now.attempt > attempt or services.changes.closing
-            while not change.is_set() or over:
-                data = reader.read()
-                if data:
-                    pause = FAST_S
-                    yield data
-                elif over:
-                    break
-                else:
-                    await wait_for(change, pause)
-                    pause = min(SLOW_S, pause * 1.5)
+            pause = FAST_S  # when a job starts, its first line is near
+            with services.changes.of(job.id) as change:
+                # Asked before reading: whatever an attempt wrote was written before it was over.
+                now = await run_in_threadpool(services.store.read, partial(get_job, job_id=job.id))
+                over = not follow or now.state.final or now.attempt > attempt or services.changes.closing
+                while not change.is_set() or over:
+                    data = reader.read()
+                    if data:
+                        pause = FAST_S
+                        yield data
+                    elif over:
+                        break
+                    else:
+                        await wait_for(change, pause)
+                        pause = min(SLOW_S, pause * 1.5)
             if over:
                 if not (follow and onward and now.attempt > attempt) or services.changes.closing:
                     return

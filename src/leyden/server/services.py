@@ -8,7 +8,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import final
 
 from leyden.core.home import Home
@@ -21,7 +20,8 @@ from leyden.jobs.placement import Size
 from leyden.jobs.rows import all_attempts
 from leyden.jobs.snapshot import Decisions, Snapshot
 from leyden.jobs.store import Store
-from leyden.server.changes import Changes, look
+from leyden.jobs.transition import Changed
+from leyden.server.changes import Changes
 from leyden.server.files.keeping import Files
 from leyden.server.launching import Launching
 from leyden.server.prices import Prices
@@ -108,9 +108,9 @@ class Services:
         failpoint = Failpoint.parse(os.environ.get("LEYDEN_FAILPOINT", ""))
         sweeper = Sweeper()
 
-        def committed() -> None:
-            changes.ring()
-            sweeper.wake()
+        def committed(changed: Changed) -> None:
+            changes.ring(changed)
+            sweeper.wake(changed)
 
         store = Store(where, on_commit=committed, failpoint=failpoint)
         machine = engine.inventory()
@@ -165,7 +165,7 @@ class Services:
 
     def start(self) -> None:
         """Begin to make passes. Call it on the event loop."""
-        self.changes.attach(lambda after: self.store.read(partial(look, after=after)))
+        self.changes.attach()
         self.sweeper.open(self)
         self.keeper.start()
         self.files.keeping.start()

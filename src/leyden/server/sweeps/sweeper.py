@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from leyden.core.errors import ConflictError
 from leyden.core.ids import short_id
@@ -21,7 +21,7 @@ from leyden.core.states import State
 from leyden.core.sweep import Sweep
 from leyden.jobs import life
 from leyden.jobs.rows import get_job
-from leyden.jobs.tables import events
+from leyden.jobs.transition import Changed
 from leyden.server.sweeps import rows
 from leyden.server.sweeps.answers import Answer, Then
 from leyden.server.sweeps.rows import SweepRow, SweepState
@@ -46,7 +46,8 @@ class Sweeper(threading.Thread):
         self._lock = threading.RLock()
         self._steering: dict[str, Steering] = {}
         self._by_job: dict[str, Steering] = {}
-        self._upto = 0
+        self._changed: set[str] = set()  # jobs of trials, since the last look
+        self._noting = threading.Lock()  # of that set
         self._costs: dict[str, tuple[float, float]] = {}
         self._awake, self._closed = threading.Event(), threading.Event()
         self._services: Services
@@ -55,18 +56,19 @@ class Sweeper(threading.Thread):
         """Know what goes on, and begin."""
         self._services = services
 
-        def load(connection: Connection) -> tuple[int, list[Study]]:
-            upto = connection.scalar(select(func.max(events.c.id))) or 0
-            return upto, [Study.load(connection, row) for row in rows.open_sweeps(connection)]
+        def load(connection: Connection) -> list[Study]:
+            return [Study.load(connection, row) for row in rows.open_sweeps(connection)]
 
-        self._upto, studies = services.store.read(load)
-        for study in studies:
+        for study in services.store.read(load):
             self._adopt(study)
         self.start()
 
-    def wake(self) -> None:
-        """Something was committed."""
-        if self._steering:
+    def wake(self, changed: Changed) -> None:
+        """The states of these jobs were changed by a commit. Takes no long lock: the store's writer calls it."""
+        mine = {one for one in changed if one in self._by_job and _counts(changed[one])}
+        if mine:
+            with self._noting:
+                self._changed |= mine
             self._awake.set()
 
     def close(self) -> None:
@@ -187,18 +189,18 @@ class Sweeper(threading.Thread):
 
     def _changes(self) -> dict[str, list[int]]:
         """Sweep → trials whose jobs have changed since the last look."""
-
-        def read(connection: Connection) -> tuple[int, list[str]]:
-            query = select(events.c.id, events.c.job_id).where(events.c.id > self._upto)
-            found = connection.execute(query).all()
-            return max([self._upto, *(row.id for row in found)]), [row.job_id for row in found]
-
-        self._upto, ids = self._services.store.read(read)
-        mine = [one for one in dict.fromkeys(ids) if one in self._by_job]
+        with self._noting:
+            ids, self._changed = self._changed, set()
+        try:
+            found = self._services.store.read(lambda connection: jobs_of(connection, sorted(ids))) if ids else ()
+        except BaseException:  # the database is away
+            with self._noting:
+                self._changed |= ids
+            raise
         changed: dict[str, list[int]] = {}
-        for job in self._services.store.read(lambda connection: jobs_of(connection, mine)) if mine else ():
-            study = self._by_job[job.id].study
-            changed.setdefault(study.row.id, []).append(study.note(job))
+        for job in found:
+            if steering := self._by_job.get(job.id):
+                changed.setdefault(steering.study.row.id, []).append(steering.study.note(job))
         return changed
 
     def _look(self, changed: dict[str, list[int]]) -> None:
@@ -228,6 +230,9 @@ class Sweeper(threading.Thread):
         steering = Steering(self._services, study)
         self._steering[study.row.id] = steering
         self.belongs(steering, study.numbers)
+        with self._noting:
+            self._changed |= study.numbers.keys()  # since it was loaded
+        self._awake.set()  # from now on limits of time and cost are looked at
 
     def _let_go(self, steering: Steering) -> None:
         self._steering.pop(steering.study.row.id, None)
@@ -251,6 +256,11 @@ class Sweeper(threading.Thread):
             work()
         except Exception:  # the disk is full, the database away: the next look may find it mended
             traceback.print_exc()
+
+
+def _counts(states: Iterable[State]) -> bool:
+    """Whether a sweep decides anything by such a change: a trial has ended, stands aside, or no longer does."""
+    return any(state.final or state in {State.PAUSED, State.HELD} for state in states)
 
 
 def _cannot(what: str, row: SweepRow) -> ConflictError:
