@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 _FILE_INPUT = 257  # Py_file_input
 _preloaded: set[str] = set()  # modules that were here before the fork
+_mains = ["__main__"]  # names of the one that is the program
 _AT_START = frozenset({"sitecustomize", "usercustomize"})  # modules Python imports by itself, if it finds them
 
 
@@ -67,11 +68,8 @@ def run(argv: Sequence[str]) -> NoReturn:
     sys.argv, sys.orig_argv = list(argv[1:]), list(argv)
     importlib.invalidate_caches()  # what was installed since is to be found
     _fresh_modules()
-    before, main = sys.modules["__main__"], _main_module()
-    for name in [
-        name for name, module in sys.modules.items() if module is before
-    ]:  # multiprocessing calls it __mp_main__
-        sys.modules[name] = main
+    main = _main_module()
+    sys.modules.update(dict.fromkeys(_mains, main))
     end(_run_file(path, main))
 
 
@@ -118,6 +116,9 @@ def _run_file(path: str, main: types.ModuleType) -> int:
 def note_modules() -> None:
     """These are not the script's. Before the fork: to look at each in a child would copy the memory it lies in."""
     _preloaded.update(sys.modules)
+    main = sys.modules["__main__"]
+    _mains[:] = [name for name, module in sys.modules.items() if module is main]  # multiprocessing calls it __mp_main__
+    sys.path_importer_cache.clear()  # a new interpreter knows no folder either; each child would mark each as outdated
     for one in list(weakref.finalize._registry):  # type: ignore[attr-defined]
         one.atexit = False  # what is to be done at this process's end is not to be done at that of each of its children
 
