@@ -56,9 +56,11 @@ def control_socket() -> socket.socket:
 
 def import_worker() -> None:
     """What a worker needs, as it is not to import anything on the way to its ranks."""
+    import encodings.idna  # noqa: F401  of host names
     import tarfile  # noqa: F401
 
     import leyden.worker.attempt
+    import leyden.worker.packages
     import leyden.worker.watch  # noqa: F401
 
 
