@@ -110,7 +110,7 @@ def test_attempts_stay_listed_until_cleaned(store: Store) -> None:
     _, attempt = admitted(store, "cpu:0")
     store.write(lambda connection: life.ended(connection, attempt, DONE, at=9.0))
     assert [one.uid for one, _ in store.read(unclean_attempts)] == [attempt.uid]
-    store.write(lambda connection: life.cleaned(connection, attempt, at=10.0))
+    store.write(lambda connection: life.cleaned(connection, [attempt], at=10.0))
     assert store.read(unclean_attempts) == []
 
 

@@ -57,23 +57,24 @@ class Keeper:
         self._placing.step()
         unclean = self._store.read(unclean_attempts)
         sightings = self._engine.poll([self._ref(attempt) for attempt, _ in unclean])
-        freed = False
+        freed, clean = False, list[AttemptRow]()
         for attempt, job in unclean:
             if (seen := sightings.get(attempt.engine_ref)) is None:
                 continue
             try:
-                freed = self._tend(attempt, job, seen) or freed
+                if attempt.ended_at is None:
+                    freed = self._tend(attempt, job, seen) or freed
+                elif self._engine.release(self._ref(attempt)):
+                    clean.append(attempt)
             except Exception:  # one attempt's trouble, e.g. its folder was deleted, must not stop the others
                 traceback.print_exc()
+        if clean:
+            self._store.write(lambda connection: life.cleaned(connection, clean, at=self._clock()))
         return freed
 
     def _tend(self, attempt: AttemptRow, job: JobRow, seen: Sighting) -> bool:
-        """Bring one attempt's record up to what was seen; True where its devices are free now."""
+        """Bring the record of one that has not ended up to what was seen; True where its devices are free now."""
         ref = self._ref(attempt)
-        if attempt.ended_at is not None:
-            if self._engine.release(ref):
-                self._store.write(lambda connection: life.cleaned(connection, attempt, at=self._clock()))
-            return False
         if seen.outcome:
             return self._end(attempt, seen.outcome)
         if seen.life is Life.ALIVE:

@@ -243,9 +243,10 @@ def ended(connection: Connection, attempt: AttemptRow, outcome: Outcome, *, at: 
     return True
 
 
-def cleaned(connection: Connection, attempt: AttemptRow, *, at: float) -> None:
-    """The engine has nothing left of it."""
-    _set(connection, attempt, cleaned_at=at)
+def cleaned(connection: Connection, gone: Sequence[AttemptRow], *, at: float) -> None:
+    """The engine has nothing left of these."""
+    which = attempts.c.uid.in_([one.uid for one in gone])
+    connection.execute(update(attempts).where(which).values(cleaned_at=at))
 
 
 def _set(connection: Connection, attempt: AttemptRow, **columns: object) -> None:

@@ -54,7 +54,8 @@ def _engine(path: Path, *, begin: str, size: int) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)  # SQLAlchemy's own begin is lazy, which savepoints do not survive
+        # SQLAlchemy's own begin is lazy, which savepoints do not survive; past it, as that takes a tenth of the time.
+        connection.connection.driver_connection.execute(begin)  # type: ignore[union-attr]
 
     return engine
 

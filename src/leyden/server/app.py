@@ -195,12 +195,16 @@ def _add_reports(app: FastAPI, services: Services) -> None:
 
         def work(connection: Connection) -> None:
             attempt = life.check_fence(connection, uid, body.fence)
-            life.heartbeat(connection, attempt, at=services.clock())
-            if body.kind == "ended" and body.outcome:
+            if body.kind == "heartbeat":
+                life.heartbeat(connection, attempt, at=services.clock())
+            elif body.kind == "started" and body.started_at is not None and attempt.started_at is None:
+                life.started(connection, attempt, pid=body.pid, at=body.started_at)
+            elif body.kind == "ended" and body.outcome:
                 life.ended(connection, attempt, body.outcome.plain(), at=services.clock())
 
         services.store.write(work)
-        services.keeper.wake()
+        if body.kind == "ended":
+            services.keeper.wake()
         return Response(status_code=204)
 
 

@@ -142,6 +142,8 @@ class Report(Body):
 
     fence: Annotated[int, Field(ge=0, le=BIG)]
     kind: Literal["started", "heartbeat", "ended"]
+    started_at: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    pid: Annotated[int, Field(ge=1, le=INT)] | None = None  # of rank 0
     outcome: OutcomeBody | None = None
 
 

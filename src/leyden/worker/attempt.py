@@ -81,7 +81,7 @@ def _run(launch: Launch, bell: Bell, reporter: Reporter) -> Outcome:
         return _cannot_start(launch, cwd, error)
     try:
         _note(launch, ranks, started_at)
-        reporter.started()
+        reporter.started(ranks.processes[0].pid, started_at)
         _record_packages(launch)
         from leyden.worker.watch import watch  # 5 ms that the ranks need not wait for
 

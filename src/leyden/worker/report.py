@@ -25,9 +25,9 @@ class Reporter:
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
 
-    def started(self) -> None:
-        """The ranks run."""
-        self._in_background("started")
+    def started(self, pid: int, at: float) -> None:
+        """The ranks run, since then; `pid` is rank 0's."""
+        self._in_background("started", pid=pid, started_at=at)
 
     def heartbeat(self) -> None:
         """They still do."""
@@ -36,15 +36,15 @@ class Reporter:
     def ended(self, outcome: Outcome) -> None:
         """Keep trying for a while: a server that is being restarted is back within seconds."""
         give_up, pause_s = time.monotonic() + ENDED_TRIES_S, 0.1
-        while not self._post("ended", outcome) and time.monotonic() < give_up:
+        while not self._post("ended", outcome=asdict(outcome)) and time.monotonic() < give_up:
             time.sleep(pause_s)
             pause_s = min(2.0, pause_s * 2)
 
-    def _in_background(self, kind: str) -> None:
+    def _in_background(self, kind: str, **more: float) -> None:
         # A server that accepts and never answers must not delay a time limit or a cancel.
-        threading.Thread(target=self._post, args=(kind,), daemon=True).start()
+        threading.Thread(target=self._post, args=(kind,), kwargs=more, daemon=True).start()
 
-    def _post(self, kind: str, outcome: Outcome | None = None) -> bool:
+    def _post(self, kind: str, **more: object) -> bool:
         """Whether the server has heard it: a refusal counts, as asking again would not help."""
         if not self._launch.api_url:
             return True
@@ -52,7 +52,7 @@ class Reporter:
         import urllib.parse
 
         url = urllib.parse.urlsplit(self._launch.api_url)
-        body = {"fence": self._launch.fence, "kind": kind, "outcome": asdict(outcome) if outcome else None}
+        body = {"fence": self._launch.fence, "kind": kind, **more}
         headers = {"Authorization": f"Bearer {self._launch.token}", "Content-Type": "application/json"}
         connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=TIMEOUT_S)
         try:
