@@ -24,6 +24,7 @@ from pathlib import Path
 
 from leyden.engines import record
 from leyden.worker import fork, script
+from leyden.worker.huge import use_huge_pages
 from leyden.worker.title import set_title
 
 IDLE_S = 1800.0
@@ -43,6 +44,7 @@ def main() -> None:
     import leyden.train.warm
 
     leyden.train.warm.preload()
+    use_huge_pages()
     fork.enable(environ, path, keep=frozenset(_descriptors()) - {control.fileno()})
     live(control, "leyden.worker.nursery")
 
