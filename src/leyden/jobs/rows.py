@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, bindparam, func, select
 
 from leyden.core.errors import NotFoundError
 from leyden.core.ids import ALPHABET, SHORT, resolve
 from leyden.core.states import ACTIVE, FINAL, Intent, State
 from leyden.jobs.tables import attempts, jobs, leases
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +88,7 @@ def job_row(row: Row[Any]) -> JobRow:
     """The row as data."""
     return JobRow(
         **{
-            **_columns(JobRow, row),
+            **columns(_OF_A_JOB, row),
             "state": State(row.state),
             "intent": Intent(row.intent),
             "after": tuple(json.loads(row.after)),
@@ -100,16 +98,24 @@ def job_row(row: Row[Any]) -> JobRow:
 
 def attempt_row(row: Row[Any]) -> AttemptRow:
     """The row as data."""
-    return AttemptRow(**{**_columns(AttemptRow, row), "devices": tuple(json.loads(row.devices))})
+    return AttemptRow(**{**columns(_OF_AN_ATTEMPT, row), "devices": tuple(json.loads(row.devices))})
 
 
-def _columns(kind: type[T], row: Row[Any]) -> dict[str, Any]:
-    return {field.name: row._mapping[field.name] for field in fields(kind)}  # type: ignore[arg-type]
+def columns(names: Sequence[str], row: Row[Any]) -> dict[str, Any]:
+    """These columns of the row."""
+    plain = row._mapping
+    return {name: plain[name] for name in names}
+
+
+_OF_A_JOB, _OF_AN_ATTEMPT = (tuple(field.name for field in fields(kind)) for kind in (JobRow, AttemptRow))
+# Built once: to put such a query together takes as long as to ask it.
+_JOB = select(jobs).where(jobs.c.id == bindparam("wanted"))
+_ATTEMPT = select(attempts).where(attempts.c.uid == bindparam("wanted"))
 
 
 def get_job(connection: Connection, job_id: str) -> JobRow:
     """The job of that id, which must exist."""
-    return job_row(connection.execute(select(jobs).where(jobs.c.id == job_id)).one())
+    return job_row(connection.execute(_JOB, {"wanted": job_id}).one())
 
 
 def find_job(connection: Connection, reference: str) -> JobRow:
@@ -153,7 +159,7 @@ def list_jobs(connection: Connection, *, since: float | None, limit: int) -> lis
 
 def get_attempt(connection: Connection, uid: str) -> AttemptRow | None:
     """The attempt of that uid."""
-    row = connection.execute(select(attempts).where(attempts.c.uid == uid)).one_or_none()
+    row = connection.execute(_ATTEMPT, {"wanted": uid}).one_or_none()
     return attempt_row(row) if row else None
 
 

@@ -10,19 +10,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from leyden.core.errors import NotFoundError
 from leyden.core.ids import ALPHABET, resolve
 from leyden.core.sweep_views import Value
-from leyden.jobs.rows import AttemptRow, attempt_row
+from leyden.jobs.rows import AttemptRow, attempt_row, columns
 from leyden.jobs.tables import attempts, reports, sweeps, trials
 from leyden.sweeps.state import Standing
 
 AT_ONCE: Final = 10_000
-T = TypeVar("T")
 
 
 class SweepState(StrEnum):
@@ -83,17 +82,18 @@ class ReportRow:
     at: float
 
 
-def _columns(kind: type[T], row: Row[Any]) -> dict[str, Any]:
-    return {field.name: row._mapping[field.name] for field in fields(kind)}  # type: ignore[arg-type]
+_OF_A_SWEEP, _OF_A_TRIAL, _OF_A_REPORT = (
+    tuple(field.name for field in fields(kind)) for kind in (SweepRow, TrialRow, ReportRow)
+)
 
 
 def _sweep(row: Row[Any]) -> SweepRow:
-    return SweepRow(**{**_columns(SweepRow, row), "state": SweepState(row.state)})
+    return SweepRow(**{**columns(_OF_A_SWEEP, row), "state": SweepState(row.state)})
 
 
 def _trial(row: Row[Any]) -> TrialRow:
     plain = {"params": json.loads(row.params), "standing": Standing(row.standing)}
-    return TrialRow(**{**_columns(TrialRow, row), **plain, "finals": tuple(json.loads(row.finals))})
+    return TrialRow(**{**columns(_OF_A_TRIAL, row), **plain, "finals": tuple(json.loads(row.finals))})
 
 
 def add_sweep(connection: Connection, row: SweepRow) -> tuple[SweepRow, bool]:
@@ -179,7 +179,7 @@ def reports_of(connection: Connection, sweep_id: str) -> list[ReportRow]:
     """All that its trials measured at their rungs, by trial and rung."""
     order = (reports.c.number, reports.c.rung)
     query = select(reports).where(reports.c.sweep_id == sweep_id).order_by(*order)
-    return [ReportRow(**_columns(ReportRow, row)) for row in connection.execute(query)]
+    return [ReportRow(**columns(_OF_A_REPORT, row)) for row in connection.execute(query)]
 
 
 def add_reports(connection: Connection, rows: Sequence[ReportRow]) -> None:
