@@ -7,6 +7,7 @@ import gc
 import time
 import traceback
 from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future
 from functools import partial
 from itertools import islice
 from typing import Final, final
@@ -91,7 +92,7 @@ class Placing:
             self._store.submit(partial(life.admit, job_id=key, devices=devices, node=node, at=at))
             for key, devices in decisions.starts.items()
         ]
-        whole = self._explain(snapshot, decisions)
+        whole, told = self._explain(snapshot, decisions)  # in the same commit
         for key, other in decisions.preempts.items():
             self._store.write(partial(life.preempt, job_id=key, at=at, why=f"makes way for job {short_id(other)}"))
         for one in admits:
@@ -99,13 +100,15 @@ class Placing:
             if error and not isinstance(error, LostRaceError):  # that one was cancelled meanwhile
                 traceback.print_exception(error)
                 whole = False
+        if told:
+            told.result()
         return whole
 
-    def _explain(self, snapshot: Snapshot, decisions: Decisions) -> bool:
+    def _explain(self, snapshot: Snapshot, decisions: Decisions) -> tuple[bool, Future[None] | None]:
+        """Whether all that is new is being put on record, and when it is."""
         reasons = decisions.reasons
         says = {job.who.job_id: job.says for job in snapshot.waiting}
         changed = ((key, reason) for key, reason in reasons.items() if says[key] != reason.text)
         first: dict[str, Reason] = dict(islice(changed, AT_ONCE))
-        if first:
-            self._store.write(lambda connection: life.explain(connection, first))
-        return len(first) < AT_ONCE
+        told = self._store.submit(lambda connection: life.explain(connection, first)) if first else None
+        return len(first) < AT_ONCE, told
