@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from tests import hatchery
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,17 +21,10 @@ class Script:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder, self.path = folder, Path(__file__).with_name(name)
-        self.environ = {**os.environ, "RESULTS": str(folder), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
+        self.environ = {**os.environ, "RESULTS": str(folder), "PYTHONPATH": str(ROOT)}
 
-    def start(self, *args: str, **environ: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, str(self.path), *args],
-            cwd=self.folder,
-            env=self.environ | environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    def start(self, *args: str, **environ: str) -> hatchery.Program:
+        return hatchery.start([str(self.path), *args], cwd=self.folder, environ=self.environ | environ)
 
     def run(self, *args: str, code: int = 0, **environ: str) -> str:
         done = self.start(*args, **environ)
@@ -39,7 +32,7 @@ class Script:
         assert done.returncode == code, output
         return output
 
-    def start_ranks(self, count: int, *args: str, **environ: str) -> list[subprocess.Popen[str]]:
+    def start_ranks(self, count: int, *args: str, **environ: str) -> list[hatchery.Program]:
         """All ranks at once, as a launcher starts them."""
         port = str(free_port())
         common = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}

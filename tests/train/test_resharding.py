@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from leyden.train.checkpoints import checkpoint
 from leyden.train.feeding import dealing
 from leyden.train.feeding.feed import TrainFeed
 from leyden.train.feeding.loaders import shard
+from tests import hatchery
 from tests.train.reshard_script import SAMPLES
 
 ROOT = Path(__file__).parents[2]
@@ -27,10 +26,8 @@ SCRIPT = Path(__file__).with_name("reshard_script.py")
 def run(folder: Path, devices: int, *args: str, code: int = 0) -> list[dict[str, Any]]:
     """What every rank told, where training came to its end."""
     environ = {**os.environ, "RESULTS": str(folder), "DEVICES": str(devices), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *args], cwd=folder, env=environ, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode != 0) == (code != 0), done.stdout + done.stderr
+    found, output = hatchery.run([str(SCRIPT), *args], cwd=folder, environ=environ)
+    assert (found != 0) == (code != 0), output
     if code:
         return []
     name = args[2]

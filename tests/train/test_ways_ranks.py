@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import hatchery
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
 def test_two_ranks(tmp_path: Path) -> None:
-    environ = {**os.environ, "RESULTS": str(tmp_path), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
+    environ = {**os.environ, "RESULTS": str(tmp_path), "PYTHONPATH": str(ROOT)}
     script = Path(__file__).with_name("ways_script.py")
-    done = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=150, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    code, output = hatchery.run([str(script)], cwd=tmp_path, environ=environ)
+    assert code == 0, output
     zero, one = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
 
     # A batch that does not fit: each rank takes as many parts as it needs, and both end with the same weights.

@@ -40,13 +40,18 @@ def main() -> None:
     environ = dict(os.environ)  # before torch adds to it
     foreign = script.python_path(environ, Path("/"))  # the server's; and the first entry is what -m put there
     path = [one for one in sys.path[1:] if one not in foreign]
+    preload()
+    fork.enable(environ, path, keep=frozenset(_descriptors()) - {control.fileno()})
+    live(control, "leyden.worker.nursery")
+
+
+def preload() -> None:
+    """Import all that a worker and its ranks need."""
     import_worker()
     import leyden.train.warm
 
     leyden.train.warm.preload()
     use_huge_pages()
-    fork.enable(environ, path, keep=frozenset(_descriptors()) - {control.fileno()})
-    live(control, "leyden.worker.nursery")
 
 
 def control_socket() -> socket.socket:
@@ -70,14 +75,19 @@ def live(control: socket.socket, name: str) -> None:
     """Greet, then bear."""
     set_title([sys.executable, "-m", name])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers are nobody's to wait for
-    script.note_modules()
-    gc.collect()
-    gc.freeze()  # or the first collection of every child would touch, and so copy, all of it
+    freeze()
     if why := _unfit():
         print(f"no ranks are forked here: {why}", file=sys.stderr)
         return  # without a greeting, so that it is not tried again
     control.send(json.dumps({"version": version("leyden")}).encode())
     _serve(control)
+
+
+def freeze() -> None:
+    """Leave what is here alone: whatever a child of this process touches must be copied."""
+    script.note_modules()
+    gc.collect()
+    gc.freeze()  # or the first collection of every child would look at all of it
 
 
 def _serve(control: socket.socket) -> None:

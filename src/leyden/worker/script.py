@@ -164,12 +164,10 @@ def end(status: int) -> NoReturn:
     if status < 0:
         signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "on_exit") and hasattr(libc, "fcloseall"):  # glibc's; called in reverse order, with the exit code
-        libc.on_exit(libc._exit, None)
-        libc.on_exit(libc.fcloseall, None)
-    libc.exit(status)
-    os._exit(status)
+    ctypes.CDLL(None).fflush(None)  # what C code has printed
+    os._exit(
+        status
+    )  # not exit(3): what C++ keeps for this thread would call Python, which does not hold its lock there
 
 
 def _clear(module: object) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import hatchery
 
 ROOT = Path(__file__).parents[3]
 
@@ -21,16 +21,9 @@ def test_two_ranks_end_with_the_same_good_weights(tmp_path: Path) -> None:
     What is thawed while training moves, and alike.
     """
     script = Path(__file__).with_name("rank_script.py")
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    code, output = hatchery.run([str(script)], cwd=tmp_path, environ=environ)
+    assert code == 0, output
     first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
     assert first["rollbacks"] == 2

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests import hatchery
 from tests.train import shard_script
 from tests.train.shard_script import CASES, Case, OnMeta, Small
 
@@ -54,7 +53,6 @@ def launch(folder: Path, ranks: int, *cases: str, **variables: str) -> Told:
     environ = os.environ | {
         "RESULTS": str(folder),
         "PYTHONPATH": str(ROOT),
-        "PYTHONWARNINGS": "default",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(ranks),
@@ -67,8 +65,8 @@ def launch(folder: Path, ranks: int, *cases: str, **variables: str) -> Told:
     for rank, log in enumerate(logs):
         mine = environ | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
         with log.open("w") as file:
-            command = [sys.executable, str(SCRIPT), *cases]
-            running.append(subprocess.Popen(command, cwd=folder, env=mine, stdout=file, stderr=file))
+            words = [str(SCRIPT), *cases]
+            running.append(hatchery.start(words, cwd=folder, environ=mine, output=file.fileno()))
     codes = [one.wait(timeout=240) for one in running]
     assert codes == [0] * ranks, "\n".join(log.read_text()[-3000:] for log in logs)
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(ranks)]
