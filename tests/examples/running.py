@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 from PIL import Image
+
+from tests import hatchery
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def run(name: str, folder: Path, *args: str) -> str:
     """The output of `python examples/<name>/train.py …`, started in `folder`; it must end well."""
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name / "train.py"), *args],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    words = [str(EXAMPLES / name / "train.py"), *args]
+    code, output = hatchery.run(words, cwd=folder, environ={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert code == 0, output
+    return output
 
 
 def size(picture: Path) -> tuple[int, int]:
