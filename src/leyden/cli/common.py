@@ -14,7 +14,7 @@ from typing import Any
 from leyden.cli.screen import BOLD, DIM, GREEN, RED, YELLOW, clean, note
 from leyden.client import embedded
 from leyden.client.api import Client
-from leyden.core.errors import NotFoundError, UnreachableError
+from leyden.core.errors import NotFoundError
 from leyden.core.home import Home
 from leyden.core.ids import LENGTH, SHORT, short_id
 from leyden.core.states import EXIT_CANCELLED, EXIT_INFRA, EXIT_LIMIT, State
@@ -53,12 +53,7 @@ def known() -> Client:
 
 def reconnected() -> Client:
     """The server, if it runs; for those who wait until it is back."""
-    home = Home.from_environ()
-    if client := embedded.connect(home):
-        return client
-    raise UnreachableError(
-        asked=f"the server of {home.root}", found="none runs", do="Start it with `leyden server start`."
-    )
+    return embedded.running(Home.from_environ())
 
 
 def telling_length(ids: Sequence[str]) -> int:

@@ -56,6 +56,15 @@ def connect(home: Home, environ: Mapping[str, str] = os.environ) -> Client | Non
     return Client(endpoint) if endpoint and answers(endpoint) else None
 
 
+def running(home: Home) -> Client:
+    """A client of the server that runs, for those who wait for it. Raises UnreachableError where none does."""
+    if client := connect(home):
+        return client
+    raise UnreachableError(
+        asked=f"the server of {home.root}", found="none runs", do="Start it with `leyden server start`."
+    )
+
+
 def ensure(
     home: Home, environ: Mapping[str, str] = os.environ, *, on_start: Callable[[], None] = lambda: None
 ) -> Client:

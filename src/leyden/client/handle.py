@@ -11,7 +11,6 @@ from leyden.client import embedded
 from leyden.client.api import Client
 from leyden.client.follow import Follower, lines
 from leyden.client.submission import submit as hand_in
-from leyden.core.errors import UnreachableError
 from leyden.core.home import Home
 from leyden.core.job import Job
 from leyden.core.log_views import MetricView, SeriesView
@@ -61,12 +60,7 @@ class Handle:
         return self._client().cancel(self.id)
 
     def _client(self) -> Client:
-        home = Home.from_environ() if self._environ is None else Home.from_environ(self._environ)
-        if client := embedded.connect(home):
-            return client
-        raise UnreachableError(
-            asked=f"the server of {home.root}", found="none runs", do="Start it with `leyden server start`."
-        )
+        return embedded.running(Home.from_environ() if self._environ is None else Home.from_environ(self._environ))
 
 
 def submit(job: Job, *, folder: str | Path = ".", in_place: bool = False) -> Handle:

@@ -99,9 +99,4 @@ def sweep(
 
 
 def _client() -> Client:
-    home = Home.from_environ()
-    if client := embedded.connect(home):
-        return client
-    raise UnreachableError(
-        asked=f"the server of {home.root}", found="none runs", do="Start it with `leyden server start`."
-    )
+    return embedded.running(Home.from_environ())
