@@ -85,6 +85,7 @@ class Proxy:
     sent: int = 0  # bytes of bodies
 
     def __post_init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself would not keep them
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -122,9 +123,19 @@ class Proxy:
         self._loop.close()
 
     async def _listen(self) -> asyncio.Server:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=1 << 20)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=1 << 20)
         self.port = server.sockets[0].getsockname()[1]
         return server
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+
+        def over(_: object) -> None:
+            self._tasks.discard(task)
+            writer.close()  # not in the task: one that is cancelled before it begins runs no line of it
+
+        task.add_done_callback(over)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -132,8 +143,6 @@ class Proxy:
                 pass
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
-        finally:
-            writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request and its answer; False: the connection is over."""
