@@ -16,7 +16,7 @@ _SIZE: Final = Path("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
 
 
 def use_huge_pages() -> int:
-    """Have this process's own memory in huge pages; how many were made. None where the kernel cannot."""
+    """Have this process's own memory in huge pages; how many were made: 0 where the kernel cannot."""
     if sys.platform != "linux":
         return 0
     try:

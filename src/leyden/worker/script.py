@@ -165,9 +165,8 @@ def end(status: int) -> NoReturn:
         signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     ctypes.CDLL(None).fflush(None)  # what C code has printed
-    os._exit(
-        status
-    )  # not exit(3): what C++ keeps for this thread would call Python, which does not hold its lock there
+    # Not exit(3): what C++ keeps for this thread would call Python, whose lock nobody holds there.
+    os._exit(status)
 
 
 def _clear(module: object) -> None:
