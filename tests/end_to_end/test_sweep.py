@@ -52,6 +52,17 @@ if args.lr == 8:
 value = float("nan") if args.lr == 9 else abs(args.lr - 0.25) + args.width + args.amp
 leyden.log({"other" if args.lr == 6 else "val_loss": value})
 """
+PASSING = """
+import argparse, time, leyden
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float)
+args = parser.parse_args()
+leyden.log({"val_acc": 0.5}, step=0)
+leyden.log({"val_acc": args.lr}, step=1)
+leyden.log({"val_acc": 0.1}, step=2)
+if args.lr == 0.9:
+    time.sleep(600)
+"""
 SLOW = """
 import argparse, pathlib, time, leyden
 parser = argparse.ArgumentParser()
@@ -188,6 +199,25 @@ def test_a_target_ends_it(lab: Platform) -> None:
     found = sweep(lab, *words, "--lr", "[0.9, 0.8, 0.5, 0.7, 0.6]")
     assert [one["params"]["lr"] for one in found["trials"]] == [0.9, 0.8, 0.5]
     assert found["sweep"]["reason"] == "reached its target: trial 2 has val_loss 1.25"
+
+
+def test_a_value_on_the_way_ends_it_too(lab: Platform) -> None:
+    lab.write("passing.py", PASSING)
+    words = ("--metric", "val_acc:max", "--parallel", "1", "--target", "0.8", "passing.py", "--lr", "[0.6, 0.9, 0.7]")
+    found = sweep(lab, *words)
+    assert found["sweep"]["reason"] == "reached its target: trial 1 has val_acc 0.9"
+    assert [(one["value"], one["note"]) for one in found["trials"]] == [
+        (0.1, ""),
+        (0.9, "as good as the sweep's target"),
+    ]
+    until(lambda: lab.json("show", found["trials"][1]["job_id"])["job"]["state"] == "cancelled", "its early end")
+
+
+def test_a_value_before_its_end_counts_for_the_target(lab: Platform) -> None:
+    lab.write("passing.py", PASSING)
+    words = ("--metric", "val_acc:max", "--parallel", "1", "--target", "0.8", "passing.py", "--lr", "[0.85, 0.7]")
+    found = sweep(lab, *words)
+    assert [one["value"] for one in found["trials"]] == [0.85]
 
 
 def test_stop_pauses_its_trials_and_resume_lets_them_go_on(lab: Platform, tmp_path: Path) -> None:

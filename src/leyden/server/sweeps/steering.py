@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 HOPELESS: Final = 5  # so many failed, and nothing came of any other: the script is broken
 IN_VAIN: Final = 10  # attempts more than rungs; preemptions count too
 WHO: Final = "sweep"
+GOOD: Final = "as good as the sweep's target"
 _BLIND: Final = frozenset({Strategy.GRID, Strategy.RANDOM})  # learn nothing from one trial for the next
 
 
@@ -59,6 +60,7 @@ class Steering:
         """Let trials go on and start others, or end; whether anything came of it."""
         if self._study.row.state is not SweepState.RUNNING:
             return False
+        self._close_the_good()
         if ended := self._limit():
             self.end(*ended)
             return True
@@ -100,6 +102,8 @@ class Steering:
             unknown = [one.name for one, value in zip(study.spec.metric, finals, strict=True) if value is None]
             if unknown:
                 self._close(number, Standing.FAILED, note=values.missing(self._folder(number), unknown[0]))
+            elif self._study.spec.target is not None and (good := self._as_good(self._bounds(number))) is not None:
+                self._close(number, Standing.DONE, note=GOOD, finals=[good, *finals[1:]])
             elif finals and not math.isfinite(finals[0] or 0.0):
                 note = f"diverged: {study.spec.metric[0].name} is {finals[0]} at its end"
                 self._close(number, Standing.FAILED, note=note)
@@ -111,20 +115,43 @@ class Steering:
             note = values.failure(self._folder(number), job.attempt, job.reason)
             self._close(number, Standing.FAILED, note=note)
 
+    def _bounds(self, number: int) -> tuple[float, float] | None:
+        return values.bounds(self._folder(number), self._study.spec.metric[0].name)
+
     def _close(
         self, number: int, standing: Standing, *, note: str = "", finals: list[float | None] | None = None
     ) -> None:
         """The trial changes no more."""
         trial = replace(self._study.trials[number], standing=standing, note=note, finals=tuple(finals or ()))
-        paused = self._study.jobs[number].state is State.PAUSED
+        job = self._study.jobs.get(number)
 
         def write(connection: Connection) -> None:
             rows.close_trial(connection, trial)
-            if paused:
+            if job is None or not job.state.final:
                 life.cancel(connection, trial.job_id, at=self._clock(), who=WHO, why=note or "its trial is done")
 
         self._store.write(write)
         self._study.put(trial)
+
+    def _close_the_good(self) -> None:
+        """Trials that run, and have logged a value as good as the target: no need to wait for their end."""
+        study, spec = self._study, self._study.spec
+        if spec.target is None or not spec.metric:
+            return
+        for number in list(study.by_standing[Standing.GOING]):
+            live = self._services.tracker.tail.live.get(study.trials[number].job_id)
+            if live is not None and (good := self._as_good(live.stats.bounds(spec.metric[0].name))) is not None:
+                others = [live.stats.last(one.name) for one in spec.metric[1:]]
+                self._close(number, Standing.DONE, note=GOOD, finals=[good, *others])
+
+    def _as_good(self, bounds: tuple[float, float] | None) -> float | None:
+        """The best of what a trial has logged, where that reaches the sweep's target."""
+        spec = self._study.spec
+        if spec.target is None or bounds is None:
+            return None
+        sign = spec.metric[0].sign
+        best = min(bounds, key=sign)
+        return best if math.isfinite(best) and sign(best) <= sign(spec.target) else None
 
     # A trial that asks --------------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from leyden.server.services import Services
 
 LOOK_EVERY_S: Final = 2.0  # at limits of time and cost
+SOON_S: Final = 0.5  # at what trials log, where one may reach the sweep's target
 COST_EVERY_S: Final = 10.0
 
 
@@ -82,7 +83,7 @@ class Sweeper(threading.Thread):
         """Until closed."""
         self._safely(self._first_look)
         while not self._closed.is_set():
-            self._awake.wait(LOOK_EVERY_S if self._steering else None)
+            self._awake.wait(self._pause_s())
             self._awake.clear()
             if not self._closed.is_set():
                 self._safely(self.step)
@@ -181,6 +182,11 @@ class Sweeper(threading.Thread):
         return cost
 
     # The thread's own ---------------------------------------------------------------------------------------------
+
+    def _pause_s(self) -> float | None:
+        going = list(self._steering.values())
+        aims = any(one.study.spec.target is not None for one in going)
+        return (SOON_S if aims else LOOK_EVERY_S) if going else None
 
     def _first_look(self) -> None:
         with self._lock:

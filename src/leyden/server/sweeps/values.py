@@ -12,6 +12,7 @@ from typing import Final
 from leyden.core.errors import nearest
 from leyden.track import facts
 from leyden.track.points import RunPoints
+from leyden.track.read import summary as summary_of
 
 RUNGS: Final = "rungs.jsonl"
 _TAIL_BYTES: Final = 8192
@@ -34,6 +35,17 @@ def finals(run_dir: Path, names: Sequence[str]) -> list[float | None]:
     points = RunPoints(run_dir)
     points.refresh(names)
     return [_number(summary[name]) if name in summary else _last(points, name) for name in names]
+
+
+def bounds(run_dir: Path, name: str) -> tuple[float, float] | None:
+    """The least and the greatest value of a metric; None where there is none."""
+    points = RunPoints(run_dir)
+    points.refresh([name])
+    curve = next((points.curve(rank, name) for rank in points.ranks(name)), None)
+    if curve is None or not curve.count:
+        return None
+    found = summary_of(name, curve)
+    return found.least, found.greatest
 
 
 def missing(run_dir: Path, name: str) -> str:

@@ -172,6 +172,11 @@ class RunStats:
         found = self._where.get(name)
         return float(found[1].table[0, found[2]]) if found else None
 
+    def bounds(self, name: str) -> tuple[float, float] | None:
+        """The least and the greatest value, of the lowest rank that logged it."""
+        found = self._where.get(name)
+        return (float(found[1].table[1, found[2]]), float(found[1].table[2, found[2]])) if found else None
+
     def begun(self, name: str) -> Begun | None:
         """Of one of PLACES, from the lowest rank that logged it; None where it was not logged in this attempt."""
         found = self._where.get(name)
