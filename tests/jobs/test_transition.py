@@ -52,6 +52,12 @@ def test_only_one_file_changes_states() -> None:
     writers = [
         path.name
         for path in folder.parent.rglob("*.py")
-        if re.search(r"update\(jobs\)(?!\.where\(waits\)\.values\(reason=)|insert\(jobs\)", path.read_text())
+        if re.search(r"(?:update\(|change\(connection, )jobs\b|insert\(jobs\)", _without_reasons(path.read_text()))
     ]
     assert writers == ["transition.py"]
+
+
+def _without_reasons(text: str) -> str:
+    """Why a job waits, or what it is busy with, is told without a change of its state: by two statements of life.py."""
+    told = r"_EXPLAIN = \(\n.*?\n\)\n|change\(connection, jobs, \{[^}]*\}, \{\"reason\": doing\}\)"
+    return re.sub(told, "", text, flags=re.DOTALL)

@@ -21,6 +21,7 @@ from leyden.engines.base import Ending, Outcome
 from leyden.jobs.retry import what_next
 from leyden.jobs.rows import AttemptRow, JobRow, get_attempt, get_job, job_row
 from leyden.jobs.sentences import shorten
+from leyden.jobs.statements import change
 from leyden.jobs.tables import attempts, jobs, leases
 from leyden.jobs.transition import LostRaceError, create, retarget, transition
 from leyden.jobs.usage import charge
@@ -28,6 +29,17 @@ from leyden.jobs.usage import charge
 _BY_KEY = select(jobs).where(jobs.c.key.in_(bindparam("keys", expanding=True)))  # made once: a third of a submit
 _HELD_GPUS = select(leases.c.device).where(
     leases.c.released_at.is_(None) & (leases.c.node == bindparam("on")) & leases.c.device.like("gpu:%")
+)
+_FREE = (
+    update(leases)
+    .where((leases.c.attempt_uid == bindparam("holder")) & leases.c.released_at.is_(None))
+    .values(released_at=bindparam("at"))
+)
+_CLEANED = update(attempts).where(attempts.c.uid == bindparam("gone")).values(cleaned_at=bindparam("at"))
+_EXPLAIN = (
+    update(jobs)
+    .where((jobs.c.id == bindparam("job_id")) & (jobs.c.state == State.QUEUED))
+    .values(reason=bindparam("new_text"), reason_code=bindparam("new_code"))
 )
 
 
@@ -90,66 +102,67 @@ def _refuse_overlap(connection: Connection, node: str, devices: Sequence[str]) -
 
 def explain(connection: Connection, reasons: Mapping[str, Reason]) -> None:
     """Let waiting jobs say why they wait. No state changes, so no version does."""
-    waits = (jobs.c.id == bindparam("job_id")) & (jobs.c.state == State.QUEUED)
     rows = [{"job_id": key, "new_text": reason.text, "new_code": reason.code} for key, reason in reasons.items()]
-    change = update(jobs).where(waits).values(reason=bindparam("new_text"), reason_code=bindparam("new_code"))
-    connection.execute(change, rows)
+    connection.execute(_EXPLAIN, rows)
 
 
 def busy(connection: Connection, job: JobRow, doing: str) -> None:
     """Let a job that starts say what takes long."""
-    waits = (jobs.c.id == job.id) & (jobs.c.version == job.version)
-    connection.execute(update(jobs).where(waits).values(reason=doing))
+    change(connection, jobs, {"id": job.id, "version": job.version}, {"reason": doing})
 
 
-def launched(connection: Connection, attempt: AttemptRow, *, at: float) -> None:
+def launched(connection: Connection, attempt: AttemptRow, *, at: float) -> JobRow:
     """The engine has taken the attempt."""
+    return _launched(connection, attempt, get_job(connection, attempt.job_id), at=at)
+
+
+def _launched(connection: Connection, attempt: AttemptRow, job: JobRow, *, at: float) -> JobRow:
     _set(connection, attempt, launched_at=at)
-    job = get_job(connection, attempt.job_id)
-    if job.state is State.ADMITTED:
-        transition(connection, job, State.STARTING, at=at, who="server", why="the worker was started")
+    if job.state is not State.ADMITTED:
+        return job
+    return transition(connection, job, State.STARTING, at=at, who="server", why="the worker was started")
 
 
-def started(connection: Connection, attempt: AttemptRow, *, pid: int | None, at: float) -> None:
+def started(connection: Connection, attempt: AttemptRow, *, pid: int | None, at: float) -> JobRow:
     """Its ranks run."""
     _set(connection, attempt, started_at=at, pid=pid)
     job = get_job(connection, attempt.job_id)
     if job.state is State.ADMITTED:
-        launched(connection, attempt, at=at)
-        job = get_job(connection, attempt.job_id)
-    if job.state is State.STARTING:
-        first = at if job.started_at is None else job.started_at
-        transition(connection, job, State.RUNNING, at=at, who="worker", why="the ranks run", started_at=first)
+        job = _launched(connection, attempt, job, at=at)
+    if job.state is not State.STARTING:
+        return job
+    first = at if job.started_at is None else job.started_at
+    return transition(connection, job, State.RUNNING, at=at, who="worker", why="the ranks run", started_at=first)
 
 
 def cancel(connection: Connection, job_id: str, *, at: float, who: str, why: str = "cancelled") -> JobRow:
     """Take it out of the queue, or have the server stop it; a job that has ended stays as it is."""
     job = get_job(connection, job_id)
     if job.state in {State.QUEUED, State.HELD, State.PAUSED}:
-        transition(connection, job, State.CANCELLED, at=at, who=who, why=why, reason=why, ended_at=at)
-    elif job.state.active:
-        _stop(connection, job, Intent.CANCEL, at=at, who=who, why=why, reason="being cancelled")
-    return get_job(connection, job_id)
+        return transition(connection, job, State.CANCELLED, at=at, who=who, why=why, reason=why, ended_at=at)
+    if job.state.active:
+        return _stop(connection, job, Intent.CANCEL, at=at, who=who, why=why, reason="being cancelled")
+    return job
 
 
 def preempt(connection: Connection, job_id: str, *, at: float, why: str) -> JobRow:
     """Have it save a checkpoint and make way; it goes back into the queue. Nothing where it stops already."""
     job = get_job(connection, job_id)
     if job.state in {State.ADMITTED, State.STARTING, State.RUNNING}:
-        _stop(connection, job, Intent.PREEMPT, at=at, who="scheduler", why=why, reason=why)
-    return get_job(connection, job_id)
+        return _stop(connection, job, Intent.PREEMPT, at=at, who="scheduler", why=why, reason=why)
+    return job
 
 
 def pause(connection: Connection, job_id: str, *, at: float, who: str) -> JobRow:
     """Have it save a checkpoint and give its devices back, until it is resumed. Raises ConflictError."""
     job = get_job(connection, job_id)
     if job.state is State.QUEUED:
-        transition(connection, job, State.PAUSED, at=at, who=who, why="paused", reason="paused")
-    elif job.state.active:
-        _stop(connection, job, Intent.PAUSE, at=at, who=who, why="to be paused", reason="being paused")
-    elif job.state is not State.PAUSED:
+        return transition(connection, job, State.PAUSED, at=at, who=who, why="paused", reason="paused")
+    if job.state.active:
+        return _stop(connection, job, Intent.PAUSE, at=at, who=who, why="to be paused", reason="being paused")
+    if job.state is not State.PAUSED:
         raise _cannot("be paused", job, "Only jobs that wait or run can.")
-    return get_job(connection, job_id)
+    return job
 
 
 def resume(connection: Connection, job_id: str, *, at: float, who: str) -> JobRow:
@@ -157,8 +170,7 @@ def resume(connection: Connection, job_id: str, *, at: float, who: str) -> JobRo
     job = get_job(connection, job_id)
     if job.state is State.STOPPING and job.intent is Intent.PAUSE:
         why = "resumed before it was paused"
-        retarget(connection, job, Intent.PREEMPT, at=at, who=who, why=why, reason=why)
-        return get_job(connection, job_id)
+        return retarget(connection, job, Intent.PREEMPT, at=at, who=who, why=why, reason=why)
     return _queue_again(connection, job_id, State.PAUSED, "be resumed", at=at, who=who)
 
 
@@ -166,10 +178,10 @@ def hold(connection: Connection, job_id: str, *, at: float, who: str) -> JobRow:
     """Keep a job that waits from starting. Raises ConflictError."""
     job = get_job(connection, job_id)
     if job.state is State.QUEUED:
-        transition(connection, job, State.HELD, at=at, who=who, why="held", reason=f"held by {who}")
-    elif job.state is not State.HELD:
+        return transition(connection, job, State.HELD, at=at, who=who, why="held", reason=f"held by {who}")
+    if job.state is not State.HELD:
         raise _cannot("be held", job, "Only a job that waits can; `leyden pause` is for those that run.")
-    return get_job(connection, job_id)
+    return job
 
 
 def release(connection: Connection, job_id: str, *, at: float, who: str) -> JobRow:
@@ -180,19 +192,20 @@ def release(connection: Connection, job_id: str, *, at: float, who: str) -> JobR
 def _queue_again(connection: Connection, job_id: str, state: State, what: str, *, at: float, who: str) -> JobRow:
     job = get_job(connection, job_id)
     if job.state is state:
-        transition(connection, job, State.QUEUED, at=at, who=who, why=f"no longer {state}", reason=PLACING)
-    elif job.state is not State.QUEUED:
+        return transition(connection, job, State.QUEUED, at=at, who=who, why=f"no longer {state}", reason=PLACING)
+    if job.state is not State.QUEUED:
         raise _cannot(what, job, f"Only a job that is {state} can.")
-    return get_job(connection, job_id)
+    return job
 
 
-def _stop(connection: Connection, job: JobRow, intent: Intent, *, at: float, who: str, why: str, reason: str) -> None:
+def _stop(connection: Connection, job: JobRow, intent: Intent, *, at: float, who: str, why: str, reason: str) -> JobRow:
     """Stop it, or change what becomes of it once it has stopped: a cancel outdoes all else, a pause a preemption."""
     rank = [Intent.NONE, Intent.PREEMPT, Intent.PAUSE, Intent.CANCEL].index
     if job.state is not State.STOPPING:
-        transition(connection, job, State.STOPPING, at=at, who=who, why=why, reason=reason, intent=intent)
-    elif rank(intent) > rank(job.intent):
-        retarget(connection, job, intent, at=at, who=who, why=why, reason=reason)
+        return transition(connection, job, State.STOPPING, at=at, who=who, why=why, reason=reason, intent=intent)
+    if rank(intent) > rank(job.intent):
+        return retarget(connection, job, intent, at=at, who=who, why=why, reason=reason)
+    return job
 
 
 def _cannot(what: str, job: JobRow, do: str) -> ConflictError:
@@ -223,19 +236,18 @@ def ended(connection: Connection, attempt: AttemptRow, outcome: Outcome, *, at: 
     if row is None or row.ended_at is not None:
         return False
     if row.started_at is None and outcome.started_at is not None:  # it was over before anybody saw it run
-        started(connection, row, pid=None, at=outcome.started_at)
-    job = get_job(connection, attempt.job_id)
+        job = started(connection, row, pid=None, at=outcome.started_at)
+    else:
+        job = get_job(connection, attempt.job_id)
     if job.state is State.STOPPING and outcome.kind in {Ending.INFRA, Ending.CANCELLED}:
         aside = job.intent in {Intent.PREEMPT, Intent.PAUSE}  # INFRA: it would have ended so a moment later
         outcome = replace(outcome, kind=Ending.REQUEUE if aside else Ending.CANCELLED)
     values = {"ended_at": outcome.ended_at, "exit_code": outcome.exit_code}
     _set(connection, attempt, outcome=outcome.kind, message=outcome.message, **values)
-    held = (leases.c.attempt_uid == attempt.uid) & leases.c.released_at.is_(None)
-    connection.execute(update(leases).where(held).values(released_at=at))
+    connection.execute(_FREE, {"holder": attempt.uid, "at": at})
     charge(connection, job, attempt, until=at)
     if job.state is State.ADMITTED:  # it ended before the launch could be noted
-        launched(connection, attempt, at=at)
-        job = get_job(connection, attempt.job_id)
+        job = _launched(connection, attempt, job, at=at)
     after = what_next(job, outcome, at=at)
     columns = {**after.columns, **(values if after.state.final else {})}
     why = after.why or "every rank exited with code 0"
@@ -245,9 +257,8 @@ def ended(connection: Connection, attempt: AttemptRow, outcome: Outcome, *, at: 
 
 def cleaned(connection: Connection, gone: Sequence[AttemptRow], *, at: float) -> None:
     """The engine has nothing left of these."""
-    which = attempts.c.uid.in_([one.uid for one in gone])
-    connection.execute(update(attempts).where(which).values(cleaned_at=at))
+    connection.execute(_CLEANED, [{"gone": one.uid, "at": at} for one in gone])
 
 
 def _set(connection: Connection, attempt: AttemptRow, **columns: object) -> None:
-    connection.execute(update(attempts).where(attempts.c.uid == attempt.uid).values(**columns))
+    change(connection, attempts, {"uid": attempt.uid}, columns)

@@ -12,6 +12,8 @@ from functools import partial
 from itertools import islice
 from typing import Final, final
 
+from sqlalchemy import Connection
+
 from leyden.core.ids import short_id
 from leyden.core.reasons import Reason
 from leyden.engines.base import Machine
@@ -68,15 +70,20 @@ class Placing:
         now, begin = self._clock(), self._timer()
         if begin < self._rests_until:
             return
-        change = self._store.read(last_change)
-        if change == self._seen and self._valid[0] <= now < self._valid[1]:
-            return
-        self._seen = None
+        valid = self._valid[0] <= now < self._valid[1]
         if not self._read_at <= now < self._read_at + HISTORY_S:
             self._history, self._read_at = self._store.read(load_history), now
-        load = partial(load_snapshot, machine=self._machine, now=now, history=self._history)
+
+        def load(connection: Connection) -> tuple[Hashable, Snapshot | None]:
+            change = last_change(connection)
+            same = valid and change == self._seen
+            return change, None if same else load_snapshot(connection, self._machine, now=now, history=self._history)
+
         with uncollected():
-            snapshot = self._store.read(load)
+            change, snapshot = self._store.read(load)
+            if snapshot is None:
+                return
+            self._seen = None
             decisions = decide(snapshot)
         self.last = snapshot, decisions
         if self._apply(snapshot, decisions):

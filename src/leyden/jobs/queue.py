@@ -26,6 +26,22 @@ _OF_ALL: Final = (
     jobs.c.share,
 )
 
+# Built once: to put such a query together takes longer than to ask it.
+_WAITING: Final = select(*_OF_ALL, jobs.c.not_before, jobs.c.after, jobs.c.reason).where(jobs.c.state == State.QUEUED)
+_HELD: Final = (
+    select(leases.c.job_id, leases.c.device, leases.c.acquired_at)
+    .where(leases.c.released_at.is_(None))
+    .order_by(leases.c.id)
+)
+_RUNNING: Final = select(*_OF_ALL, jobs.c.state, jobs.c.intent, jobs.c.preempt_grace_s).where(
+    jobs.c.state.in_(list(ACTIVE))
+)
+_NEWEST: Final = (
+    select(events.c.id)
+    .where(events.c.after.not_in([State.STARTING, State.RUNNING]))
+    .order_by(events.c.id.desc())
+    .limit(1)
+)
 AT_ONCE: Final = 10_000  # ids asked for; SQLite takes 32,766 values at most
 
 
@@ -48,15 +64,12 @@ def last_change(connection: Connection) -> Hashable:
 
     That one with devices comes to run changes nothing for the others, and would be half of the passes over short jobs.
     """
-    counts = events.c.after.not_in([State.STARTING, State.RUNNING])
-    newest = connection.execute(select(events.c.id).where(counts).order_by(events.c.id.desc()).limit(1)).scalar()
-    return newest, frozenset(all_quotas(connection).items())
+    return connection.execute(_NEWEST).scalar(), frozenset(all_quotas(connection).items())
 
 
 def _waiting(connection: Connection, history: History, now: float) -> list[Waiting]:
     # Rows are taken apart by position: by name they cost half of a pass over ten thousand jobs.
-    columns = (*_OF_ALL, jobs.c.not_before, jobs.c.after, jobs.c.reason)
-    rows = connection.execute(select(*columns).where(jobs.c.state == State.QUEUED)).all()
+    rows = connection.execute(_WAITING).all()
     before = _states(connection, {key for row in rows if row[-2] != "[]" for key in json.loads(row[-2])})
     sizes: dict[tuple[object, ...], Size] = {}
     waiting = []
@@ -80,10 +93,8 @@ def _waiting(connection: Connection, history: History, now: float) -> list[Waiti
 
 def _running(connection: Connection, history: History) -> list[Running]:
     taken: dict[str, list[Any]] = {}
-    held = select(leases.c.job_id, leases.c.device, leases.c.acquired_at).where(leases.c.released_at.is_(None))
-    for lease in connection.execute(held.order_by(leases.c.id)):
+    for lease in connection.execute(_HELD):
         taken.setdefault(lease.job_id, []).append(lease)
-    query = select(*_OF_ALL, jobs.c.state, jobs.c.intent, jobs.c.preempt_grace_s)
     return [
         Running(
             who=Who(job_id=row.id, name=row.name, user=row.user),
@@ -96,7 +107,7 @@ def _running(connection: Connection, history: History) -> list[Running]:
             stops=row.state == State.STOPPING,
             makes_way=row.state == State.STOPPING and row.intent == Intent.PREEMPT,
         )
-        for row in connection.execute(query.where(jobs.c.state.in_(list(ACTIVE))))
+        for row in connection.execute(_RUNNING)
         if row.id in taken
     ]
 

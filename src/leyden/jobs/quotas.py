@@ -15,6 +15,7 @@ from leyden.jobs.tables import jobs, leases, quotas
 from leyden.jobs.usage import load_usage, spent
 
 EVERYBODY: Final = "*"  # who has no quota of their own
+_ALL: Final = select(quotas)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ def delete_quota(connection: Connection, user: str) -> bool:
 
 def all_quotas(connection: Connection) -> dict[str, Quota]:
     """By user; "*" stands for everybody who is not named."""
-    return {row.user: Quota(gpus=row.gpus, cpus=row.cpus) for row in connection.execute(select(quotas))}
+    return {row.user: Quota(gpus=row.gpus, cpus=row.cpus) for row in connection.execute(_ALL)}
 
 
 def quota_of(user: str, known: Mapping[str, Quota]) -> Quota:

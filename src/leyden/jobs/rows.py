@@ -111,6 +111,8 @@ _OF_A_JOB, _OF_AN_ATTEMPT = (tuple(field.name for field in fields(kind)) for kin
 # Built once: to put such a query together takes as long as to ask it.
 _JOB = select(jobs).where(jobs.c.id == bindparam("wanted"))
 _ATTEMPT = select(attempts).where(attempts.c.uid == bindparam("wanted"))
+_UNCLEAN = select(attempts).where(attempts.c.cleaned_at.is_(None)).order_by(attempts.c.uid)
+_JOBS_OF_UNCLEAN = select(jobs).where(jobs.c.id.in_(select(attempts.c.job_id).where(attempts.c.cleaned_at.is_(None))))
 
 
 def get_job(connection: Connection, job_id: str) -> JobRow:
@@ -181,10 +183,8 @@ def all_attempts(connection: Connection, job_id: str) -> list[AttemptRow]:
 
 def unclean_attempts(connection: Connection) -> list[tuple[AttemptRow, JobRow]]:
     """Every attempt of which the engine may still have something, with its job."""
-    open_ = attempts.c.cleaned_at.is_(None)
-    rows = [attempt_row(row) for row in connection.execute(select(attempts).where(open_).order_by(attempts.c.uid))]
-    theirs = select(jobs).where(jobs.c.id.in_(select(attempts.c.job_id).where(open_)))
-    found = {row.id: job_row(row) for row in connection.execute(theirs)} if rows else {}
+    rows = [attempt_row(row) for row in connection.execute(_UNCLEAN)]
+    found = {row.id: job_row(row) for row in connection.execute(_JOBS_OF_UNCLEAN)} if rows else {}
     return [(row, found[row.job_id]) for row in rows]
 
 

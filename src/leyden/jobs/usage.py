@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select
 
 from leyden.core.devices import count_of
 from leyden.jobs.rows import AttemptRow, JobRow
+from leyden.jobs.statements import change
 from leyden.jobs.tables import usage
 
 HALF_LIFE_S: Final = 86_400.0
+_ALL: Final = select(usage)
+_OF_ONE: Final = _ALL.where(usage.c.user == bindparam("wanted"))
 CPUS_OF_A_GPU: Final = 8  # as machines are built; where there is no GPU it is but a unit
 
 
@@ -47,14 +50,14 @@ def spent(devices: Sequence[str], since: float, until: float) -> float:
 def charge(connection: Connection, job: JobRow, attempt: AttemptRow, *, until: float) -> None:
     """Add an attempt that has given its devices back."""
     added = spent(attempt.devices, attempt.created_at, until)
-    before = connection.execute(select(usage).where(usage.c.user == job.user)).one_or_none()
+    before = connection.execute(_OF_ONE, {"wanted": job.user}).one_or_none()
     if before is None:
         connection.execute(insert(usage), {"user": job.user, "at": until, "device_s": added})
         return
     total = decayed(before.device_s, until - before.at) + added
-    connection.execute(update(usage).where(usage.c.user == job.user).values(at=until, device_s=total))
+    change(connection, usage, {"user": job.user}, {"at": until, "device_s": total})
 
 
 def load_usage(connection: Connection, *, now: float) -> dict[str, float]:
     """Device-seconds by user, of attempts that have ended."""
-    return {row.user: decayed(row.device_s, now - row.at) for row in connection.execute(select(usage))}
+    return {row.user: decayed(row.device_s, now - row.at) for row in connection.execute(_ALL)}

@@ -178,8 +178,7 @@ def _be_rank(
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.chdir(cwd)
-        os.environ.clear()
-        os.environ.update(environ)
+        _own_environ(environ)
         set_title(argv)
         set_ref(environ.get(REF_VARIABLE, ""))
         sys.modules["leyden.train.warm"].settle(environ, threads_before=_birth.threads)
@@ -189,6 +188,12 @@ def _be_rank(
         traceback.print_exc()
     finally:
         os._exit(1)  # whatever happens, a rank never returns into the worker's code
+
+
+def _own_environ(environ: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - environ.keys():
+        del os.environ[name]
+    os.environ.update({name: value for name, value in environ.items() if os.environ.get(name) != value})
 
 
 def _own_descriptors(log: int, keep: frozenset[int]) -> None:

@@ -67,8 +67,10 @@ def import_worker() -> None:
     import tarfile  # noqa: F401
 
     import leyden.worker.attempt
-    import leyden.worker.packages
     import leyden.worker.watch  # noqa: F401
+    from leyden.worker.packages import own_packages
+
+    own_packages()
 
 
 def live(control: socket.socket, name: str) -> None:

@@ -9,8 +9,6 @@ from leyden.worker import nursery
 if __name__ == "__main__":
     import http.client  # noqa: F401  to report with
 
-    import leyden.worker.packages  # noqa: F401
-
     control = nursery.control_socket()
     nursery.import_worker()
     nursery.live(control, "leyden.worker.plain")

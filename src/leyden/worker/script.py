@@ -6,6 +6,7 @@ put there by hand, so is what happens at the end: threads, atexit, files left op
 
 from __future__ import annotations
 
+import atexit
 import builtins
 import contextlib
 import ctypes
@@ -119,8 +120,11 @@ def note_modules() -> None:
     main = sys.modules["__main__"]
     _mains[:] = [name for name, module in sys.modules.items() if module is main]  # multiprocessing calls it __mp_main__
     sys.path_importer_cache.clear()  # a new interpreter knows no folder either; each child would mark each as outdated
-    for one in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+    finalize: Any = weakref.finalize
+    for one in list(finalize._registry):
         one.atexit = False  # what is to be done at this process's end is not to be done at that of each of its children
+    atexit.unregister(finalize._exitfunc)  # it would look at each of them
+    finalize._registered_with_atexit = False  # the script's first one has it registered again
 
 
 def _code_of(stop: SystemExit) -> int:
@@ -150,7 +154,6 @@ def end(status: int) -> NoReturn:
 
     To take it down cost a forked rank 200 ms, most of it to copy the nursery's memory, as each object was touched.
     """
-    import atexit
     import threading
 
     for leave in (threading._shutdown, atexit._run_exitfuncs):  # type: ignore[attr-defined]

@@ -12,12 +12,13 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select
 
 from leyden.core.errors import NotFoundError
 from leyden.core.ids import ALPHABET, resolve
 from leyden.core.sweep_views import Value
 from leyden.jobs.rows import AttemptRow, attempt_row, columns
+from leyden.jobs.statements import change
 from leyden.jobs.tables import attempts, reports, sweeps, trials
 from leyden.sweeps.state import Standing
 
@@ -153,7 +154,7 @@ def open_sweeps(connection: Connection) -> list[SweepRow]:
 def set_sweep(connection: Connection, row: SweepRow, **columns: object) -> SweepRow:
     """Change it; the row as it is now."""
     values = {"version": row.version + 1, **columns}
-    connection.execute(update(sweeps).where(sweeps.c.id == row.id).values(**values))
+    change(connection, sweeps, {"id": row.id}, values)
     return _sweep(connection.execute(select(sweeps).where(sweeps.c.id == row.id)).one())
 
 
@@ -171,8 +172,7 @@ def add_trials(connection: Connection, rows: Sequence[TrialRow]) -> None:
 
 def set_trial(connection: Connection, sweep_id: str, number: int, **columns: object) -> None:
     """Change it."""
-    mine = (trials.c.sweep_id == sweep_id) & (trials.c.number == number)
-    connection.execute(update(trials).where(mine).values(**columns))
+    change(connection, trials, {"sweep_id": sweep_id, "number": number}, columns)
 
 
 def reports_of(connection: Connection, sweep_id: str) -> list[ReportRow]:

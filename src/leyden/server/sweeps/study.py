@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from leyden.core.job import Job
 from leyden.core.reasons import ReasonCode
@@ -23,6 +23,10 @@ from leyden.sweeps.courses import make_course
 from leyden.sweeps.planning import plan
 from leyden.sweeps.state import Standing, Trial
 from leyden.sweeps.suggest import Suggester
+
+_JOBS: Final = select(
+    jobs.c.id, jobs.c.state, jobs.c.reason, jobs.c.reason_code, jobs.c.attempt, jobs.c.ended_at
+).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,9 +195,7 @@ def jobs_of(connection: Connection, ids: Sequence[str]) -> list[TrialJob]:
     """What counts of these."""
     found = []
     for begin in range(0, len(ids), AT_ONCE):
-        some = jobs.c.id.in_(ids[begin : begin + AT_ONCE])
-        query = select(jobs.c.id, jobs.c.state, jobs.c.reason, jobs.c.reason_code, jobs.c.attempt, jobs.c.ended_at)
-        for row in connection.execute(query.where(some)):
+        for row in connection.execute(_JOBS, {"ids": ids[begin : begin + AT_ONCE]}):
             one = TrialJob(
                 id=row.id,
                 state=State(row.state),

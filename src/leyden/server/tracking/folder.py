@@ -73,6 +73,12 @@ class LiveRun:
             self.row = replace(self.row, ended_at=at, state=state)
             self.dirty = True
 
+    def settle(self) -> None:
+        """Put down that nothing more is expected of it."""
+        if self.row is not None:
+            self.row = replace(self.row, settled=True)
+            self.dirty = True
+
     @property
     def gone(self) -> bool:
         """Whether a bare program has ended without a word, or its folder is no more."""

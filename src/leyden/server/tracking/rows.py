@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, delete, func, insert, select
 
 from leyden.core.states import ACTIVE, FINAL, State
 from leyden.jobs.rows import AttemptRow, attempt_row
+from leyden.jobs.statements import change
 from leyden.jobs.tables import attempts, events, jobs, runs
 
 _AT_ONCE: Final = 500  # as many ids in one statement
@@ -74,11 +75,22 @@ class JobLine:
         return self.attempts[-1] if self.attempts else None
 
 
-_JOB: Final = [
+# Built once: to put such a query together takes longer than to ask it.
+_IDS: Final[BindParameter[str]] = bindparam("ids", expanding=True)
+_LINES: Final = select(*(
     jobs.c[name]
     for name in ("id", "name", "user", "state", "reason", "priority", "gpus", "attempt", "created_at", "started_at",
                  "ended_at")
-]  # fmt: skip
+))  # fmt: skip
+_LINES_OF: Final = _LINES.where(jobs.c.id.in_(_IDS))
+_ATTEMPTS: Final = select(attempts).order_by(attempts.c.number)
+_ATTEMPTS_OF: Final = _ATTEMPTS.where(attempts.c.job_id.in_(_IDS))
+_ACTIVE: Final = select(jobs.c.id).where(jobs.c.state.in_(list(ACTIVE)))
+_SINCE: Final = select(events.c.id, events.c.job_id).where(events.c.id > bindparam("seen"))
+_ENDED: Final = select(events.c.job_id).where(events.c.id > bindparam("seen"), events.c.after.in_(list(FINAL)))
+_LAST: Final = select(func.max(events.c.id))
+_UNCLEAN: Final = select(attempts.c.job_id).where(attempts.c.job_id.in_(_IDS), attempts.c.cleaned_at.is_(None))
+_SPECS: Final = select(jobs.c.id, jobs.c.spec).where(jobs.c.id.in_(_IDS))
 
 
 def load_runs(connection: Connection, ids: Sequence[str] | None = None) -> Iterator[RunRow]:
@@ -100,15 +112,14 @@ def save_runs(connection: Connection, rows: Iterable[RunRow]) -> None:
     """Put them on record, in place of what was there."""
     for row in rows:
         columns = row.columns()
-        done = connection.execute(update(runs).where(runs.c.id == row.id).values(columns))
-        if not done.rowcount:
-            connection.execute(insert(runs).values(columns))
+        if not change(connection, runs, {"id": row.id}, columns):
+            connection.execute(insert(runs), columns)
 
 
 def edit_run(connection: Connection, run_id: str, **columns: Any) -> None:
     """Change these columns of a row that is there."""
     plain = {name: json.dumps(value) if isinstance(value, tuple) else value for name, value in columns.items()}
-    connection.execute(update(runs).where(runs.c.id == run_id).values(plain))
+    change(connection, runs, {"id": run_id}, plain)
 
 
 def remove_run(connection: Connection, run_id: str) -> None:
@@ -118,13 +129,12 @@ def remove_run(connection: Connection, run_id: str) -> None:
 
 def active_jobs(connection: Connection) -> list[str]:
     """Those of which an attempt holds devices."""
-    return list(connection.scalars(select(jobs.c.id).where(jobs.c.state.in_(list(ACTIVE)))))
+    return list(connection.scalars(_ACTIVE))
 
 
 def ended_jobs(connection: Connection, after: int) -> tuple[int, list[str]]:
     """The number of the last event, and the jobs that ended after number `after`."""
-    final = select(events.c.job_id).where(events.c.id > after, events.c.after.in_(list(FINAL)))
-    return max(after, last_event(connection)), list(connection.scalars(final))
+    return max(after, last_event(connection)), list(connection.scalars(_ENDED, {"seen": after}))
 
 
 def unsettled_jobs(connection: Connection) -> list[str]:
@@ -136,8 +146,7 @@ def unsettled_jobs(connection: Connection) -> list[str]:
 
 def unclean_jobs(connection: Connection, ids: Sequence[str]) -> set[str]:
     """Those of these whose processes may still run."""
-    query = select(attempts.c.job_id).where(attempts.c.job_id.in_(ids), attempts.c.cleaned_at.is_(None))
-    return set(connection.scalars(query))
+    return set(connection.scalars(_UNCLEAN, {"ids": ids}))
 
 
 def load_jobs(connection: Connection, ids: Sequence[str] | None = None) -> Iterator[JobLine]:
@@ -146,13 +155,11 @@ def load_jobs(connection: Connection, ids: Sequence[str] | None = None) -> Itera
         for start in range(0, len(ids), _AT_ONCE):
             yield from load_jobs(connection, ids[start : start + _AT_ONCE])
         return
-    query, theirs = select(*_JOB), select(attempts).order_by(attempts.c.number)
-    if ids is not None:
-        query, theirs = query.where(jobs.c.id.in_(ids)), theirs.where(attempts.c.job_id.in_(ids))
+    those = {} if ids is None else {"ids": ids}
     tried: dict[str, list[AttemptRow]] = {}
-    for row in connection.execute(theirs):
+    for row in connection.execute(_ATTEMPTS if ids is None else _ATTEMPTS_OF, those):
         tried.setdefault(row.job_id, []).append(attempt_row(row))
-    for row in connection.execute(query):
+    for row in connection.execute(_LINES if ids is None else _LINES_OF, those):
         plain = {**row._mapping, "state": State(row.state)}
         yield JobLine(**plain, attempts=tuple(tried.get(row.id, ())))
 
@@ -160,7 +167,7 @@ def load_jobs(connection: Connection, ids: Sequence[str] | None = None) -> Itera
 def commands(connection: Connection, ids: Sequence[str]) -> dict[str, list[str]]:
     """What each of these jobs runs: script or program, then its arguments."""
     found = {}
-    for row in connection.execute(select(jobs.c.id, jobs.c.spec).where(jobs.c.id.in_(ids))):
+    for row in connection.execute(_SPECS, {"ids": ids}):
         spec = json.loads(row.spec)
         first = [spec["script"]] if spec.get("script") else spec.get("command") or []
         found[row.id] = [*first, *(spec.get("args") or [])]
@@ -169,13 +176,13 @@ def commands(connection: Connection, ids: Sequence[str]) -> dict[str, list[str]]
 
 def changed_jobs(connection: Connection, after: int) -> tuple[int, list[str]]:
     """The number of the last event, and the jobs of those after `after`."""
-    found = connection.execute(select(events.c.id, events.c.job_id).where(events.c.id > after)).all()
+    found = connection.execute(_SINCE, {"seen": after}).all()
     return max((row.id for row in found), default=after), list({row.job_id for row in found})
 
 
 def last_event(connection: Connection) -> int:
     """The number of the last event, 0 where there is none."""
-    return connection.scalar(select(func.max(events.c.id))) or 0
+    return connection.scalar(_LAST) or 0
 
 
 def flat(nested: Mapping[str, Any]) -> dict[str, float | str | bool]:

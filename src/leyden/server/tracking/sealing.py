@@ -88,6 +88,12 @@ class Sealer(threading.Thread):
         return ""
 
 
+def is_worth_it(folder: Path) -> bool:
+    """Whether a run that has ended may become one file; else its frames stay as they are."""
+    sizes = [one.stat().st_size for one in (folder / FOLDER).glob("*.frames")]
+    return bool(sizes) and (sum(sizes) >= LEAST_BYTES or (folder / SEALED).is_file())
+
+
 def seal(folder: Path, *, dropped: int = 0, least_bytes: int = LEAST_BYTES) -> Sealed | None:
     """Make one file of a run's frames; None where they are to stay. Raises OSError."""
     files = sorted((folder / FOLDER).glob("*.frames"))

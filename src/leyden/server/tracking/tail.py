@@ -26,6 +26,7 @@ from leyden.jobs.store import Store
 from leyden.server.tracking import rows
 from leyden.server.tracking.book import Book
 from leyden.server.tracking.folder import KILLED, LiveRun, moment, text
+from leyden.server.tracking.sealing import is_worth_it
 from leyden.track.blocks import FOLDER
 
 LOOK_EVERY_S: Final = 0.5
@@ -103,12 +104,12 @@ class Tail(threading.Thread):
         for live in list(self.live.values()):
             first = live.row is None
             fresh, over = self._look(live, ended)
-            if fresh and first:
+            if over or not (fresh or live.id in wanted):
+                leaving.append((live, over))
+            elif fresh and first:
                 new.append(live)
             elif fresh:
                 self._book.touch(live.id)
-            elif over or live.id not in wanted:
-                leaving.append((live, over))
         self._save([*new, *(live for live, _ in leaving)])
         for live, over in leaving:
             self._let_go(live, over)
@@ -117,13 +118,15 @@ class Tail(threading.Thread):
             self._save(self.live.values())
 
     def _look(self, live: LiveRun, ended: dict[str, float]) -> tuple[bool, bool]:
-        """Whether anything was new, else whether it is over; what is wrong with one run stops no other."""
+        """Whether anything was new, and whether it is over; what is wrong with one run stops no other."""
         try:
             with self.lock:
                 fresh = live.poll(self._book.clock())
-                over = not fresh and self._is_over(live, ended)
+                over = (not fresh or live.id in ended) and self._is_over(live, ended)
                 if over:
                     live.poll(self._book.clock())  # its last words may have come in between
+                    if not (live.own and is_worth_it(live.folder)):  # a bare program may go on there, without pyarrow
+                        live.settle()
             self._broken.pop(live.id, None)
             return fresh, over
         except Exception as error:
@@ -158,7 +161,7 @@ class Tail(threading.Thread):
         self._pushed.pop(live.id, None)
         if self._bare.pop(live.id, None) is not None:
             (self._home.root / "bare" / live.id).unlink(missing_ok=True)
-        if live.row is not None:
+        if live.row is not None and not live.row.settled:
             self._seal(live)
 
     def _find_jobs(self) -> None:

@@ -217,10 +217,7 @@ class Tracker:
         return RunStats.load(found[0].snapshot) if found and found[0].settled and found[0].snapshot else None
 
     def _seal(self, live: LiveRun) -> None:
-        if live.own:
-            self.sealer.add(live.id, live.folder, live.stats.dropped)
-        else:  # its program may go on there, or read there, without pyarrow
-            self._sealed(live.id, None)
+        self.sealer.add(live.id, live.folder, live.stats.dropped)
 
     def _sealed(self, run_id: str, sealed: Sealed | None) -> None:
         """Nothing more is expected of it."""
