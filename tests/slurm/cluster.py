@@ -1,10 +1,14 @@
-"""A real Slurm of two nodes on this machine, for tests: munged, slurmctld and a slurmd a node, on loopback, as root."""
+"""A real Slurm of two nodes on this machine, for tests: munged, slurmctld and a slurmd a node, on loopback, as root.
+
+Each node has 8 CPUs and 2 GPUs, which are numbers only; jobs of the partition `urgent` preempt those of `spot`.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -39,9 +43,14 @@ ReturnToService=2
 AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,bf_interval=1
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port1} CPUs=8
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={port2} CPUs=8
-PartitionName=main Nodes=n1,n2 Default=YES DefaultTime=5 State=UP
+GresTypes=gpu
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port1} CPUs=8 RealMemory=1000 Gres=gpu:2
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={port2} CPUs=8 RealMemory=1000 Gres=gpu:2
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=main Nodes=n1,n2 Default=YES DefaultTime=5 PriorityTier=5 PreemptMode=OFF State=UP
+PartitionName=spot Nodes=n1,n2 PriorityTier=1 State=UP
+PartitionName=urgent Nodes=n1,n2 PriorityTier=10 State=UP
 """
 
 
@@ -63,6 +72,9 @@ def cluster(root: Path) -> Iterator[dict[str, str]]:
     (root / "munge.key").write_bytes(os.urandom(1024))
     (root / "munge.key").chmod(0o600)
     ports = {name: free_port() for name in ("port", "port1", "port2")}
+    for number in range(2):  # such a file must be a device's for Slurm to hand its number out: this one is /dev/null
+        os.mknod(root / f"nvidia{number}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    (root / "gres.conf").write_text(f"NodeName=n[1-2] Name=gpu File={root}/nvidia[0-1]\n")
     config.write_text(_CONFIG.format(root=root, host=socket.gethostname(), **ports))
     environ = {**os.environ, "SLURM_CONF": str(config)}
 
@@ -79,7 +91,7 @@ def cluster(root: Path) -> Iterator[dict[str, str]]:
         for node in ("n1", "n2"):
             (root / node).mkdir()
             start("slurmd", "-D", "-N", node, "-f", str(config))
-        _await(environ, root, "sh", "-c", 'test "$(sinfo -h -N -t idle | wc -l)" = 2')
+        _await(environ, root, "sh", "-c", 'test "$(sinfo -h -N -p main -t idle | wc -l)" = 2')
         yield environ
     finally:
         if len(daemons) == 4:  # a job that still runs would outlive its daemons

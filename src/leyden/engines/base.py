@@ -68,6 +68,7 @@ class Launch:
     python: str = ""  # the interpreter that the job was submitted for
     script: str = ""  # relative to cwd, "" where the job runs a command
     gpus: tuple[int, ...] = ()
+    given_gpus: bool = False  # which ones is for the place to say: the worker finds them in CUDA_VISIBLE_DEVICES
     fake_gpus: bool = False  # they are only numbers, to try the platform with
     gpu_shared: bool = False  # others may have parts of its GPU
     cpus: int = 1
@@ -81,6 +82,9 @@ class Launch:
     stop_grace_s: float = 10.0
     save_signal: str = "TERM"  # what ranks are sent when they are to save a checkpoint and end
     save_grace_s: float = 30.0
+    term_saves: bool = (
+        False  # SIGTERM to the worker comes from the place itself, which wants the room: save, go on later
+    )
     resume_from: str = ""  # newest checkpoint of the attempts before, "" where there is none
     budget: str = ""  # how far a trial may train, in all: "epoch:3" or "step:300"; "" where nobody pauses it
     objective: str = ""  # the metric that its sweep compares trials by

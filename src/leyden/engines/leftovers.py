@@ -2,6 +2,7 @@
 
 Two ways to find them, as each misses some: the session every rank was started in (survives a cleared environment),
 and the attempt's reference in the environment (survives a new session, and a worker that died before noting its ranks).
+`python -m leyden.engines.leftovers <attempt folder> <reference>` does so on the node of a cluster.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
+from pathlib import Path
 
 import psutil
 
-from leyden.engines.record import REF_VARIABLE, WorkerFile, birth
+from leyden.engines.record import REF_VARIABLE, WorkerFile, birth, read_worker
 
 ROUNDS, ROUND_S = 20, 0.02
 
@@ -52,3 +55,7 @@ def _belongs(process: psutil.Process, sessions: set[int], engine_ref: str) -> bo
         return os.getsid(process.pid) in sessions or process.environ().get(REF_VARIABLE) == engine_ref
     except (psutil.Error, OSError):  # gone, or somebody else's
         return False
+
+
+if __name__ == "__main__":
+    sys.exit(not kill_leftovers(read_worker(Path(sys.argv[1])), sys.argv[2]))

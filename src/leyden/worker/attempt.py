@@ -31,6 +31,7 @@ def run_attempt(folder: Path) -> int:
         print("another worker runs this attempt, or it is closed", file=sys.stderr)
         return 0
     launch = record.read_launch(folder)
+    bell.term_saves = launch.term_saves
     reporter = Reporter(launch)
     try:
         outcome = _run(launch, bell, reporter)
@@ -73,7 +74,7 @@ def _run(launch: Launch, bell: Bell, reporter: Reporter) -> Outcome:
     started_at = time.time()
     environs = rank_environ(launch, deadline.wall)
     cwd = working_folder(launch)
-    if bell.rung(signal.SIGTERM, signal.SIGINT):
+    if bell.cancels:
         return Outcome(kind=Ending.CANCELLED, message="cancelled before it started", ended_at=time.time())
     try:
         ranks = start_ranks(launch, environs, cwd)

@@ -11,12 +11,15 @@ import select
 import signal
 from types import FrameType
 
+from leyden.engines import record
+
 
 class Bell:
     """Rings at any of the signals given."""
 
     def __init__(self, *signals: signal.Signals) -> None:
         self._rung: set[int] = set()
+        self.term_saves = False  # see Launch
         self._reader, writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(writer, False)
@@ -27,6 +30,16 @@ class Bell:
     def rung(self, *signals: signal.Signals) -> bool:
         """Whether any of the signals ever came."""
         return any(number in self._rung for number in signals)
+
+    @property
+    def cancels(self) -> bool:
+        """Whether somebody wants the attempt to end for good."""
+        return self.rung(signal.SIGINT) or (self.rung(signal.SIGTERM) and not self.term_saves)
+
+    @property
+    def saves(self) -> bool:
+        """Whether it is to save and to go on later."""
+        return self.rung(record.SAVE) or (self.rung(signal.SIGTERM) and self.term_saves)
 
     def wait(self, timeout_s: float) -> None:
         """Return at the next signal, at once if one came since the last wait, at the latest after the timeout."""

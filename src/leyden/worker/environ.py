@@ -40,7 +40,9 @@ def rank_environ(launch: Launch, ends_at: float | None) -> list[dict[str, str]]:
         "PYTHONFAULTHANDLER": "1",  # a crash leaves stacks in the log, and so does a rank that hangs: stall.py
         # The numbers of leases are NVML's, which counts in PCI order; CUDA by itself counts fastest first.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        "CUDA_VISIBLE_DEVICES": ",".join(str(index) for index in launch.gpus),
+        "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        if launch.given_gpus
+        else ",".join(str(index) for index in launch.gpus),
         **_leyden(launch, ends_at),
     }
     if not launch.distributed:

@@ -217,7 +217,7 @@ def _environ(site: _Site) -> dict[str, str]:
 
 
 def _wait(site: _Site, timeout_s: float) -> None:
-    if site.deadline.over or site.bell.rung(signal.SIGTERM, signal.SIGINT, record.SAVE):
+    if site.deadline.over or site.bell.cancels or site.bell.saves:
         raise _StoppedError
     site.bell.wait(timeout_s)
 

@@ -9,7 +9,6 @@ from typing import Final, final
 
 from leyden.core.states import EXIT_PAUSE, EXIT_REQUEUE
 from leyden.core.units import format_duration
-from leyden.engines import record
 from leyden.engines.base import Ending, Launch, Outcome
 from leyden.worker.bell import Bell
 from leyden.worker.deadline import Deadline
@@ -58,9 +57,9 @@ class Judge:
             return failed(launch, *self._ranks.first_failure)
         if stop := self.cancelled():
             return stop
-        if self._bell.rung(record.SAVE):
+        if self._bell.saves:
             return Stop(
-                kind=Ending.CANCELLED,
+                kind=Ending.REQUEUE,
                 message="stopped to go on later",
                 signal=signal.Signals[f"SIG{launch.save_signal}"],
                 grace_s=launch.save_grace_s,
@@ -75,8 +74,7 @@ class Judge:
 
     def cancelled(self) -> Stop | None:
         """Whether somebody wants it to end for good."""
-        asked = self._bell.rung(signal.SIGTERM, signal.SIGINT)
-        return self._limit(Ending.CANCELLED, "cancelled") if asked else None
+        return self._limit(Ending.CANCELLED, "cancelled") if self._bell.cancels else None
 
     def _hangs(self, now: float) -> Stop | None:
         limit_s = self._launch.stall_s

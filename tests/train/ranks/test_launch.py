@@ -15,8 +15,8 @@ from leyden.core.errors import ConfigurationError
 from leyden.train.plan import adopt_world
 from leyden.train.ranks.world import World
 from tests.conformance.until import until
+from tests.slurm.cluster import cluster, why_not
 from tests.train.launching import ROOT, Script
-from tests.train.slurm_cluster import cluster, why_not
 
 # What Slurm 22.05 gives, seen on a real cluster: a batch script of 4 tasks on 2 nodes, and a task of its srun.
 BATCH = {
