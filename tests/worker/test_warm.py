@@ -155,6 +155,7 @@ ENDS = {
     "killed": "import os, signal; print('x'); os.kill(os.getpid(), signal.SIGKILL)",
     "abort": "import os; os.abort()",
     "at once": "import os; print('x'); os._exit(4)",
+    "finalizer": "import weakref\nclass A: pass\na = A()\nweakref.finalize(a, print, 'finalized')\nprint('end')\n",
     "late": "import atexit, threading, time\natexit.register(print, 'at exit')\n"
     "class A:\n    def __del__(self): print('deleted')\n"
     "a = A(); f = open('left_open', 'w'); f.write('whole')\n"

@@ -348,12 +348,12 @@ while True:
 """
 
 
-def saving(launch: Launch) -> subprocess.Popen[bytes]:
+def saving(launch: Launch, by: signal.Signals = record.SAVE) -> subprocess.Popen[bytes]:
     """Its worker, asked to save; the rank is at it."""
     worker = start(launch)
     path = Path(launch.run_dir, "logs/a1-r0.log")
     until(lambda: path.exists() and "ready" in path.read_text())
-    worker.send_signal(record.SAVE)
+    worker.send_signal(by)
     until(lambda: "saving" in path.read_text())
     return worker
 
@@ -369,7 +369,26 @@ def test_a_rank_has_its_grace_to_save_in(tmp_path: Path, name: str) -> None:
     assert worker.wait(timeout=60) == 0
     outcome = record.read_outcome(launch.folder)
     assert outcome
-    assert (outcome.kind, outcome.message) == (Ending.CANCELLED, "stopped to go on later")
+    assert (outcome.kind, outcome.message) == (Ending.REQUEUE, "stopped to go on later")
+
+
+def test_where_the_place_itself_sends_term_it_means_to_save_and_int_to_end(tmp_path: Path) -> None:
+    """So does Slurm, to every process of a job that it preempts."""
+    launch = a_launch(tmp_path, SAVES, save_signal="USR1", save_grace_s=60.0, term_saves=True)
+    worker = saving(launch, by=signal.SIGTERM)
+    (tmp_path / "saved").touch()
+    assert worker.wait(timeout=60) == 0
+    outcome = record.read_outcome(launch.folder)
+    assert outcome
+    assert outcome.kind is Ending.REQUEUE
+    (tmp_path / "other").mkdir()
+    launch = a_launch(tmp_path / "other", SAVES, save_signal="USR1", stop_grace_s=0.1, term_saves=True)
+    worker = saving(launch, by=signal.SIGTERM)
+    worker.send_signal(signal.SIGINT)
+    assert worker.wait(timeout=60) == 0
+    outcome = record.read_outcome(launch.folder)
+    assert outcome
+    assert outcome.kind is Ending.CANCELLED
 
 
 def test_the_grace_to_save_has_an_end(tmp_path: Path) -> None:
