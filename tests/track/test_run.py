@@ -138,6 +138,41 @@ leyden.log({"a": 3}, step=2)
     assert sorted(read_run(folder)["a"].values) == [1, 2, 3]
 
 
+MANY = """
+import threading, time
+from pathlib import Path
+from leyden.track.writer import MetricWriter
+
+def threads():
+    return sum(one.name == "leyden-metrics" for one in threading.enumerate())
+
+def until(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+files = [Path(f"{number}/metrics/a1-r0.frames") for number in range(20)]
+for _ in range(2):
+    writers = [MetricWriter(file) for file in files]
+    before = sum(file.stat().st_size for file in files if file.exists())
+    for number, writer in enumerate(writers):
+        writer.add(0, {"a": float(number)})
+    assert threads() == 1
+    until(lambda: sum(file.stat().st_size for file in files) >= before + 20 * 20)  # without a flush or a close
+    for writer in writers:
+        writer.close()
+    until(lambda: threads() == 0)
+"""
+
+
+def test_many_runs_of_a_process_share_one_thread_which_ends_with_them(tmp_path: Path) -> None:
+    """Each Trainer that fits has a run of its own, and there may be hundreds in a notebook."""
+    done = python(MANY, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [read_run(tmp_path / str(number))["a"].values[-1] for number in range(20)] == list(range(20))
+
+
 def test_a_full_disk_keeps_points_until_there_is_room(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -1,7 +1,7 @@
 """How do metrics get from the training thread to disk without slowing it?
 
-The training thread appends a row to a list; a daemon thread drains it four times a second into frames. So a log call
-costs well under a microsecond, and `kill -9` loses at most a quarter of a second of points.
+The training thread appends a row to a list; a daemon thread, one for all writers of the process, drains it four times a
+second into frames. So a log call costs well under a microsecond, and `kill -9` loses at most a quarter of a second.
 """
 
 from __future__ import annotations
@@ -44,9 +44,8 @@ class MetricWriter:
         self._fd = -1
         self._closed = False
         self._epoch = time.time() - time.monotonic()  # times of one file never run backwards, whatever the clock does
-        self._closing = threading.Event()
+        self._due = time.monotonic() + drain_s - DRAIN_S  # so that the next turn of the thread is the first
         self._writing = threading.Lock()
-        self._thread: threading.Thread | None = None
         self._told: set[str] = set()
         self.append: Callable[[Row], None] = self._first
         _writers.add(self)
@@ -66,14 +65,12 @@ class MetricWriter:
             return
         self._closed = True
         self.append = self._first  # which refuses a row that comes later
-        self._closing.set()
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join()
-        self.flush()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        _drainer.leave(self)
+        with self._writing:
+            self._drain()
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
         _writers.discard(self)
 
     def _first(self, row: Row) -> None:
@@ -84,15 +81,15 @@ class MetricWriter:
         if self._fd < 0:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        self._thread = threading.Thread(target=self._work, name="leyden-metrics", daemon=True)
-        self._thread.start()
+        _drainer.join(self)
         self._rows.append(row)
         self.append = self._rows.append  # from here on a row costs no more than that
 
-    def _work(self) -> None:
-        while not self._closing.wait(self._drain_s):
-            with self._writing:
-                self._drain()
+    def drain_when_due(self, now: float) -> None:
+        """What the thread does for it at each turn."""
+        if now >= self._due:
+            self._due = now + self._drain_s
+            self.flush()
 
     def _drain(self) -> None:
         # Forward with the clock of the world, which goes on while a laptop sleeps; never back.
@@ -131,11 +128,44 @@ class MetricWriter:
                 warnings.warn(f"metrics cannot be written to {self._path}: {why}. Make room on the disk.", stacklevel=2)
 
     def _forget(self) -> None:
-        """In a forked child: the parent writes its rows, and its thread does not live here."""
+        """In a forked child: the parent writes its rows, and the thread does not live here."""
         self._rows = []
         self.append = self._first
-        self._thread = None
         self._writing = threading.Lock()
+
+
+class _Drainer:
+    """The thread, which lives while any writer has a file open."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._writers: set[MetricWriter] = set()
+        self._thread: threading.Thread | None = None
+
+    def join(self, writer: MetricWriter) -> None:
+        """From now on its rows are written."""
+        with self._lock:
+            self._writers.add(writer)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="leyden-metrics", daemon=True)
+                self._thread.start()
+
+    def leave(self, writer: MetricWriter) -> None:
+        """No more."""
+        with self._lock:
+            self._writers.discard(writer)
+
+    def _work(self) -> None:
+        while True:
+            time.sleep(DRAIN_S)
+            with self._lock:
+                writers = list(self._writers)
+                if not writers:
+                    self._thread = None
+                    return
+            for one in writers:
+                with contextlib.suppress(Exception):  # trouble of one must not end the writing of the others
+                    one.drain_when_due(time.monotonic())
 
 
 def encode_rows(rows: Sequence[Row], epoch: float) -> Iterator[bytes]:
@@ -178,6 +208,7 @@ def _number(value: SupportsFloat) -> float:
 
 
 _writers: weakref.WeakSet[MetricWriter] = weakref.WeakSet()
+_drainer = _Drainer()
 
 
 def _close_all() -> None:
@@ -186,6 +217,8 @@ def _close_all() -> None:
 
 
 def _forget_all() -> None:
+    global _drainer  # noqa: PLW0603  its thread does not live here
+    _drainer = _Drainer()
     for writer in list(_writers):
         writer._forget()
 
