@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.train.launching import free_port
 
+NODES = ("n1", "n2")
 _CONFIG = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -28,6 +29,10 @@ AuthInfo=socket={root}/munge.sock
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 StateSaveLocation={root}/state
 SlurmdSpoolDir={root}/%n
+SlurmdTimeout=5
+SlurmctldTimeout=5
+MessageTimeout=3
+KillWait=5
 SlurmctldPidFile={root}/slurmctld.pid
 SlurmdPidFile={root}/%n.pid
 SlurmctldLogFile={root}/slurmctld.log
@@ -64,46 +69,74 @@ def why_not() -> str:
     return "" if socket.gethostbyname(socket.gethostname()).startswith("127.") else "the host's name is not loopback"
 
 
-@contextmanager
-def cluster(root: Path) -> Iterator[dict[str, str]]:
-    """The environment in which sbatch and srun find the cluster; all daemons end with the block."""
-    config, daemons = root / "slurm.conf", list[subprocess.Popen[bytes]]()
-    (root / "state").mkdir()
-    (root / "munge.key").write_bytes(os.urandom(1024))
-    (root / "munge.key").chmod(0o600)
-    ports = {name: free_port() for name in ("port", "port1", "port2")}
-    for number in range(2):  # such a file must be a device's for Slurm to hand its number out: this one is /dev/null
-        os.mknod(root / f"nvidia{number}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
-    (root / "gres.conf").write_text(f"NodeName=n[1-2] Name=gpu File={root}/nvidia[0-1]\n")
-    config.write_text(_CONFIG.format(root=root, host=socket.gethostname(), **ports))
-    environ = {**os.environ, "SLURM_CONF": str(config)}
+class Cluster:
+    """Its daemons by name: munged, slurmctld, n1, n2. `environ` is where sbatch and srun find it."""
 
-    def start(*command: str) -> None:
-        with (root / "daemons.log").open("ab") as log:
-            daemons.append(subprocess.Popen(command, env=environ, stdout=log, stderr=log))
-
-    names = ("key-file", "socket", "pid-file", "log-file", "seed-file")
-    ends = ("munge.key", "munge.sock", "munge.pid", "munge.log", "munge.seed")
-    try:
-        start("munged", "--foreground", "--force", *(f"--{a}={root / b}" for a, b in zip(names, ends, strict=True)))
-        _await(environ, root, "munge", "-n", "-S", str(root / "munge.sock"))
-        start("slurmctld", "-D", "-f", str(config))
-        for node in ("n1", "n2"):
+    def __init__(self, root: Path) -> None:
+        self.root, self._config = root, root / "slurm.conf"
+        self.environ = {**os.environ, "SLURM_CONF": str(self._config)}
+        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        (root / "state").mkdir()
+        (root / "munge.key").write_bytes(os.urandom(1024))
+        (root / "munge.key").chmod(0o600)
+        for node in NODES:
             (root / node).mkdir()
-            start("slurmd", "-D", "-N", node, "-f", str(config))
-        _await(environ, root, "sh", "-c", 'test "$(sinfo -h -N -p main -t idle | wc -l)" = 2')
-        yield environ
-    finally:
-        if len(daemons) == 4:  # a job that still runs would outlive its daemons
-            subprocess.run(["scancel", "--user=root"], env=environ, check=False)
-            _await(environ, root, "sh", "-c", 'test -z "$(squeue -h)"')
-        for daemon in reversed(daemons):
+        for number in range(2):  # Slurm hands out the numbers of devices only: this one is /dev/null
+            os.mknod(root / f"nvidia{number}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        (root / "gres.conf").write_text(f"NodeName=n[1-2] Name=gpu File={root}/nvidia[0-1]\n")
+        ports = {name: free_port() for name in ("port", "port1", "port2")}
+        self._config.write_text(_CONFIG.format(root=root, host=socket.gethostname(), **ports))
+
+    def start(self, name: str) -> None:
+        """Have that daemon run."""
+        config, root = str(self._config), self.root
+        if name == "munged":
+            ends = {"key-file": "key", "socket": "sock", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+            command = ["munged", "--foreground", "--force"]
+            command += [f"--{option}={root}/munge.{end}" for option, end in ends.items()]
+        elif name == "slurmctld":
+            command = ["slurmctld", "-D", "-f", config]
+        else:
+            command = ["slurmd", "-D", "-N", name, "-f", config]
+        with (root / "daemons.log").open("ab") as log:
+            self._daemons[name] = subprocess.Popen(command, env=self.environ, stdout=log, stderr=log)
+
+    def kill(self, name: str) -> None:
+        """As a loss of power ends it; what it has started goes on."""
+        self._daemons[name].kill()
+        self._daemons.pop(name).wait()
+
+    def wait_for(self, *command: str) -> None:
+        """Until the command succeeds."""
+        deadline = time.monotonic() + 30
+        while subprocess.run(command, env=self.environ, capture_output=True, check=False).returncode:
+            assert time.monotonic() < deadline, (self.root / "daemons.log").read_text()
+            time.sleep(0.1)
+
+    def wait_until_idle(self) -> None:
+        """Until both nodes may take jobs."""
+        self.wait_for("sh", "-c", 'test "$(sinfo -h -N -p main -t idle | wc -l)" = 2')
+
+    def close(self) -> None:
+        """End all; a job that still runs would outlive its daemons."""
+        if len(self._daemons) == 4:
+            subprocess.run(["scancel", "--user=root"], env=self.environ, check=False)
+            self.wait_for("sh", "-c", 'test -z "$(squeue -h)"')
+        for daemon in reversed(self._daemons.values()):
             daemon.terminate()
             daemon.wait()
 
 
-def _await(environ: dict[str, str], root: Path, *command: str) -> None:
-    deadline = time.monotonic() + 30
-    while subprocess.run(command, env=environ, capture_output=True, check=False).returncode:
-        assert time.monotonic() < deadline, (root / "daemons.log").read_text()
-        time.sleep(0.1)
+@contextmanager
+def cluster(root: Path) -> Iterator[Cluster]:
+    """One that runs; it ends with the block."""
+    one = Cluster(root)
+    try:
+        one.start("munged")
+        one.wait_for("munge", "-n", "-S", str(root / "munge.sock"))
+        for name in ("slurmctld", *NODES):
+            one.start(name)
+        one.wait_until_idle()
+        yield one
+    finally:
+        one.close()

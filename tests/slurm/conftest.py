@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import cluster, why_not
+from tests.slurm.cluster import Cluster, cluster, why_not
 
 
 @pytest.fixture(scope="session")
-def slurm_environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment in which Slurm's commands find it."""
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """It runs; a test that ends a daemon starts it again."""
     if why := why_not():
         pytest.skip(why)
     root: Path = tmp_path_factory.mktemp("slurm")
-    with cluster(root) as environ:
-        yield environ
+    with cluster(root) as one:
+        yield one

@@ -18,13 +18,14 @@ from leyden.engines.slurm.engine import JOB, SlurmEngine
 from leyden.engines.slurm.script import SAVE
 from tests.conformance.engine import WAITS, EngineSuite, a_launch, outcome_of, pid_of
 from tests.conformance.until import until
+from tests.slurm.cluster import Cluster
 
 Make = Callable[[], SlurmEngine]
 
 
 @pytest.fixture
-def make(slurm_environ: dict[str, str]) -> Make:
-    return lambda: SlurmEngine(Slurm(slurm_environ), look_every_s=0.05, settle_s=0.5)
+def make(slurm: Cluster) -> Make:
+    return lambda: SlurmEngine(Slurm(slurm.environ), look_every_s=0.05, settle_s=0.5)
 
 
 class TestSlurmEngine(EngineSuite):
@@ -71,9 +72,7 @@ def test_a_job_that_waits_says_why_in_slurms_words_and_can_be_stopped(make: Make
         assert outcome_of(engine, one).kind is Ending.CANCELLED
 
 
-def test_a_submit_that_was_taken_but_not_answered_is_found_again(
-    make: Make, slurm_environ: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_submit_that_was_taken_but_not_answered_is_found_again(make: Make, slurm: Cluster, tmp_path: Path) -> None:
     """The server died between sbatch and its note: there is the intent, and a job whose comment is the attempt's."""
     launch = a_launch(tmp_path, WAITS)
     engine = make()
@@ -87,19 +86,17 @@ def test_a_submit_that_was_taken_but_not_answered_is_found_again(
     worker.rename(launch.folder / record.WORKER)
     assert json.loads((launch.folder / JOB).read_text())["job"] == job
     assert pid_of(again, launch) == pid
-    mine = [one for one in Slurm(slurm_environ).queue() if one.comment == TOKEN + launch.engine_ref]
+    mine = [one for one in Slurm(slurm.environ).queue() if one.comment == TOKEN + launch.engine_ref]
     assert len(mine) == 1
     (tmp_path / "go").touch()
     assert outcome_of(again, launch).kind is Ending.SUCCEEDED
 
 
-def test_another_job_under_the_same_number_is_not_ours(
-    make: Make, slurm_environ: dict[str, str], tmp_path: Path
-) -> None:
+def test_another_job_under_the_same_number_is_not_ours(make: Make, slurm: Cluster, tmp_path: Path) -> None:
     """After a crash of slurmctld its numbers are given out again (FINDINGS): only the comment tells."""
     other = subprocess.run(
         ["sbatch", "--parsable", "--wrap", "sleep 60", "--output=/dev/null"],
-        env=slurm_environ, cwd=tmp_path, capture_output=True, text=True, check=True,
+        env=slurm.environ, cwd=tmp_path, capture_output=True, text=True, check=True,
     ).stdout.strip()  # fmt: skip
     launch = a_launch(tmp_path, WAITS)
     record.write_launch(launch)
@@ -107,9 +104,9 @@ def test_another_job_under_the_same_number_is_not_ours(
     engine = make()
     until(lambda: engine.poll([launch.ref])[launch.engine_ref].life is Life.GONE)
     assert engine.release(launch.ref)
-    alive = [one for one in Slurm(slurm_environ).queue() if one.id == other and not one.final]
+    alive = [one for one in Slurm(slurm.environ).queue() if one.id == other and not one.final]
     assert len(alive) == 1, "somebody else's job goes on"
-    Slurm(slurm_environ).cancel(other)
+    Slurm(slurm.environ).cancel(other)
 
 
 def test_a_killed_worker_leaves_nothing(make: Make, tmp_path: Path) -> None:
@@ -136,6 +133,11 @@ def test_a_cluster_that_does_not_answer_says_nothing_of_any_job(make: Make, tmp_
     away = SlurmEngine(Slurm(nowhere, answer_s=0.5), look_every_s=0.0)
     assert away.poll([launch.ref]) == {}
     assert not away.release(launch.ref)
+    again = a_launch(tmp_path / "asked", WAITS)
+    again.folder.mkdir(parents=True)
+    (again.folder / JOB).write_text('{"job": ""}')
+    with pytest.raises(SlurmError, match="nobody knows whether it was submitted before"):
+        away.launch(again)  # or it might run twice
     with pytest.raises(SlurmError, match=r"sbatch gave no answer within 0\.5 s"):
         away.launch(a_launch(tmp_path / "other", WAITS))
     (tmp_path / "go").touch()
@@ -146,9 +148,9 @@ def over(seen: dict[str, Sighting]) -> list[tuple[str, Sighting]]:
     return [(ref, one) for ref, one in seen.items() if one.life is Life.GONE]
 
 
-def test_what_slurm_preempts_is_over_and_never_started_again(slurm_environ: dict[str, str], tmp_path: Path) -> None:
+def test_what_slurm_preempts_is_over_and_never_started_again(slurm: Cluster, tmp_path: Path) -> None:
     """It would requeue the job under the same number; the next attempt is ours to start, with a fence of its own."""
-    engine = SlurmEngine(Slurm(slurm_environ), more=["--partition=spot"], look_every_s=0.05, settle_s=0.5)
+    engine = SlurmEngine(Slurm(slurm.environ), more=["--partition=spot"], look_every_s=0.05, settle_s=0.5)
     low = [a_launch(tmp_path / name, WAITS, cpus=8, engine_ref=name) for name in ("low1", "low2")]
     for one in low:
         engine.launch(one)
@@ -161,23 +163,23 @@ def test_what_slurm_preempts_is_over_and_never_started_again(slurm_environ: dict
         "--wrap=sleep 60",
         "--output=/dev/null",
     ]
-    job = subprocess.run(urgent, env=slurm_environ, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    job = subprocess.run(urgent, env=slurm.environ, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
     ((ref, seen),) = until(lambda: over(engine.poll([one.ref for one in low])))
     assert seen.outcome is not None
     assert seen.outcome.kind is Ending.REQUEUE, "it was stopped, but is to go on"
     victim, other = sorted(low, key=lambda one: one.engine_ref != ref)
     until(lambda: engine.release(victim.ref))
-    states = {one.comment: one.state for one in Slurm(slurm_environ).queue()}
+    states = {one.comment: one.state for one in Slurm(slurm.environ).queue()}
     assert states[TOKEN + ref] == "PREEMPTED"
-    Slurm(slurm_environ).cancel(job.strip())
+    Slurm(slurm.environ).cancel(job.strip())
     assert (Path(victim.run_dir) / "logs/a1-r0.log").read_text().count("\n") == 1, "it was started once"
     (Path(other.run_dir) / "go").touch()
     assert outcome_of(engine, other).kind is Ending.SUCCEEDED
 
 
 def test_before_slurms_own_limit_the_ranks_save_and_the_job_comes_again(
-    make: Make, slurm_environ: dict[str, str], tmp_path: Path
+    make: Make, slurm: Cluster, tmp_path: Path
 ) -> None:
     """A job without a limit of its own meets that of the cluster: the worker is told to save in time."""
     saves = """
@@ -191,5 +193,46 @@ def test_before_slurms_own_limit_the_ranks_save_and_the_job_comes_again(
     engine.launch(launch)
     until(lambda: "ready" in (tmp_path / "logs/a1-r0.log").read_text() if (tmp_path / "logs/a1-r0.log").exists() else 0)
     job = json.loads((launch.folder / JOB).read_text())["job"]
-    Slurm(slurm_environ).signal(job, SAVE)  # as Slurm does SAVES_BEFORE_S before the end, which takes minutes
+    Slurm(slurm.environ).signal(job, SAVE)  # as Slurm does SAVES_BEFORE_S before the end, which takes minutes
     assert outcome_of(engine, launch).kind is Ending.REQUEUE
+
+
+def test_a_controller_that_crashes_costs_no_attempt(make: Make, slurm: Cluster, tmp_path: Path) -> None:
+    launch = a_launch(tmp_path, WAITS)
+    engine = make()
+    engine.launch(launch)
+    pid = pid_of(engine, launch)
+    slurm.kill("slurmctld")
+    try:
+        assert make().poll([launch.ref]) == {}, "it cannot be looked at just now"
+        (tmp_path / "go").touch()
+        seen = until(lambda: engine.poll([launch.ref]).get(launch.engine_ref))
+        assert seen.outcome is not None
+        assert seen.outcome.kind is Ending.SUCCEEDED, "what the worker wrote is there without Slurm"
+    finally:
+        slurm.start("slurmctld")
+        slurm.wait_until_idle()
+    until(lambda: engine.release(launch.ref))
+    assert (tmp_path / "logs/a1-r0.log").read_text() == f"{pid}\n"
+
+
+@pytest.mark.slow
+def test_an_attempt_on_a_node_that_is_lost_is_gone_and_comes_to_no_second_life(
+    make: Make, slurm: Cluster, tmp_path: Path
+) -> None:
+    launch = a_launch(tmp_path, WAITS)
+    engine = make()
+    engine.launch(launch)
+    rank = pid_of(engine, launch)
+    (job,) = [one for one in Slurm(slurm.environ).queue() if one.comment == TOKEN + launch.engine_ref]
+    slurm.kill(job.nodes)
+    try:
+        until(lambda: engine.poll([launch.ref])[launch.engine_ref].life is Life.GONE)
+        (lost,) = [one for one in Slurm(slurm.environ).queue() if one.comment == TOKEN + launch.engine_ref]
+        assert lost.state == "NODE_FAIL"
+        assert engine.release(launch.ref)
+    finally:
+        slurm.start(job.nodes)
+    until(lambda: not Path(f"/proc/{rank}").exists())  # as the node comes back, Slurm ends what it had lost there
+    slurm.wait_until_idle()
+    assert (tmp_path / "logs/a1-r0.log").read_text() == f"{rank}\n"

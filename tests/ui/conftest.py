@@ -18,7 +18,7 @@ from leyden.track.frames import encode
 from tests.conformance.until import until
 from tests.server.running import Running
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")  # the first takes two thirds of the CPU
 TRAINS = """
 import leyden, math
 leyden.log_config({"lr": LR, "model": {"width": WIDTH, "depth": 4}})

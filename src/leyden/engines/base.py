@@ -82,9 +82,7 @@ class Launch:
     stop_grace_s: float = 10.0
     save_signal: str = "TERM"  # what ranks are sent when they are to save a checkpoint and end
     save_grace_s: float = 30.0
-    term_saves: bool = (
-        False  # SIGTERM to the worker comes from the place itself, which wants the room: save, go on later
-    )
+    term_saves: bool = False  # the worker gets SIGTERM from the place, which wants the room: save, go on later
     resume_from: str = ""  # newest checkpoint of the attempts before, "" where there is none
     budget: str = ""  # how far a trial may train, in all: "epoch:3" or "step:300"; "" where nobody pauses it
     objective: str = ""  # the metric that its sweep compares trials by

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, final
@@ -17,6 +18,7 @@ from leyden.worker.stall import Progress
 from leyden.worker.usage import Usage
 
 LOOK_EVERY_S: Final = 1.0  # at progress and use
+HEARS_S: Final = 0.3  # within which a place that wants its room has told all processes of the attempt
 
 
 @final
@@ -52,25 +54,40 @@ class Judge:
 
     def stop(self, now: float) -> Stop | None:
         """Why they must stop; None where they may go on."""
-        launch = self._launch
-        if self._ranks.first_failure:
-            return failed(launch, *self._ranks.first_failure)
+        if stop := self.failure():
+            return stop
         if stop := self.cancelled():
             return stop
         if self._bell.saves:
-            return Stop(
-                kind=Ending.REQUEUE,
-                message="stopped to go on later",
-                signal=signal.Signals[f"SIG{launch.save_signal}"],
-                grace_s=launch.save_grace_s,
-                saves=True,
-            )
+            return self._save()
         if now >= self._deadline.at:
             return self._limit(Ending.TIMED_OUT, self._deadline.message)
         if now >= self._next_look:
             self._next_look = now + LOOK_EVERY_S
             return self._hangs(now) or self._idles()
         return None
+
+    def failure(self) -> Stop | None:
+        """What the first rank that failed makes of the attempt; None where none has."""
+        if not self._ranks.first_failure:
+            return None
+        stop = failed(self._launch, *self._ranks.first_failure)
+        if stop.kind is Ending.FAILED and self._launch.term_saves:  # it may have heard a moment before the worker does
+            until = time.monotonic() + HEARS_S
+            while not self._bell.saves and (left_s := until - time.monotonic()) > 0:
+                self._bell.wait(left_s)
+            if self._bell.saves:
+                return self._save()
+        return stop
+
+    def _save(self) -> Stop:
+        return Stop(
+            kind=Ending.REQUEUE,
+            message="stopped to go on later",
+            signal=signal.Signals[f"SIG{self._launch.save_signal}"],
+            grace_s=self._launch.save_grace_s,
+            saves=True,
+        )
 
     def cancelled(self) -> Stop | None:
         """Whether somebody wants it to end for good."""

@@ -17,7 +17,7 @@ from leyden.worker.report import Reporter
 from leyden.worker.stall import dump_stacks
 from leyden.worker.stamps import EVERY_S, SELDOM_S, Stamps
 from leyden.worker.usage import Usage
-from leyden.worker.verdict import Judge, Stop, failed
+from leyden.worker.verdict import Judge, Stop
 
 HEARTBEAT_S: Final = 10.0
 
@@ -56,8 +56,7 @@ def watch(
     ranks.kill()  # children a rank left in its process group hold devices and log files
     usage.close()
     stamps.close()
-    if ranks.first_failure and (stop is None or stop.saves):
-        left = failed(launch, *ranks.first_failure)
+    if (stop is None or stop.saves) and (left := judge.failure()):
         stop = left if stop is None or left.kind is Ending.PAUSED else stop  # it came to its rung while it was stopped
     ended = stop.outcome if stop else Outcome(kind=Ending.SUCCEEDED, message="", exit_code=0, ended_at=0)
     return replace(ended, started_at=started_at, ended_at=time.time())

@@ -83,11 +83,11 @@ def test_srun_starts_ranks_on_two_nodes(tmp_path: Path) -> None:
     )
     root = tmp_path / "slurm"
     root.mkdir()
-    with cluster(root) as environ:
+    with cluster(root) as slurm:
         submit = ["sbatch", "--nodes=2", "--ntasks-per-node=1", "--output=job.txt", str(batch)]
         # Its node names mean nothing to this machine's resolver; a user's own MASTER_ADDR goes first.
         own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
-        subprocess.run(submit, cwd=tmp_path, env=environ | own, check=True, timeout=90, capture_output=True)
+        subprocess.run(submit, cwd=tmp_path, env=slurm.environ | own, check=True, timeout=90, capture_output=True)
         until((tmp_path / "over").exists, within_s=90)  # sbatch --wait looks after 2, 10 and 42 seconds
     said = (tmp_path / "job.txt").read_text()
     assert (tmp_path / "rank1.json").exists(), said

@@ -22,6 +22,7 @@ FINAL: Final = frozenset(
         *("REVOKED", "TIMEOUT"),
     }
 )
+_AWAY: Final = ("down", "drain", "unk", "fail")  # how the states of nodes begin that take no jobs
 
 
 class SlurmError(OSError):
@@ -82,10 +83,8 @@ class Slurm:
         form = SEPARATOR.join(("%N", "%c", "%m", "%G", "%t"))
         for line in self._ask(["sinfo", "--noheader", "--Node", f"--format={form}"]).splitlines():
             name, cpus, megabytes, gres, state = line.split(SEPARATOR)
-            if not state.startswith(
-                ("down", "drain", "unk", "fail")
-            ):  # a node of several partitions comes several times
-                found[name] = (name, int(cpus), int(megabytes) << 20, _gpus(gres))
+            if not state.startswith(_AWAY):
+                found[name] = (name, int(cpus), int(megabytes) << 20, _gpus(gres))  # one of several partitions: again
         return sorted(found.values())
 
     def _ask(self, words: Sequence[str], text: str | None = None) -> str:

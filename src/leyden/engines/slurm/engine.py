@@ -23,6 +23,7 @@ from leyden.engines.slurm.script import CANCEL, SAVE, batch_script, options
 JOB: Final = "slurm.json"  # in the attempt's folder: which job it is
 LOOK_EVERY_S: Final = 2.0  # at the queue, which costs slurmctld a lock; what workers write is looked at each time
 EMPTY: Final = 3  # answers in a row without the job, each from another look, before it counts as lost
+FORCE_AFTER_S: Final = 3.0  # beyond the grace: the worker needs a moment to write the outcome
 SETTLE_S: Final = 3.0  # after its end, until what the node wrote last is seen here
 
 
@@ -34,6 +35,7 @@ class _Watched:
     look: int = 0  # the last of them
     ended_at: float | None = None
     stop_since: float | None = None
+    sent: str = ""  # the signal
 
 
 @final
@@ -67,16 +69,19 @@ class SlurmEngine(Engine):
         file = launch.folder / JOB
         if record.read_worker(launch.folder) or _job_of(launch.folder):
             return
-        if file.exists() and (known := self._by_token(launch.engine_ref)):  # it was asked for, and taken unheard
-            _note(launch.folder, known.id)
-            return
+        self._looked_at = float("-inf")  # what was seen before it is out of date now, also where the submit fails
+        if file.exists():  # it was asked for before, and may have been taken unheard
+            if not self._look():
+                raise SlurmError("nobody knows whether it was submitted before: squeue does not answer")
+            if known := self._queue.get(TOKEN + launch.engine_ref):
+                _note(launch.folder, known.id)
+                return
+            self._looked_at = float("-inf")
         record.write_launch(replace(launch, given_gpus=True, term_saves=True))
         _note(launch.folder, "")
-        job = self._slurm.submit(
-            options(launch, more=self._more), batch_script(launch, self._python), TOKEN + launch.engine_ref
-        )
+        script = batch_script(launch, self._python)
+        job = self._slurm.submit(options(launch, more=self._more), script, TOKEN + launch.engine_ref)
         _note(launch.folder, job)
-        self._looked_at = float("-inf")
 
     def poll(self, refs: Sequence[AttemptRef]) -> dict[str, Sighting]:
         seen: dict[str, Sighting] = {}
@@ -94,24 +99,24 @@ class SlurmEngine(Engine):
         return seen
 
     def stop(self, ref: AttemptRef, grace_s: float, *, save: bool = False) -> None:
-        job, watched = self._by_token(ref.engine_ref), self._watched.setdefault(ref.engine_ref, _Watched())
+        watched = self._watched.setdefault(ref.engine_ref, _Watched())
+        job = self._queue.get(TOKEN + ref.engine_ref) if self._look() else None
         if job is None or job.final:
             return
         now = self._monotonic()
         watched.stop_since = now if watched.stop_since is None else watched.stop_since
-        worker = record.read_worker(ref.folder)
-        if not worker or now - watched.stop_since > grace_s + 3.0:  # it does not run yet, or does not hear
-            self._slurm.cancel(job.id)
-        else:
-            self._slurm.signal(job.id, SAVE if save else CANCEL)
+        if not record.read_worker(ref.folder) or now - watched.stop_since > grace_s + FORCE_AFTER_S:
+            self._slurm.cancel(job.id)  # it does not run yet, or does not hear
+        elif watched.sent != (signal := SAVE if save else CANCEL):
+            self._slurm.signal(job.id, signal)
+            watched.sent = signal
 
     def release(self, ref: AttemptRef) -> bool:
         if not record.read_worker(ref.folder):
             record.claim(ref.folder, None)  # a job that was submitted but has not begun finds it closed
-        self._looked_at = float("-inf")
         if not self._look():
             return False
-        job = self._by_token(ref.engine_ref)
+        job = self._queue.get(TOKEN + ref.engine_ref)
         if job is not None and not job.final:
             if not record.read_outcome(ref.folder):
                 self._slurm.cancel(job.id)
@@ -133,10 +138,6 @@ class SlurmEngine(Engine):
             self._looked_at = self._monotonic()
             self._looks += 1
         return True
-
-    def _by_token(self, engine_ref: str) -> Seen | None:
-        self._look()
-        return self._queue.get(TOKEN + engine_ref)
 
     def _sight(self, ref: AttemptRef) -> Sighting:
         watched = self._watched.setdefault(ref.engine_ref, _Watched())
