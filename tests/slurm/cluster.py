@@ -108,7 +108,7 @@ class Cluster:
 
     def wait_for(self, *command: str) -> None:
         """Until the command succeeds."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while subprocess.run(command, env=self.environ, capture_output=True, check=False).returncode:
             assert time.monotonic() < deadline, (self.root / "daemons.log").read_text()
             time.sleep(0.1)

@@ -197,25 +197,6 @@ def test_before_slurms_own_limit_the_ranks_save_and_the_job_comes_again(
     assert outcome_of(engine, launch).kind is Ending.REQUEUE
 
 
-def test_a_controller_that_crashes_costs_no_attempt(make: Make, slurm: Cluster, tmp_path: Path) -> None:
-    launch = a_launch(tmp_path, WAITS)
-    engine = make()
-    engine.launch(launch)
-    pid = pid_of(engine, launch)
-    slurm.kill("slurmctld")
-    try:
-        assert make().poll([launch.ref]) == {}, "it cannot be looked at just now"
-        (tmp_path / "go").touch()
-        seen = until(lambda: engine.poll([launch.ref]).get(launch.engine_ref))
-        assert seen.outcome is not None
-        assert seen.outcome.kind is Ending.SUCCEEDED, "what the worker wrote is there without Slurm"
-    finally:
-        slurm.start("slurmctld")
-        slurm.wait_until_idle()
-    until(lambda: engine.release(launch.ref))
-    assert (tmp_path / "logs/a1-r0.log").read_text() == f"{pid}\n"
-
-
 @pytest.mark.slow
 def test_an_attempt_on_a_node_that_is_lost_is_gone_and_comes_to_no_second_life(
     make: Make, slurm: Cluster, tmp_path: Path
