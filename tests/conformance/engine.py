@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from leyden.engines import record
 from leyden.engines.base import Ending, Engine, Launch, Life, Outcome
 from tests.conformance.until import until
 
@@ -127,6 +128,14 @@ def outcome_of(engine: Engine, launch: Launch) -> Outcome:
 def pid_of(engine: Engine, launch: Launch) -> int:
     """Rank 0's, once it runs."""
     return until(lambda: engine.poll([launch.ref])[launch.engine_ref].pid)
+
+
+def worker_of(launch: Launch) -> int:
+    """The process id of the worker that has claimed the attempt."""
+    file = record.read_worker(launch.folder)
+    assert file is not None
+    assert file.worker is not None
+    return file.worker.pid
 
 
 def runs(pid: int) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from leyden.engines import record
 from leyden.engines.base import Ending, Engine, Life
 from leyden.engines.local import LocalEngine
-from tests.conformance.engine import WAITS, EngineSuite, a_launch, outcome_of, pid_of, runs
+from tests.conformance.engine import WAITS, EngineSuite, a_launch, outcome_of, pid_of, runs, worker_of
 from tests.conformance.until import until
 
 
@@ -37,10 +37,7 @@ def test_a_killed_worker_leaves_no_orphan(tmp_path: Path) -> None:
     log = tmp_path / "logs/a1-r0.log"
     until(lambda: log.read_text().count("\n") == 2)
     children = [int(word) for word in log.read_text().split()]
-    worker = record.read_worker(launch.folder)
-    assert worker is not None
-    assert worker.worker is not None
-    os.kill(worker.worker.pid, signal.SIGKILL)
+    os.kill(worker_of(launch), signal.SIGKILL)
     until(lambda: engine.poll([launch.ref])[launch.engine_ref].life is Life.GONE)
     assert engine.poll([launch.ref])[launch.engine_ref].outcome is None
     assert all(runs(pid) for pid in [rank, *children])
@@ -99,10 +96,7 @@ def test_a_worker_that_does_not_obey_is_killed(tmp_path: Path) -> None:
     launch = a_launch(tmp_path, WAITS)
     engine.launch(launch)
     rank = pid_of(engine, launch)
-    file = record.read_worker(launch.folder)
-    assert file is not None
-    assert file.worker is not None
-    os.kill(file.worker.pid, signal.SIGSTOP)
+    os.kill(worker_of(launch), signal.SIGSTOP)
     engine.stop(launch.ref, 1.0)
     assert engine.poll([launch.ref])[launch.engine_ref].life is Life.ALIVE
     now[0] = 60.0

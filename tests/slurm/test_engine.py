@@ -16,7 +16,7 @@ from leyden.engines.base import Ending, Engine, Life, Sighting
 from leyden.engines.slurm.commands import TOKEN, Slurm, SlurmError
 from leyden.engines.slurm.engine import JOB, SlurmEngine
 from leyden.engines.slurm.script import SAVE
-from tests.conformance.engine import WAITS, EngineSuite, a_launch, outcome_of, pid_of
+from tests.conformance.engine import WAITS, EngineSuite, a_launch, outcome_of, pid_of, worker_of
 from tests.conformance.until import until
 from tests.slurm.cluster import Cluster
 
@@ -114,10 +114,7 @@ def test_a_killed_worker_leaves_nothing(make: Make, tmp_path: Path) -> None:
     launch = a_launch(tmp_path, WAITS)
     engine.launch(launch)
     rank = pid_of(engine, launch)
-    worker = record.read_worker(launch.folder)
-    assert worker is not None
-    assert worker.worker is not None
-    os.kill(worker.worker.pid, signal.SIGKILL)
+    os.kill(worker_of(launch), signal.SIGKILL)
     until(lambda: engine.poll([launch.ref])[launch.engine_ref].life is Life.GONE)
     assert engine.poll([launch.ref])[launch.engine_ref].outcome is None
     until(lambda: engine.release(launch.ref))
